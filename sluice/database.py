@@ -1,0 +1,187 @@
+"""The one path to Sluice's database: connections, migrations, named queries, COPY."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import re
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import psycopg2.extras
+from psycopg2 import sql
+from psycopg2.extensions import connection as Connection
+
+SQL = Path(__file__).resolve().parents[1] / "sql"
+NULL = f"null-{uuid.uuid4().hex}"  # no value of a header can be mistaken for it
+MIGRATION_LOCK = 7_350_001  # any constant; two migrations at once wait for each other
+
+
+class DatabaseError(RuntimeError):
+    """The database cannot be used; the message says what to do."""
+
+
+@cache
+def named_query(name: str) -> str:
+    """Text of `sql/queries/<name>.sql`."""
+    path = SQL / "queries" / f"{name}.sql"
+    if not path.is_file():
+        raise DatabaseError(f"There is no query {name!r} in {path.parent}.")
+    return path.read_text(encoding="utf-8")
+
+
+class Database:
+    """Sluice's Postgres database, opened for each unit of work.
+
+    Args:
+        url: libpq URL or DSN, e.g. `postgresql://sluice:…@db.example/sluice`.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A connection whose work is committed at the end, or rolled back on an exception.
+
+        Raises:
+            DatabaseError: the server cannot be reached.
+        """
+        try:
+            connection = psycopg2.connect(self.url, application_name="sluice", connect_timeout=10)
+        except psycopg2.OperationalError as error:
+            reason = re.sub(r"password=\S+", "password=…", str(error)).strip().splitlines()[0]
+            raise DatabaseError(
+                f"The Sluice database cannot be reached ({reason}). "
+                "Check SLUICE_DATABASE_URL, or the Airflow connection sluice_db."
+            ) from error
+        try:
+            with connection:
+                yield connection
+        finally:
+            connection.close()
+
+    def rows(self, query: str, params: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        """Rows of the named query `sql/queries/<query>.sql`, one dict each."""
+        with self.transaction() as connection:
+            return select(connection, named_query(query), params)
+
+    def execute(self, statement: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> int:
+        """Run one statement in a transaction of its own and return the affected row count."""
+        with self.transaction() as connection, connection.cursor() as cursor:
+            cursor.execute(statement, params)
+            return int(cursor.rowcount)
+
+
+def select(
+    connection: Connection, statement: str, params: Mapping[str, Any] | Sequence[Any] | None = None
+) -> list[dict[str, Any]]:
+    """Rows of a statement within an open transaction, one dict each."""
+    with connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor) as cursor:
+        cursor.execute(statement, params)
+        return [dict(row) for row in cursor.fetchall()]
+
+
+def copy_rows(
+    connection: Connection,
+    table: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    on_conflict: str = "do nothing",
+) -> int:
+    """COPY rows into a staging table, then insert them into `table`; return how many were inserted or updated.
+
+    Args:
+        on_conflict: what follows `on conflict` in the insert, e.g. `do nothing` or
+            `(window_key, scanner) do update set offset_s = excluded.offset_s`.
+
+    None becomes NULL, lists become Postgres arrays, dicts become JSON, anything else its `str`.
+    """
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    count = 0
+    for row in rows:
+        writer.writerow([_csv_value(value) for value in row])
+        count += 1
+    if not count:
+        return 0
+    buffer.seek(0)
+    names = sql.SQL(", ").join(map(sql.Identifier, columns))
+    staging = sql.Identifier("staging_" + hashlib.sha1(table.encode()).hexdigest()[:12])
+    target = sql.Identifier(table)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            sql.SQL("create temporary table {} on commit drop as select {} from {} with no data").format(
+                staging, names, target
+            )
+        )
+        cursor.copy_expert(
+            sql.SQL("copy {} ({}) from stdin with (format csv, null {})")
+            .format(staging, names, sql.Literal(NULL))
+            .as_string(cursor),
+            buffer,
+        )
+        cursor.execute(
+            sql.SQL("insert into {} ({}) select {} from {} on conflict ").format(target, names, names, staging)
+            + sql.SQL(on_conflict)
+        )
+        inserted = int(cursor.rowcount)
+        cursor.execute(sql.SQL("drop table {}").format(staging))
+    return inserted
+
+
+def _csv_value(value: Any) -> Any:
+    if value is None:
+        return NULL
+    if isinstance(value, dict):
+        return psycopg2.extras.Json(value).dumps(value)
+    if isinstance(value, list | tuple):
+        return "{" + ",".join(_array_item(item) for item in value) + "}"
+    if isinstance(value, str):
+        return value.replace("\x00", "")
+    return value
+
+
+def _array_item(item: Any) -> str:
+    if item is None:
+        return "NULL"
+    if isinstance(item, int | float):
+        return str(item)
+    text = str(item).replace("\x00", "").replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
+
+
+def migrate(url: str) -> list[str]:
+    """Apply the migrations of `sql/migrations` that this database lacks, in order; return their names.
+
+    Raises:
+        DatabaseError: an applied migration's text has changed since.
+    """
+    applied: list[str] = []
+    with Database(url).transaction() as connection, connection.cursor() as cursor:
+        cursor.execute("select pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
+        cursor.execute(
+            "create table if not exists schema_migration "
+            "(name text primary key, sha256 text not null, applied_at timestamptz not null default now())"
+        )
+        known = {row["name"]: row["sha256"] for row in select(connection, "select name, sha256 from schema_migration")}
+        for path in sorted((SQL / "migrations").glob("*.sql")):
+            text = path.read_text(encoding="utf-8")
+            digest = hashlib.sha256(text.encode()).hexdigest()
+            if path.name in known:
+                if known[path.name] != digest:
+                    raise DatabaseError(
+                        f"Migration {path.name} was changed after it was applied. "
+                        "Restore it and put the change into a new migration."
+                    )
+                continue
+            cursor.execute(text)
+            cursor.execute("insert into schema_migration (name, sha256) values (%s, %s)", (path.name, digest))
+            applied.append(path.name)
+    return applied

@@ -1,0 +1,65 @@
+"""Servers that every room's tests share: embedded Postgres and S3, real ones, thrown away at the end."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from sluice.database import Database, migrate
+from sluice.objects import ObjectStore
+from sluice.stack.postgres import EmbeddedPostgres
+from sluice.stack.s3 import EmbeddedS3
+
+SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", "var/hypothesis")
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """A Postgres cluster of this test session."""
+    with EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), durable=False) as server:
+        migrate(server.url("sluice"))
+        yield server
+
+
+@pytest.fixture
+def database(postgres: EmbeddedPostgres) -> Iterator[Database]:
+    """A fresh, migrated Sluice database for one test."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    admin = psycopg2.connect(postgres.url("postgres"))
+    admin.autocommit = True
+    with admin.cursor() as cursor:
+        cursor.execute(f"create database {name} template sluice")
+    try:
+        yield Database(postgres.url(name))
+    finally:
+        with admin.cursor() as cursor:
+            cursor.execute(f"drop database {name} with (force)")
+        admin.close()
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedS3]:
+    """An S3 server of this test session."""
+    with EmbeddedS3(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(s3: EmbeddedS3) -> ObjectStore:
+    """A fresh bucket for one test."""
+    return s3.bucket(f"test-{uuid.uuid4().hex[:12]}")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real images beside the checkout; tests that need it are skipped where it is absent."""
+    data = SHARED / "data"
+    if not data.is_dir():
+        pytest.skip("no ../shared/data beside this checkout: tests on real images are skipped")
+    return data

@@ -1,0 +1,1 @@
+"""What the pixels show: preprocessing, networks, training, evaluation, weights."""

@@ -1,0 +1,1 @@
+"""How each step runs in Airflow: task groups, triggers, hooks, assets, connections."""

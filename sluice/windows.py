@@ -38,6 +38,7 @@ class Window:
 def remember_window(database: Database, window: Window) -> None:
     """Write the window to the ledger; the same window again changes nothing."""
     database.execute(
-        "insert into sweep_window (window_key, kind, starts_on, ends_on) values (%s, %s, %s, %s) on conflict do nothing",
+        "insert into sweep_window (window_key, kind, starts_on, ends_on) "
+        "values (%s, %s, %s, %s) on conflict do nothing",
         (window.key, window.kind, window.starts_on, window.ends_on),
     )

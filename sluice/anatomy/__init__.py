@@ -1,0 +1,1 @@
+"""Anatomy: body region, laterality and view from the words of a header."""

@@ -1,0 +1,1 @@
+"""Headers: from archived files to typed columns and DICOM JSON."""

@@ -1,0 +1,1 @@
+"""Find, move and receive: everything that speaks DICOM to a PACS or scanner."""

@@ -1,0 +1,1 @@
+"""Quality: checks that say what is wrong, and where."""

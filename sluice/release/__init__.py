@@ -1,0 +1,1 @@
+"""Releases: de-identified exports with a manifest written last."""

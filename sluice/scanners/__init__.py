@@ -1,0 +1,1 @@
+"""Scanners: utilization and clock offsets, from headers."""

@@ -16,7 +16,7 @@ from typing import Any
 import psycopg2
 import psycopg2.extras
 from psycopg2 import sql
-from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import connection as Connection  # noqa: N812
 
 SQL = Path(__file__).resolve().parents[1] / "sql"
 NULL = f"null-{uuid.uuid4().hex}"  # no value of a header can be mistaken for it

@@ -42,7 +42,7 @@ class ObjectStore:
         Raises:
             ObjectStoreError: wrong keys, no such host, no permission.
         """
-        with _explained(self.bucket):
+        with _Explained(self.bucket):
             names = {entry["Name"] for entry in self.client.list_buckets()["Buckets"]}
             if self.bucket not in names:
                 self.client.create_bucket(Bucket=self.bucket)
@@ -51,7 +51,7 @@ class ObjectStore:
         """Store `body` under `key` and return its SHA-256 in hex; the server checks the MD5 of what it got."""
         digest = hashlib.sha256(body).hexdigest()
         md5 = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
-        with _explained(self.bucket):
+        with _Explained(self.bucket):
             self.client.put_object(
                 Bucket=self.bucket,
                 Key=key,
@@ -64,18 +64,18 @@ class ObjectStore:
 
     def get(self, key: str) -> bytes:
         """Bytes of an object."""
-        with _explained(self.bucket):
+        with _Explained(self.bucket):
             return self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Objects under a prefix."""
-        with _explained(self.bucket):
+        with _Explained(self.bucket):
             for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
                 for entry in page.get("Contents", []):
                     yield StoredObject(entry["Key"], entry["Size"])
 
 
-class _explained:
+class _Explained:
     """Turn botocore's errors into ones a person can act on."""
 
     def __init__(self, bucket: str) -> None:

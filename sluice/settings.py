@@ -14,6 +14,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+SECRETS = Path("/run/secrets")
 
 
 class Settings(BaseSettings):
@@ -30,7 +31,12 @@ class Settings(BaseSettings):
         opens_at, closes_at: opening hours that utilization is measured against.
     """
 
-    model_config = SettingsConfigDict(env_prefix="SLUICE_", extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="SLUICE_",
+        extra="ignore",
+        # docker compose and Kubernetes mount secrets as files: sluice_database_url, for one
+        secrets_dir=SECRETS if SECRETS.is_dir() else None,
+    )
 
     home: Path = CHECKOUT / "var"
     database_url: str = "postgresql://sluice@127.0.0.1:5432/sluice"

@@ -72,6 +72,7 @@ class EmbeddedPostgres:
         data = self.folder / "data"
         if not (data / "PG_VERSION").exists():
             self._initialise(data)
+        _clear_stale_pid_file(data)
         log = self.folder / "postgres.log"
         settings = {
             "listen_addresses": "127.0.0.1",
@@ -147,6 +148,18 @@ class EmbeddedPostgres:
             connection.close()
 
 
+def _clear_stale_pid_file(data: Path) -> None:
+    """Remove the `postmaster.pid` of a server that was killed, where another program has its process id by now."""
+    pid_file = data / "postmaster.pid"
+    try:
+        pid = int(pid_file.read_text().splitlines()[0])
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (OSError, ValueError, IndexError):
+        return  # no file, or no such process: Postgres sorts these out itself
+    if os.fsencode(data) not in command:
+        pid_file.unlink(missing_ok=True)
+
+
 def _unprivileged() -> list[str]:
     if os.geteuid() != 0:
         return []
@@ -164,6 +177,8 @@ def _unprivileged() -> list[str]:
         CAPABILITIES,
         "--ambient-caps",
         CAPABILITIES,
+        "--pdeathsig",  # forgotten by the kernel when the user changes; INT is the fast shutdown
+        "INT",
     ]
 
 

@@ -1,0 +1,44 @@
+"""# detect_ivc_filter
+
+Looks for an inferior vena cava filter in the radiographs whose predicted body part can show one.
+
+**Started by** the asset `predictions_body_part`, once for each window. Leaves `predictions_ivc_filter` for
+`export_release`. Runs in the pool `gpu`.
+
+**Normal.** `gated_out` counts the images whose body part cannot show a filter. Filters are rare: a day without one is
+nothing special.
+
+**Worry when** `failed_batches` is above zero, or when the share of filters jumps: see the model's card for the rates to
+expect, and the thumbnails on the Sluice page.
+
+**Again.** Clear the red tile, or trigger this DAG with the window. It is a research detector and no medical device.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from airflow.sdk import PartitionedAssetTimetable, dag
+
+from operators import steps
+from operators.assets import PREDICTIONS_BODY_PART, PREDICTIONS_IVC_FILTER
+from operators.policies import DEFAULT_ARGS, RUN_TIMEOUT, WINDOW, window_param
+
+
+@dag(
+    schedule=PartitionedAssetTimetable(assets=PREDICTIONS_BODY_PART),
+    start_date=datetime(2020, 1, 1),
+    catchup=False,
+    max_active_runs=2,
+    dagrun_timeout=RUN_TIMEOUT,
+    default_args=DEFAULT_ARGS,
+    params=window_param(),
+    tags=["sluice", "models", "day"],
+    doc_md=__doc__,
+)
+def detect_ivc_filter() -> None:
+    """Look for IVC filters where the body part allows one."""
+    steps.detect_ivc_filter(WINDOW, outlets=[PREDICTIONS_IVC_FILTER])
+
+
+detect_ivc_filter()

@@ -1,0 +1,45 @@
+"""# extract_headers
+
+Reads the header of each received instance once and keeps it: typed columns for what people filter by, the full header
+as DICOM JSON beside it, and what its words say about the body part. Moved and pushed instances alike.
+
+**Started by** the asset `archive`, once for each window. Leaves `headers`, which starts quality, models and scanner
+reports.
+
+**Normal.** About a thousand instances a second. `unreadable` files go to the quarantine with a reason and count as
+gaps, not as failures.
+
+**Worry when** `failed_batches` is above zero (database or disk: see the red tile's log), or when `unreadable` is more
+than a few in ten thousand: one sender is probably broken; the quarantine on the Sluice page shows which.
+
+**Again.** Clear the red tile, or trigger this DAG with the window. Only what is not indexed yet is read.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from airflow.sdk import PartitionedAssetTimetable, dag
+
+from operators import steps
+from operators.assets import ARCHIVE, HEADERS
+from operators.policies import DEFAULT_ARGS, RUN_TIMEOUT, WINDOW, window_param
+
+
+@dag(
+    schedule=PartitionedAssetTimetable(assets=ARCHIVE),
+    start_date=datetime(2020, 1, 1),
+    catchup=False,
+    max_active_runs=2,
+    dagrun_timeout=RUN_TIMEOUT,
+    default_args=DEFAULT_ARGS,
+    params=window_param(),
+    tags=["sluice", "headers", "day"],
+    doc_md=__doc__,
+)
+def extract_headers() -> None:
+    """Read the headers of everything that arrived."""
+    steps.extract_headers(WINDOW, outlets=[HEADERS])
+
+
+extract_headers()

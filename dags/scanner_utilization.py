@@ -1,0 +1,44 @@
+"""# scanner_utilization
+
+Reports for each scanner how long it was in use within the opening hours of the day: first image to last image of each
+exam, gaps between patients, turnover.
+
+**Started by** the asset `headers`, once for each window. Leaves `scanner_utilization`; the figures are on the Sluice
+page.
+
+**Normal.** One row for each scanner that took an image that day; `scanners` counts them.
+
+**Worry when** a scanner is missing that worked: its images lack station name and serial number (see quality findings),
+or it has not sent (see the funnel's gaps).
+
+**Again.** Clear the task, or trigger this DAG with the window. The later report replaces the earlier.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from airflow.sdk import PartitionedAssetTimetable, dag
+
+from operators import steps
+from operators.assets import HEADERS, SCANNER_UTILIZATION
+from operators.policies import DEFAULT_ARGS, RUN_TIMEOUT, WINDOW, window_param
+
+
+@dag(
+    schedule=PartitionedAssetTimetable(assets=HEADERS),
+    start_date=datetime(2020, 1, 1),
+    catchup=False,
+    max_active_runs=2,
+    dagrun_timeout=RUN_TIMEOUT,
+    default_args=DEFAULT_ARGS,
+    params=window_param(),
+    tags=["sluice", "scanners", "day"],
+    doc_md=__doc__,
+)
+def scanner_utilization() -> None:
+    """Report how long each scanner was in use."""
+    steps.scanner_utilization(WINDOW, outlets=[SCANNER_UTILIZATION])
+
+
+scanner_utilization()

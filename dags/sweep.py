@@ -1,0 +1,53 @@
+"""# sweep
+
+Asks the PACS which studies, series and instances it holds of one hospital day (C-FIND, split where an answer is
+capped) and writes them down as *expected*. Everything else follows from it: this DAG's asset `inventory` starts
+`retrieve`, and so on to `export_release`, each once for the same window.
+
+**When.** Every night at 02:00 in the hospital's time zone, for the day that ended. The partition key is the window
+key, `2026-10-26`. The run is made at midnight, when the day is over, and waits in the triggerer until 02:00, when
+the PACS is quiet.
+
+**An older day, or many.** *Trigger → Backfill*, from the first to the last day, both inclusive: one run for each day,
+and each cascades to the end. Days that ran before are left alone unless you choose *reprocess*.
+
+**Normal.** A few minutes; `leaves` grows with the day's size. A day without studies is a success with zero counts.
+
+**Worry when** it is red: the PACS was not reachable or refused us. The last line of the log says why and what to do;
+the *Test* button of the connection `pacs_main` shows it in a second. Then clear the task. Nothing is lost: what it
+had found is kept and asked again.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from airflow.providers.standard.sensors.date_time import DateTimeSensorAsync
+from airflow.sdk import CronPartitionTimetable, dag
+
+from operators import steps
+from operators.assets import INVENTORY
+from operators.policies import DEFAULT_ARGS, HOSPITAL_TIME_ZONE, RUN_TIMEOUT, WINDOW, window_param
+
+QUIET = "{{ (dag_run.run_after + macros.timedelta(hours=2 if dag_run.run_type == 'scheduled' else 0)).isoformat() }}"
+
+
+@dag(
+    # Midnight, not 02:00: a backfill from the 26th to the 26th then means the 26th.
+    schedule=CronPartitionTimetable("0 0 * * *", timezone=HOSPITAL_TIME_ZONE, run_offset=-1, key_format="%Y-%m-%d"),
+    start_date=datetime(2020, 1, 1),
+    catchup=False,
+    max_active_runs=2,
+    dagrun_timeout=RUN_TIMEOUT,
+    default_args=DEFAULT_ARGS,
+    params=window_param(),
+    tags=["sluice", "pacs", "day"],
+    doc_md=__doc__,
+)
+def sweep() -> None:
+    """Wait for the quiet hours, then ask the PACS for the day."""
+    quiet = DateTimeSensorAsync(task_id="wait_for_quiet_hours", target_time=QUIET, timeout=timedelta(hours=4))
+    quiet >> steps.sweep(WINDOW, outlets=[INVENTORY])
+
+
+sweep()

@@ -1,0 +1,120 @@
+"""The one place where Airflow connections become what the domain works with.
+
+`sluice_db` (type postgres), `sluice_s3` (type aws) and `pacs_main` (type pacs) are all that a site changes to
+run against a managed Postgres, a real S3 and a real PACS.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+
+from airflow.sdk import BaseHook
+
+from operators.pacs_hook import ConnectionIncomplete, PacsHook
+from operators.policies import BUCKET, DATABASE, PACS
+from sluice.database import Database
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from airflow.sdk import Connection
+
+    from sluice.objects import ObjectStore
+    from sluice.pacs.node import PacsNode
+
+# What libpq understands and a site may want in the connection's extra.
+LIBPQ_OPTIONS = (
+    "sslmode",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+    "application_name",
+    "connect_timeout",
+    "options",
+    "target_session_attrs",
+    "keepalives_idle",
+)
+
+
+def database() -> Database:
+    """Sluice's database, by the connection `sluice_db`."""
+    return Database(database_url(_connection(DATABASE)))
+
+
+async def adatabase() -> Database:
+    """Sluice's database, for triggers."""
+    return Database(database_url(await BaseHook.aget_connection(DATABASE)))
+
+
+def pacs_node() -> PacsNode:
+    """The hospital's PACS, by the connection `pacs_main`."""
+    _connection(PACS)
+    return PacsHook(PACS).get_node()
+
+
+def archive() -> Path:
+    """Root folder of received files; the receiver writes there, so it is a setting and no connection."""
+    from sluice.settings import settings
+
+    return settings().archive
+
+
+def bucket() -> ObjectStore:
+    """The bucket of releases, by the connection `sluice_s3`.
+
+    The Amazon provider makes the client, so roles, web identity, profiles and endpoints of the connection all
+    hold; the bucket's name is where that provider keeps it, `service_config.s3.bucket_name` in the extra.
+    """
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+    from sluice.objects import ObjectStore
+
+    name = bucket_name(_connection(BUCKET))
+    return ObjectStore(S3Hook(aws_conn_id=BUCKET).get_conn(), name)
+
+
+def bucket_name(connection: Connection) -> str:
+    """Name of the bucket that a connection of type `aws` names.
+
+    Raises:
+        ConnectionIncomplete: it names none.
+    """
+    name = connection.extra_dejson.get("service_config", {}).get("s3", {}).get("bucket_name")
+    if not name:
+        raise ConnectionIncomplete(
+            f"The connection {connection.conn_id} names no bucket. Put "
+            '{"service_config": {"s3": {"bucket_name": "…"}}} into its extra.'
+        )
+    return str(name)
+
+
+def database_url(connection: Connection) -> str:
+    """libpq URL of a connection of type `postgres`; options of libpq come from its extra.
+
+    Raises:
+        ConnectionIncomplete: no host or no database.
+    """
+    if not connection.host or not connection.schema:
+        raise ConnectionIncomplete(
+            f"The connection {connection.conn_id} lacks host or database. Fill it in under Admin, Connections."
+        )
+    login = quote(connection.login or "", safe="")
+    password = f":{quote(connection.password, safe='')}" if connection.password else ""
+    extra: dict[str, Any] = connection.extra_dejson
+    options = {name: str(extra[name]) for name in LIBPQ_OPTIONS if extra.get(name)}
+    return (
+        f"postgresql://{login}{password}{'@' if login else ''}{connection.host}:{connection.port or 5432}"
+        f"/{quote(connection.schema, safe='')}{'?' + urlencode(options) if options else ''}"
+    )
+
+
+def _connection(conn_id: str) -> Connection:
+    from airflow.sdk.exceptions import AirflowNotFoundException, AirflowRuntimeError
+
+    try:
+        return BaseHook.get_connection(conn_id)
+    except (AirflowNotFoundException, AirflowRuntimeError) as error:
+        raise ConnectionIncomplete(
+            f"There is no Airflow connection {conn_id}. Run: python -m operators.bootstrap, or add it by hand."
+        ) from error

@@ -1,0 +1,74 @@
+"""What every task has in common: owner, retries, time limits, pools, and when trying again makes sense."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import Param, RetryAction, RetryDecision, RetryPolicy
+
+from sluice.settings import settings
+
+OWNER = "research-data"
+PACS = "pacs_main"  # connection, and the pool of the same name
+DATABASE = "sluice_db"
+BUCKET = "sluice_s3"
+GPU_POOL = "gpu"
+HOSPITAL_TIME_ZONE = settings().time_zone
+
+WINDOW = "{{ dag_run.partition_key or params.window_key or '' }}"
+"""Template of the window a run works on: its partition, or the one a person typed in."""
+
+
+# DIMSE statuses that a retry cannot change (PS3.4 tables C.4-1 to C.4-3, PS3.7 Annex C): unknown move destination,
+# identifier does not match the SOP class, SOP class not supported, not authorized.
+PERMANENT_STATUSES = frozenset({"A801", "A900", "0122", "0124"})
+
+
+def is_permanent(error: BaseException) -> bool:
+    """Whether trying again cannot help, so that a person has to."""
+    return bool(getattr(error, "permanent", False)) or getattr(error, "status", None) in PERMANENT_STATUSES
+
+
+class DomainRetryPolicy(RetryPolicy):
+    """Retry what may pass by itself; stop at once where only a person can help.
+
+    Transient refusals of a PACS (busy, out of resources, unreachable, timed out) are retried with the task's own
+    back-off, permanent ones fail at once.
+    """
+
+    def evaluate(self, exception: BaseException, try_number: int, max_tries: int, context: Any = None) -> RetryDecision:
+        """Decide for one failure; the reason is shown in the task's log."""
+        if is_permanent(exception):
+            return RetryDecision(action=RetryAction.FAIL, reason="Trying again cannot help: see the message above.")
+        return RetryDecision(action=RetryAction.DEFAULT)
+
+    def serialize(self) -> dict[str, Any]:
+        """The policy as the DAG's serialised form keeps it."""
+        return {"__type": f"{type(self).__module__}.{type(self).__qualname__}"}
+
+
+DEFAULT_ARGS: dict[str, Any] = {
+    "owner": OWNER,
+    "retries": 2,
+    "retry_delay": timedelta(seconds=30),
+    "retry_exponential_backoff": 4,  # 30 s, 2 min, 8 min, …
+    "max_retry_delay": timedelta(minutes=30),
+    "retry_policy": DomainRetryPolicy(),
+    "execution_timeout": timedelta(hours=2),
+}
+RUN_TIMEOUT = timedelta(hours=12)
+
+
+def window_param() -> dict[str, Param]:
+    """The one field of a step's trigger form: which window to work on again."""
+    return {
+        "window_key": Param(
+            None,
+            type=["null", "string"],
+            title="Window",
+            pattern=r"^(\d{4}-\d{2}-\d{2}|cohort/[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+)$",
+            description="For a run by hand: a hospital day like 2026-10-26, or cohort/<project>/<name>. "
+            "Runs of the chain leave it empty and use their partition.",
+        )
+    }

@@ -1,0 +1,211 @@
+"""C-MOVE in Airflow: a task that asks, waits in the triggerer without a worker slot, looks, and asks again.
+
+A batch of studies is named by number (piece 3 of 8), never by UIDs: XCom, trigger rows and logs carry no
+identifier, and which studies of a piece still lack something is asked of the ledger each time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import zlib
+from collections.abc import AsyncIterator
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NoReturn, Self
+
+from airflow.sdk import BaseOperator
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from operators.policies import PACS, is_permanent
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from sluice.database import Database
+
+STUDIES_PER_PIECE = 25
+MOST_PIECES = 64
+PASSES = 3
+FIRST_DELAY_S = 20.0
+DELAY_GROWTH = 4.0
+
+
+class RetrieveFailed(RuntimeError):
+    """The PACS could not be asked at all; the message says why."""
+
+
+class RetrieveRefused(RetrieveFailed):
+    """The PACS refuses us, and asking again cannot change that."""
+
+    permanent = True
+
+
+@dataclass(frozen=True)
+class StudyPiece:
+    """One piece of the studies of a window that lack instances, by a stable hash of the study UID.
+
+    Attributes:
+        window_key: the window.
+        piece, pieces: 0-based number of this piece, and how many there are.
+    """
+
+    window_key: str
+    piece: int
+    pieces: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """The piece as XCom carries it."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, value: dict[str, Any]) -> Self:
+        """The piece that `as_dict` gave."""
+        return cls(**value)
+
+    def missing(self, database: Database) -> list[str]:
+        """Study Instance UIDs of this piece with instances that have not arrived."""
+        from sluice.pacs.retrieve import missing_studies
+
+        return [uid for uid in missing_studies(database, self.window_key) if self.holds(uid)]
+
+    def holds(self, study_uid: str) -> bool:
+        """Whether a study belongs to this piece."""
+        return zlib.crc32(study_uid.encode()) % self.pieces == self.piece
+
+
+def plan_pieces(database: Database, window_key: str, size: int = STUDIES_PER_PIECE) -> list[StudyPiece]:
+    """Cut the studies of a window that lack instances into pieces of about `size` studies; empty pieces are left out."""
+    from sluice.pacs.retrieve import missing_studies
+
+    studies = missing_studies(database, window_key)
+    count = min(MOST_PIECES, math.ceil(len(studies) / size))
+    pieces = [StudyPiece(window_key, number, count) for number in range(count)]
+    return [piece for piece in pieces if any(map(piece.holds, studies))]
+
+
+class MoveTrigger(BaseTrigger):
+    """One pass over a piece: wait, then C-MOVE what is missing, in a thread, because pynetdicom blocks.
+
+    Args:
+        piece: the piece, as a dict.
+        delay_s: seconds to wait first; the PACS gets time to recover.
+        pacs_conn_id: connection of the PACS; secrets are looked up when the trigger runs, never stored with it.
+    """
+
+    def __init__(self, piece: dict[str, Any], delay_s: float = 0.0, pacs_conn_id: str = PACS) -> None:
+        super().__init__()
+        self.piece = piece
+        self.delay_s = delay_s
+        self.pacs_conn_id = pacs_conn_id
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Class path and arguments, as the triggerer's row keeps them."""
+        return (
+            "operators.retrieve.MoveTrigger",
+            {"piece": self.piece, "delay_s": self.delay_s, "pacs_conn_id": self.pacs_conn_id},
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Yield one event: the counts of the pass, or what went wrong."""
+        from operators.connections import adatabase
+        from operators.pacs_hook import PacsHook
+
+        await asyncio.sleep(self.delay_s)
+        try:
+            node = await PacsHook(self.pacs_conn_id).aget_node()
+            database = await adatabase()
+            yield TriggerEvent(await asyncio.to_thread(_move, database, node, StudyPiece.of(self.piece)))
+        except RuntimeError as error:
+            yield TriggerEvent({"error": str(error), "permanent": is_permanent(error)})
+
+
+def _move(database: Database, node: Any, piece: StudyPiece) -> dict[str, Any]:
+    from sluice.pacs.retrieve import move_missing
+
+    return move_missing(database, node, piece.window_key, piece.missing(database)).as_dict()
+
+
+class RetrieveOperator(BaseOperator):
+    """Retrieve one piece of a window: ask, wait, look, ask again for what is missing, and note what never came.
+
+    A piece that stays incomplete is a success with a count: the gaps are facts with reasons in the ledger. It
+    fails only where the PACS could not be asked.
+
+    Args:
+        piece: `StudyPiece.as_dict()`.
+        passes: how often to ask; the delay between two grows from `FIRST_DELAY_S` by `DELAY_GROWTH`.
+        pacs_conn_id: connection of the PACS.
+        pass_timeout: how long one pass may take.
+    """
+
+    template_fields = ("piece",)
+    ui_color = "#dbe9f6"
+
+    def __init__(
+        self,
+        *,
+        piece: dict[str, Any],
+        passes: int = PASSES,
+        pacs_conn_id: str = PACS,
+        pass_timeout: timedelta = timedelta(hours=2),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.piece = piece
+        self.passes = passes
+        self.pacs_conn_id = pacs_conn_id
+        self.pass_timeout = pass_timeout
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Ask for the first time, unless nothing is missing."""
+        from operators.connections import database
+
+        if not StudyPiece.of(self.piece).missing(database()):
+            return {"window": self.piece["window_key"], "passes": 0, "incomplete_studies": 0, "gaps": 0}
+        self._ask(1, {})
+
+    def look_again(
+        self, context: Context, event: dict[str, Any] | None, number: int, sums: dict[str, Any]
+    ) -> dict[str, Any]:
+        """After a pass: done, ask again, or note the gaps.
+
+        Raises:
+            RetrieveFailed: the PACS could not be asked in the last pass either.
+            RetrieveRefused: it never will.
+        """
+        from operators.connections import database
+        from operators.steps import add_counts
+        from sluice.pacs.retrieve import note_gaps
+
+        event = event or {"error": "The triggerer gave no answer."}
+        piece = StudyPiece.of(self.piece)
+        sums = add_counts([sums, event])
+        ledger = database()
+        missing = piece.missing(ledger)
+        error = event.get("error")
+        if error:
+            self.log.warning("Pass %d of %d: %s", number, self.passes, error)
+        else:
+            self.log.info("Pass %d of %d: %s; %d studies are incomplete", number, self.passes, event, len(missing))
+        if missing and number < self.passes and not event.get("permanent"):
+            self._ask(number + 1, sums)
+        gaps = note_gaps(ledger, piece.window_key, missing) if missing else 0
+        if error and missing:
+            raise (RetrieveRefused if event.get("permanent") else RetrieveFailed)(error)
+        return {
+            "window": piece.window_key,
+            **sums,
+            "passes": number,
+            "incomplete_studies": len(missing),
+            "gaps": gaps,
+        }
+
+    def _ask(self, number: int, sums: dict[str, Any]) -> NoReturn:
+        delay_s = 0.0 if number == 1 else FIRST_DELAY_S * DELAY_GROWTH ** (number - 2)
+        self.defer(
+            trigger=MoveTrigger(self.piece, delay_s, self.pacs_conn_id),
+            method_name="look_again",
+            kwargs={"number": number, "sums": sums},
+            timeout=self.pass_timeout,
+        )

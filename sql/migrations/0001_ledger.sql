@@ -25,6 +25,15 @@ create table sweep_leaf (
 );
 create index on sweep_leaf (window_key);
 
+-- What sweeps have learned about a PACS; nobody has to know it beforehand.
+create table pacs_fact (
+    pacs       text not null,
+    fact       text not null check (fact in ('cap', 'largest', 'timeless')),
+    value      integer not null,                  -- cap, largest: answers; timeless: 0 or 1
+    learned_at timestamptz not null default now(),
+    primary key (pacs, fact)
+);
+
 -- What the PACS said it holds, one row per study, newest answer kept.
 create table found_study (
     pacs               text not null,
@@ -114,6 +123,15 @@ create table attempt (
 );
 create index on attempt (window_key, study_instance_uid);
 
+-- Which instances an attempt left missing, and why as far as that attempt shows.
+create table attempt_missing (
+    attempt_id       bigint not null references attempt,
+    sop_instance_uid text not null,
+    reason_code      text not null,
+    primary key (attempt_id, sop_instance_uid)
+);
+create index on attempt_missing (sop_instance_uid, attempt_id desc);
+
 -- Reason codes: each gap has one of these, with what a person can do about it.
 create table reason (
     reason_code text primary key,
@@ -131,6 +149,7 @@ insert into reason (reason_code, step, meaning, advice) values
     ('reported-not-arrived', 'received', 'The PACS reported success, but the instance never arrived.', 'Ask the PACS administrator whether the object is really stored.'),
     ('unreadable',           'indexed',  'The file cannot be parsed as DICOM.', 'See the quarantine; ask the sender to send it again.'),
     ('truncated',            'indexed',  'The file ends before its last element does.', 'See the quarantine; ask the sender to send it again.'),
+    ('unusable-uids',        'received', 'An object came whose UIDs are missing, invalid or contradict the request.', 'See the quarantine; repair at the sender.'),
     ('not-dicom',            'received', 'The file is not DICOM.', 'Remove it from the import folder.'),
     ('not-indexed-yet',      'indexed',  'Received, header not extracted yet.', 'Run extract_headers for this window.'),
     ('not-checked-yet',      'checked',  'Indexed, quality not checked yet.', 'Run check_quality for this window.'),

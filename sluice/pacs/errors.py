@@ -1,0 +1,68 @@
+"""What goes wrong between us and a PACS, said so that somebody can act on it."""
+
+from __future__ import annotations
+
+
+class PacsError(RuntimeError):
+    """A PACS did not do what was asked; the message says what happened, to what, and what to do.
+
+    Attributes:
+        reason_code: the code under which the ledger keeps it (`sql/migrations/0001_ledger.sql`).
+    """
+
+    reason_code = "refused"
+
+
+class PacsUnreachable(PacsError):  # noqa: N818
+    """Nobody listens at that host and port."""
+
+    reason_code = "pacs-unreachable"
+
+
+class PacsRefused(PacsError):  # noqa: N818
+    """The PACS rejected the association (A-ASSOCIATE-RJ, PS3.8 9.3.4) or offers no context that we need."""
+
+
+class PacsAborted(PacsError):  # noqa: N818
+    """The PACS aborted the association or closed the connection in the middle."""
+
+    reason_code = "aborted"
+
+
+class PacsTimedOut(PacsError):  # noqa: N818
+    """No answer within the time limit."""
+
+    reason_code = "timed-out"
+
+
+class PacsStatusError(PacsError):
+    """A failure status of a DIMSE response (PS3.4 C.4, PS3.7 Annex C).
+
+    Attributes:
+        status: the status, four hex digits.
+    """
+
+    def __init__(self, message: str, status: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+_ADVICE = {
+    "A801": "The PACS does not know the move destination {destination}. Ask its administrator to add our AE title "
+    "with the host and port of our receiver.",
+    "A900": "The PACS does not accept this kind of query. Its conformance statement says which levels it offers.",
+    "0110": "The PACS failed in processing. Look into its log; retry later.",
+    "0122": "The PACS does not offer this service.",
+    "0124": "The PACS does not allow this to our AE title {calling}. Ask its administrator.",
+}
+
+
+def status_advice(status: str, calling: str, destination: str) -> str:
+    """What to do about a failure status of C-FIND, C-MOVE or C-GET (PS3.4 tables C.4-1 to C.4-3)."""
+    if status in _ADVICE:
+        return _ADVICE[status].format(calling=calling, destination=destination)
+    if status.startswith("A7"):
+        return "The PACS is out of resources. Retry later, or lower the slots of its Airflow pool."
+    if status == "FE00":
+        return "The PACS cancelled the request. Retry; if it persists ask its administrator."
+    return "Look into the log of the PACS for this moment; retry later."

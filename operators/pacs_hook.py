@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sluice.pacs.node import PacsNode
 
 
-class ConnectionIncomplete(RuntimeError):
+class ConnectionIncomplete(RuntimeError):  # noqa: N818
     """An Airflow connection lacks something; the message says what."""
 
     permanent = True

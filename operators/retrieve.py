@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 from airflow.sdk import BaseOperator
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from operators.counts import add_counts
 from operators.policies import PACS, is_permanent
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ FIRST_DELAY_S = 20.0
 DELAY_GROWTH = 4.0
 
 
-class RetrieveFailed(RuntimeError):
+class RetrieveFailed(RuntimeError):  # noqa: N818
     """The PACS could not be asked at all; the message says why."""
 
 
@@ -75,7 +76,7 @@ class StudyPiece:
 
 
 def plan_pieces(database: Database, window_key: str, size: int = STUDIES_PER_PIECE) -> list[StudyPiece]:
-    """Cut the studies of a window that lack instances into pieces of about `size` studies; empty pieces are left out."""
+    """Cut the studies of a window that lack instances into pieces of about `size` studies, leaving out empty pieces."""
     from sluice.pacs.retrieve import missing_studies
 
     studies = missing_studies(database, window_key)
@@ -161,9 +162,9 @@ class RetrieveOperator(BaseOperator):
         """Ask for the first time, unless nothing is missing."""
         from operators.connections import database
 
-        if not StudyPiece.of(self.piece).missing(database()):
-            return {"window": self.piece["window_key"], "passes": 0, "incomplete_studies": 0, "gaps": 0}
-        self._ask(1, {})
+        if StudyPiece.of(self.piece).missing(database()):
+            self._ask(1, {})
+        return {"window": self.piece["window_key"], "passes": 0, "incomplete_studies": 0, "gaps": 0}
 
     def look_again(
         self, context: Context, event: dict[str, Any] | None, number: int, sums: dict[str, Any]
@@ -175,7 +176,6 @@ class RetrieveOperator(BaseOperator):
             RetrieveRefused: it never will.
         """
         from operators.connections import database
-        from operators.steps import add_counts
         from sluice.pacs.retrieve import note_gaps
 
         event = event or {"error": "The triggerer gave no answer."}

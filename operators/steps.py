@@ -10,7 +10,7 @@ Functions below that Airflow runs import what is heavy inside themselves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -18,22 +18,16 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.providers.standard.operators.python import PythonOperator
 from airflow.sdk import Asset, TaskGroup, TriggerRule, task
 
+from operators.counts import Counts, summarise
 from operators.links import BucketLink, DataDocsLink, SluicePageLink
 from operators.policies import GPU_POOL, PACS
 from operators.retrieve import RetrieveOperator
 
-Counts = dict[str, Any]
 Outlets = Sequence[Asset]
 
 
-class NoWindow(RuntimeError):
+class NoWindow(RuntimeError):  # noqa: N818
     """A run was started without saying for which window; the message says how."""
-
-    permanent = True
-
-
-class NothingPlanned(RuntimeError):
-    """The plan of a step failed, so there is nothing to sum up."""
 
     permanent = True
 
@@ -69,16 +63,6 @@ def require_window(window: str) -> str:
             "cohort/<project>/<name>), or run a backfill of sweep for the day."
         )
     return window
-
-
-def add_counts(parts: Iterable[dict[str, Any]]) -> Counts:
-    """Sums of the whole numbers of several dicts, key by key; everything else is left out."""
-    sums: Counts = {}
-    for part in parts:
-        for name, value in part.items():
-            if isinstance(value, int) and not isinstance(value, bool):
-                sums[name] = sums.get(name, 0) + value
-    return sums
 
 
 def sweep(window: Any, outlets: Outlets = ()) -> Any:
@@ -234,23 +218,6 @@ def _over_batches(
     if after is not None:
         after >> planned
     return summary.output
-
-
-def summarise(window: str, planned: list[dict[str, Any]] | None, done: Iterable[dict[str, Any]] | None) -> Counts:
-    """Counts of a step over all its batches.
-
-    Raises:
-        NothingPlanned: the plan failed.
-    """
-    if planned is None:
-        raise NothingPlanned("The plan of this step failed; see its log, repair, and clear the task plan.")
-    results = [part for part in done or () if part]
-    return {
-        "window": window,
-        "batches": len(planned),
-        "failed_batches": len(planned) - len(results),
-        **add_counts(results),
-    }
 
 
 def _plan_pieces(window: str) -> list[dict[str, Any]]:

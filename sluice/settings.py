@@ -10,7 +10,7 @@ from datetime import time
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -69,6 +69,35 @@ class Settings(BaseSettings):
     def reports(self) -> Path:
         """Folder of Data Docs and rendered reports."""
         return self.home / "reports"
+
+
+class FirstConnections(BaseSettings):
+    """What `operators.bootstrap` writes into Airflow's connections at first; afterwards Airflow's own forms rule.
+
+    Attributes:
+        pacs_host, pacs_port, pacs_ae_title: where the PACS listens and the AE title it answers to.
+        pacs_calling_ae_title, pacs_move_destination: who we are to it, and where it sends; our receiver by default.
+        pacs_max_associations: associations at once that the PACS bears; also the size of its pool.
+        pacs_timeout_s: how long to wait for a sign of life, seconds.
+        s3_endpoint: URL of an S3 server of one's own; None for AWS.
+        s3_access_key, s3_secret_key: None where a role of the machine grants access.
+        s3_bucket: bucket of the releases.
+    """
+
+    model_config = Settings.model_config
+
+    pacs_host: str | None = None
+    pacs_port: int = 104
+    pacs_ae_title: str = "PACS"
+    pacs_calling_ae_title: str | None = None
+    pacs_move_destination: str | None = None
+    pacs_max_associations: int = Field(default=2, ge=1)
+    pacs_timeout_s: int = Field(default=30, ge=1)
+    s3_endpoint: str | None = None
+    s3_access_key: str | None = None
+    s3_secret_key: SecretStr | None = None
+    s3_region: str = "us-east-1"
+    s3_bucket: str | None = None
 
 
 @lru_cache(maxsize=1)

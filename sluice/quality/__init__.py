@@ -1,1 +1,1 @@
-"""Quality: checks that say what is wrong, and where."""
+"""Quality: what is wrong with a window's headers, said rule by rule and UID by UID."""

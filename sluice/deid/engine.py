@@ -1,0 +1,326 @@
+"""De-identify one instance: read, hold or clean by the profile, write. Nothing of the input is carried blindly.
+
+Whatever the rules do not keep is gone: at every depth, in sequences that were encoded as UN, in functional groups.
+File meta and preamble are new. The output is a function of the input's bytes, the profile and the project's key,
+so a second worker, or the same one after a crash, writes the same bytes.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass
+
+from pydicom.uid import UID_dictionary
+
+from sluice import __version__
+from sluice.deid import gate, text
+from sluice.deid.elements import (
+    PIXEL_DATA,
+    WIDTH,
+    DataSet,
+    Element,
+    File,
+    Fragments,
+    Malformed,
+    read_file,
+    read_items,
+    write_file,
+)
+from sluice.deid.held import Held
+from sluice.deid.identities import Identities, cap_age, is_patient, shift_date
+from sluice.deid.profile import TEMPORAL, Action, Profile, Rule, safe_private
+
+IMPLEMENTATION_UID = "2.25.147352897540297482934420731086271908442"  # a UUID of ours, PS3.5 B.2
+EXPLICIT = "1.2.840.10008.1.2.1"
+SOP_CLASS, SOP_INSTANCE, STUDY, SERIES = 0x00080016, 0x00080018, 0x0020000D, 0x0020000E
+PATIENT_NAME, PATIENT_ID, ISSUER, AGE, ACCESSION = 0x00100010, 0x00100020, 0x00100021, 0x00101010, 0x00080050
+CHARACTER_SET, PER_FRAME, SHARED_GROUPS = 0x00080005, 0x52009230, 0x52009229
+REMOVED, METHOD, METHOD_CODES, TEMPORAL_INFORMATION = 0x00120062, 0x00120063, 0x00120064, 0x00280303
+TEXT = frozenset("AE LO LT PN SH ST UC UR UT".split())
+NUMBERS = frozenset("US SS UL SL FL FD SV UV AT".split())
+TIME = re.compile(r"\d{2}(?:\d{2}){0,2}(?:\.\d{1,6})?")
+DUMMIES = {"DA": b"19000101", "TM": b"000000", "DT": b"19000101000000", "AS": b"000Y", "DS": b"0", "IS": b"0",
+           "PN": b"REMOVED", "UR": b"urn:removed"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Deidentified:
+    """A de-identified instance.
+
+    Attributes:
+        data: the DICOM file.
+        patient, study, series, sop_instance: its pseudonymous identities.
+        original_sop_instance: the SOP Instance UID that it had.
+    """
+
+    data: bytes
+    patient: str
+    study: str
+    series: str
+    sop_instance: str
+    original_sop_instance: str
+
+
+def deidentify(data: bytes, profile: Profile, identities: Identities) -> Deidentified:
+    """De-identify a DICOM file.
+
+    Raises:
+        Held: it must not leave, with the reason.
+    """
+    try:
+        file = read_file(data)
+    except Malformed as error:
+        raise Held("held-unreadable", f"cannot be read: {error}") from error
+    row = gate.check(file)
+    return _Instance(file, row, profile, identities).deidentified()
+
+
+class _Instance:
+    """One instance on its way through the rules."""
+
+    def __init__(self, file: File, row: dict[str, str], profile: Profile, identities: Identities) -> None:
+        elements = file.elements
+        self.file = file
+        self.sop_class, self.iod = row["uid"], row["iod"]
+        self.profile = profile
+        self.identities = identities
+        self.character_sets = gate.text(elements.get(CHARACTER_SET))
+        self.signed = gate.number(elements.get(0x00280103), 0) == 1
+        self.needs_utf8 = False
+        patient_id = _identity(elements.get(PATIENT_ID), self.character_sets)
+        if patient_id is None or not is_patient(patient_id):
+            raise Held("held-identity", "the Patient ID is missing, a placeholder, or cannot be decoded")
+        issuer = _identity(elements.get(ISSUER), self.character_sets) or ""
+        self.patient = identities.patient(patient_id, issuer)
+        self.shift_days = identities.shift_days(patient_id, issuer)
+        for tag, name in ((SOP_INSTANCE, "SOP Instance"), (SERIES, "Series Instance"), (STUDY, "Study Instance")):
+            if not gate.text(elements.get(tag)):
+                raise Held("held-unreadable", f"the {name} UID is missing")
+
+    def deidentified(self) -> Deidentified:
+        original = self.file.elements
+        cleaned = self._clean(original, self.character_sets)
+        cleaned[PIXEL_DATA] = gate.clean_pixels(self.file)
+        self._identify(cleaned)
+        self._claim(cleaned, original)
+        uids = {tag: self.identities.uid(gate.text(original[tag])) for tag in (SOP_INSTANCE, SERIES, STUDY)}
+        for tag, uid in uids.items():
+            cleaned[tag] = Element(tag, "UI", uid.encode())
+        compressed = isinstance(cleaned[PIXEL_DATA].value, Fragments)
+        syntax = self.file.transfer_syntax if compressed else EXPLICIT
+        data = write_file(_file_meta(self.sop_class, uids[SOP_INSTANCE], syntax), cleaned)
+        return Deidentified(
+            data, self.patient, uids[STUDY], uids[SERIES], uids[SOP_INSTANCE], gate.text(original[SOP_INSTANCE])
+        )
+
+    def _identify(self, cleaned: DataSet) -> None:
+        cleaned[SOP_CLASS] = Element(SOP_CLASS, "UI", self.sop_class.encode())
+        cleaned[PATIENT_NAME] = Element(PATIENT_NAME, "PN", self.patient.encode())
+        cleaned[PATIENT_ID] = Element(PATIENT_ID, "LO", self.patient.encode())
+        if self.needs_utf8:
+            cleaned[CHARACTER_SET] = Element(CHARACTER_SET, "CS", b"ISO_IR 192")
+
+    def _claim(self, cleaned: DataSet, original: DataSet) -> None:
+        """PS3.15 E.1.1, E.3.6: what was done, in the terms of CID 7050, added to what earlier ones claimed."""
+        codes = self.profile.codes()
+        items = [text.code_item(value, "DCM", meaning) for value, meaning in codes]
+        earlier = original.get(METHOD_CODES)
+        if earlier is not None and isinstance(earlier.value, list):
+            ours = {value.encode() for value, _ in codes}
+            kept = filter(None, map(text.coded_triplet, earlier.value))
+            items = [item for item in kept if item[text.CODE_VALUE].value not in ours] + items
+        method = f"Sluice {__version__} {self.profile.name}, PS3.15 {self.profile.describe()['edition']}"
+        temporal = b"MODIFIED" if self.profile.shifts_dates else b"REMOVED"
+        cleaned[REMOVED] = Element(REMOVED, "CS", b"YES")
+        cleaned[METHOD] = Element(METHOD, "LO", method[:64].encode())
+        cleaned[METHOD_CODES] = Element(METHOD_CODES, "SQ", items)
+        cleaned[TEMPORAL_INFORMATION] = Element(TEMPORAL_INFORMATION, "CS", temporal)
+
+    def _clean(self, elements: DataSet, character_sets: str) -> DataSet:
+        """Elements of one data set or item that the profile keeps."""
+        if CHARACTER_SET in elements:
+            character_sets = gate.text(elements[CHARACTER_SET])
+        cleaned: DataSet = text.coded_triplet(elements) if text.CODE_VALUE in elements else {}
+        for tag, element in elements.items():
+            rule = self.profile.rule(tag, self.iod)
+            if rule is None or rule.action is Action.REMOVE or tag == PIXEL_DATA:
+                continue
+            kept = self._apply(element, rule, rule.action, character_sets)
+            if kept is None and rule.fallback is not rule.action:
+                kept = self._apply(element, rule, rule.fallback, character_sets)
+            if kept is not None:
+                cleaned[tag] = kept
+        if self.profile.keeps_safe_private:
+            cleaned |= _safe_private_elements(elements)
+        return cleaned
+
+    def _apply(self, element: Element, rule: Rule, action: Action, character_sets: str) -> Element | None:
+        """The element after one action; None where it goes, or where the action does not fit its value."""
+        vr = self._vr(element, rule.vr)
+        if action in (Action.REMOVE, Action.CODED):
+            return None
+        if action is Action.EMPTY:
+            return self._empty(element, vr)
+        if action is Action.DUMMY:
+            return self._dummy(element, vr, character_sets)
+        if vr == "SQ":
+            return self._sequence(element, character_sets)
+        if not isinstance(element.value, bytes):
+            return None  # items where the dictionary has a value
+        value = self._value(element.value, vr, rule, action, character_sets)
+        return None if value is None else Element(element.tag, vr, value)
+
+    def _value(self, value: bytes, vr: str, rule: Rule, action: Action, character_sets: str) -> bytes | None:
+        match action:
+            case Action.UID | Action.CLASS_UID:
+                return self._uids(value, action) if vr == "UI" else None
+            case Action.SHIFT:
+                return self._shifted(value, vr)
+            case Action.NUMBER:
+                return _numbers(value, vr)
+            case Action.CODE:
+                return text.code_strings(value)
+            case Action.BULK:
+                return value
+            case Action.PATTERN:
+                return _matching(value, rule)
+            case Action.TERMS | Action.CLEAN:
+                return self._terms(value, vr, character_sets)
+            case _:
+                return self._kept(value, vr, character_sets)
+
+    def _empty(self, element: Element, vr: str) -> Element:
+        if element.tag == ACCESSION and isinstance(element.value, bytes) and element.value.strip(b" \0"):
+            number = element.value.decode("latin-1")
+            return Element(element.tag, vr, self.identities.accession(number).encode())
+        return Element(element.tag, vr, [] if vr == "SQ" else b"")
+
+    def _dummy(self, element: Element, vr: str, character_sets: str) -> Element:
+        if vr == "SQ":
+            cleaned = self._sequence(element, character_sets)
+            return cleaned if cleaned is not None else Element(element.tag, "SQ", [])
+        if vr == "UI":
+            value = element.value if isinstance(element.value, bytes) else b""
+            return Element(element.tag, vr, self._uids(value, Action.UID) or self.identities.uid("").encode())
+        dummy = b"\0" * WIDTH.get(vr, 2) if vr in WIDTH or vr in ("OB", "UN") else DUMMIES.get(vr, b"REMOVED")
+        return Element(element.tag, vr, dummy)
+
+    def _sequence(self, element: Element, character_sets: str) -> Element | None:
+        items = element.value if isinstance(element.value, list) else None
+        if items is None and isinstance(element.value, bytes):
+            items = [] if not element.value else read_items(element.value)
+        if items is None:
+            return None
+        cleaned = [self._clean(item, character_sets) for item in items]
+        if items and not any(cleaned) and element.tag not in (PER_FRAME, SHARED_GROUPS):
+            return None  # nothing in it had a rule
+        return Element(element.tag, "SQ", cleaned)
+
+    def _uids(self, value: bytes, action: Action) -> bytes | None:
+        """UIDs by role: what PS3.6 registers (classes, syntaxes, well-known instances) stays, any other is mapped."""
+        originals = [part.strip(" \0") for part in value.decode("latin-1").split("\\")]
+        if action is Action.CLASS_UID:
+            known = [uid for uid in originals if uid in UID_dictionary]
+            return "\\".join(known).encode() if known else None
+        return "\\".join(
+            uid if not uid or uid in UID_dictionary else self.identities.uid(uid) for uid in originals
+        ).encode()
+
+    def _shifted(self, value: bytes, vr: str) -> bytes | None:
+        parts = [part.strip(" \0") for part in value.decode("latin-1").split("\\")]
+        if vr not in TEMPORAL:
+            return None
+        if vr == "TM":
+            kept = [part if TIME.fullmatch(part) else "" for part in parts]
+        else:
+            kept = [shift_date(part, self.shift_days) or "" for part in parts]
+        return "\\".join(kept).encode() if any(kept) or not any(parts) else None
+
+    def _terms(self, value: bytes, vr: str, character_sets: str) -> bytes | None:
+        if vr == "CS":
+            return text.code_strings(text.known_terms(value.decode("latin-1"), vr).encode()) or None
+        if vr not in TEXT:
+            return None
+        decoded = text.decode(value, character_sets)
+        return text.known_terms(decoded, vr).encode() or None if decoded is not None else None
+
+    def _kept(self, value: bytes, vr: str, character_sets: str) -> bytes | None:
+        """A value that an option keeps: text in UTF-8, the rest as it is where its form is right."""
+        if vr == "AS":
+            return (cap_age(value.decode("latin-1")) or "").encode() or None
+        if vr in TEXT:
+            decoded = text.decode(value, character_sets)
+            if decoded is not None and not decoded.isascii():
+                self.needs_utf8 = True
+            return None if decoded is None else decoded.encode()
+        if vr == "UI":
+            return self._uids(value, Action.UID)
+        if vr == "CS":
+            return text.code_strings(value)
+        return _numbers(value, vr)
+
+    def _vr(self, element: Element, vr: str) -> str:
+        """The VR that an element is written with: the dictionary's; of several, the one that was encoded."""
+        if " or " not in vr:
+            return vr
+        several = vr.split(" or ")
+        if element.vr in several:
+            return element.vr
+        if "SS" in several and self.signed:
+            return "SS"
+        return "OW" if "OW" in several and "SS" not in several else "US"
+
+
+def _numbers(value: bytes, vr: str) -> bytes | None:
+    if vr in ("DS", "IS"):
+        return value if text.is_number_text(value, vr) else None
+    if vr in NUMBERS or vr == "OW":
+        return value if len(value) % WIDTH[vr] == 0 else None
+    return None
+
+
+def _matching(value: bytes, rule: Rule) -> bytes | None:
+    parts = [part.strip(" \0") for part in value.decode("latin-1").split("\\")]
+    if rule.pattern is None:
+        return None
+    kept = [part if rule.pattern.fullmatch(part) else "" for part in parts]
+    return "\\".join(kept).encode() if any(kept) or not any(parts) else None
+
+
+def _safe_private_elements(elements: DataSet) -> DataSet:
+    """Private elements of Table E.3.10-1 with their creators: numbers and code strings only, no sequences."""
+    kept: DataSet = {}
+    known = safe_private()
+    for tag, element in elements.items():
+        group, block = tag >> 16, tag >> 8 & 0xFF
+        if not group & 1 or block < 0x10 or not isinstance(element.value, bytes):
+            continue
+        creator = elements.get(group << 16 | block)
+        name = gate.text(creator)
+        vr = known.get((name, group, tag & 0xFF))
+        if vr is None or creator is None:
+            continue
+        value = text.code_strings(element.value) if vr == "CS" else _numbers(element.value, vr)
+        if value is not None:
+            kept[tag] = Element(tag, vr, value)
+            kept[creator.tag] = Element(creator.tag, "LO", name.encode())
+    return kept
+
+
+def _identity(element: Element | None, character_sets: str) -> str | None:
+    if element is None or not isinstance(element.value, bytes):
+        return ""
+    return text.decode(element.value, character_sets)
+
+
+def _file_meta(sop_class: str, sop_instance: str, transfer_syntax: str) -> DataSet:
+    values = {
+        0x00020001: ("OB", b"\0\1"),
+        0x00020002: ("UI", sop_class.encode()),
+        0x00020003: ("UI", sop_instance.encode()),
+        0x00020010: ("UI", transfer_syntax.encode()),
+        0x00020012: ("UI", IMPLEMENTATION_UID.encode()),
+        0x00020013: ("SH", f"SLUICE_{__version__}"[:16].encode()),
+    }
+    return {tag: Element(tag, vr, value) for tag, (vr, value) in values.items()}

@@ -77,7 +77,7 @@ class EmbeddedAirflow:
         return AirflowApi(self.url, user, self.passwords[user])
 
     def prepare(self) -> None:
-        """Write secrets and passwords, migrate the metadata database, set up connections and pools; repeatable.
+        """Write secrets and passwords; have `operators.bootstrap` migrate databases and set up connections.
 
         Raises:
             StackError: a step failed; the message ends with its log.
@@ -87,7 +87,6 @@ class EmbeddedAirflow:
         environment = self._environment()
         log = self.folder / "prepare.log"
         log.unlink(missing_ok=True)
-        run_to_end([_airflow(), "db", "migrate"], "Airflow's database migration", log, environment)
         run_to_end([sys.executable, "-m", "operators.bootstrap"], "Setting up connections and pools", log, environment)
 
     def start(self) -> None:

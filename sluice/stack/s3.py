@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from sluice.objects import ObjectStore, connect
-from sluice.stack.processes import StackError, free_port, secret, start, stop, wait_until
+from sluice.stack.processes import StackError, free_port, listens, secret, start, stop, wait_until
 
 
 class EmbeddedS3:
@@ -67,18 +66,13 @@ class EmbeddedS3:
         # The keys go by environment: a command line is readable by every user of the machine.
         environment = os.environ | {"RCLONE_AUTH_KEY": f'"{self.access_key},{self.secret_key}"'}
         self.process = start(command, log, environment)
-        wait_until(self._listens, "The embedded S3 server", 30, self.process, log)
+        wait_until(lambda: listens(self.port), "The embedded S3 server", 30, self.process, log)
 
     def stop(self) -> None:
         """Stop the server."""
         if self.process is not None:
             stop(self.process)
             self.process = None
-
-    def _listens(self) -> bool:
-        with socket.socket() as probe:
-            probe.settimeout(1)
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
 
 def _rclone() -> str:

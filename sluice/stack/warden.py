@@ -21,7 +21,7 @@ from typing import NoReturn
 from sluice.stack.processes import end_with_parent
 
 PR_SET_CHILD_SUBREAPER = 36
-GRACE_S = 12.0  # Postgres' fast shutdown and a Storage SCP's last object fit into it
+GRACE_S = 6.0  # Postgres' fast shutdown and a Storage SCP's last object fit into it
 
 
 def guarded(work: Callable[[], int]) -> int:

@@ -1,0 +1,178 @@
+"""The command line: `python -m sluice <command>`. Each command imports only what it needs."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sluice.settings import CHECKOUT, settings
+
+if TYPE_CHECKING:
+    from sluice.database import Database
+
+UP_HOME = CHECKOUT / "var" / "up"
+DEMO_HOME = CHECKOUT / "var" / "demo"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code: 0 done, 1 failed with one clear line, 2 wrong usage, 130 Ctrl-C."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    return _caught(lambda: command(options))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="sluice", description="Imaging studies from a PACS to researchers.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def add(name: str, command: Callable[[argparse.Namespace], int], words: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=words, description=words)
+        added.set_defaults(command=command)
+        return added
+
+    def add_home(added: argparse.ArgumentParser, default: Path) -> None:
+        home = Path(os.environ.get("SLUICE_HOME") or default)
+        added.add_argument("--home", type=Path, default=home, help=f"folder of its data (default {home})")
+
+    demo = add("demo", _demo, "a simulated hospital's day through Airflow, with a closing table")
+    demo.add_argument("--once", action="store_true", help="end by itself; exit 0 only if every line of the table holds")
+    demo.add_argument("--seed", type=int, default=None, help="seed of the hospital")
+    demo.add_argument("--scale", type=float, default=1.0, help="size of the hospital's day; 1 is the full one")
+    demo.add_argument("--port", type=int, default=None, help="port of Airflow's UI (default: a free one)")
+    add_home(demo, DEMO_HOME)
+
+    up = add("up", _up, "start the embedded stack in the background")
+    up.add_argument("--foreground", action="store_true", help="stay in the foreground until Ctrl-C")
+    up.add_argument("--port", type=int, default=None, help="port of Airflow's UI (default: a free one)")
+    add_home(up, UP_HOME)
+    add_home(add("down", _down, "stop what `up` started"), UP_HOME)
+
+    add("migrate", _migrate, "bring the database up to date")
+    add("receive", _receive, "our Storage SCP, until it is stopped")
+    add("hospital", _hospital, "the simulated hospital's PACS, until it is stopped")
+    missing = add("missing", _missing, "what is missing in a window, why, and what to do about it")
+    missing.add_argument("window", help="a hospital day like 2026-10-26, or cohort/<project>/<name>")
+    missing.add_argument("--home", type=Path, default=None, help="stack to ask (default: the one that runs)")
+    return parser
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from sluice.stack.demo import run
+    from sluice.stack.warden import guarded
+
+    return guarded(
+        lambda: _caught(
+            lambda: run(
+                options.home.resolve(), once=options.once, seed=options.seed, scale=options.scale, port=options.port
+            )
+        )
+    )
+
+
+def _up(options: argparse.Namespace) -> int:
+    from sluice.stack.daily import serve, start_in_background
+    from sluice.stack.warden import guarded
+
+    home = options.home.resolve()
+    if options.foreground:
+        return guarded(lambda: _caught(lambda: serve(home, options.port)))
+    start_in_background(home, options.port)
+    return 0
+
+
+def _down(options: argparse.Namespace) -> int:
+    from sluice.stack.daily import stop_background
+
+    stop_background(options.home.resolve())
+    return 0
+
+
+def _migrate(_: argparse.Namespace) -> int:
+    from sluice.database import migrate
+
+    applied = migrate(settings().database_url)
+    print("\n".join(f"applied {name}" for name in applied) or "The database is up to date.")
+    return 0
+
+
+def _receive(_: argparse.Namespace) -> int:
+    from sluice.pacs.receive import serve
+
+    serve()
+    return 0
+
+
+def _hospital(_: argparse.Namespace) -> int:
+    from sluice.hospital.serve import serve
+
+    serve()
+    return 0
+
+
+def _missing(options: argparse.Namespace) -> int:
+    database = _database(options.home)
+    with database.transaction() as connection, connection.cursor() as cursor:
+        cursor.execute("select count(*) from sweep_window where window_key = %s", (options.window,))
+        (known,) = cursor.fetchone() or (0,)
+    if not known:
+        return _fail(f"No window {options.window} was swept. Run the DAG sweep, or a backfill of it, for that day.")
+    gaps = database.rows("gaps_by_reason", {"window_key": options.window})
+    if not gaps:
+        print(f"Nothing is missing in {options.window}.")
+    for gap in gaps:
+        print(
+            f"{gap['step']:<9} {gap['instances']:>7} instances of {gap['studies']} studies: "
+            f"{gap['reason_code']}. {gap['meaning']} {gap['advice']}"
+        )
+    return 0
+
+
+def _database(home: Path | None) -> Database:
+    """The database that the user means: of SLUICE_DATABASE_URL, else of the stack that runs here."""
+    from sluice.database import Database
+    from sluice.stack.daily import database_url
+
+    if home is None and "SLUICE_DATABASE_URL" in os.environ:
+        return Database(settings().database_url)
+    url = database_url([home] if home else [UP_HOME, DEMO_HOME])
+    return Database(url)
+
+
+def _caught(work: Callable[[], int]) -> int:
+    """Run `work`; turn what went wrong into one clear line and an exit code."""
+    try:
+        return work()
+    except KeyboardInterrupt:
+        return 130
+    except RuntimeError as error:
+        return _fail(str(error))
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            return _fail("No space left on the device. Free some and run the command again: it goes on where it was.")
+        return _unexpected(error)
+    except Exception as error:
+        return _unexpected(error)
+
+
+def _fail(message: str) -> int:
+    print(f"sluice: {message}", file=sys.stderr)
+    return 1
+
+
+def _unexpected(error: Exception) -> int:
+    if os.environ.get("SLUICE_DEBUG"):
+        raise error
+    return _fail(
+        f"{type(error).__name__}: {error}. This is a fault of Sluice itself; "
+        "run the command again with SLUICE_DEBUG=1 and report what it prints."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

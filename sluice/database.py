@@ -46,6 +46,21 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = url
 
+    def connect(self) -> Connection:
+        """A connection that the caller keeps and closes, for a service that writes all day.
+
+        Raises:
+            DatabaseError: the server cannot be reached.
+        """
+        try:
+            return psycopg2.connect(self.url, application_name="sluice", connect_timeout=10)
+        except psycopg2.OperationalError as error:
+            reason = re.sub(r"password=\S+", "password=…", str(error)).strip().splitlines()[0]
+            raise DatabaseError(
+                f"The Sluice database cannot be reached ({reason}). "
+                "Check SLUICE_DATABASE_URL, or the Airflow connection sluice_db."
+            ) from error
+
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """A connection whose work is committed at the end, or rolled back on an exception.
@@ -53,14 +68,7 @@ class Database:
         Raises:
             DatabaseError: the server cannot be reached.
         """
-        try:
-            connection = psycopg2.connect(self.url, application_name="sluice", connect_timeout=10)
-        except psycopg2.OperationalError as error:
-            reason = re.sub(r"password=\S+", "password=…", str(error)).strip().splitlines()[0]
-            raise DatabaseError(
-                f"The Sluice database cannot be reached ({reason}). "
-                "Check SLUICE_DATABASE_URL, or the Airflow connection sluice_db."
-            ) from error
+        connection = self.connect()
         try:
             with connection:
                 yield connection

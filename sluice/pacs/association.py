@@ -29,6 +29,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 
 from sluice.pacs.errors import (
     PacsAborted,
+    PacsBusy,
     PacsError,
     PacsRefused,
     PacsStatusError,
@@ -138,6 +139,8 @@ class PacsAssociation:
                 responses are optional), so the time limit runs only while neither it nor a response changes.
         """
         moved = Moved()
+        if not self.is_open:
+            return Moved(error=self._ended("C-MOVE"))
         model = self._offered(MOVE[0], "C-MOVE")
         with _Watchdog(self._association, self.node.timeout_s, progress) as watchdog:
             for status, answer in self._association.send_c_move(identifier, self.node.move_destination, model):
@@ -272,7 +275,8 @@ def _not_established(node: PacsNode, association: Association, connected: bool, 
     if association.is_rejected:
         primitive: Any = association.acceptor.primitive
         source, reason = int(primitive.result_source), int(primitive.diagnostic)
-        return PacsRefused(_rejection(node, source, reason))
+        kind = PacsBusy if source == 3 or primitive.result == 2 else PacsRefused
+        return kind(_rejection(node, source, reason))
     if not connected:
         return PacsUnreachable(
             f"Nobody answers at {node.host}:{node.port} (PACS {node.name!r}). "

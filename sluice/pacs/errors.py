@@ -8,9 +8,11 @@ class PacsError(RuntimeError):
 
     Attributes:
         reason_code: the code under which the ledger keeps it (`sql/migrations/0001_ledger.sql`).
+        permanent: asking again cannot help until a person has changed something.
     """
 
     reason_code = "refused"
+    permanent = False
 
 
 class PacsUnreachable(PacsError):  # noqa: N818
@@ -21,6 +23,14 @@ class PacsUnreachable(PacsError):  # noqa: N818
 
 class PacsRefused(PacsError):  # noqa: N818
     """The PACS rejected the association (A-ASSOCIATE-RJ, PS3.8 9.3.4) or offers no context that we need."""
+
+    permanent = True
+
+
+class PacsBusy(PacsRefused):
+    """The PACS rejected the association for now: too many are open (PS3.8 9.3.4, source 3)."""
+
+    permanent = False
 
 
 class PacsAborted(PacsError):  # noqa: N818
@@ -45,6 +55,7 @@ class PacsStatusError(PacsError):
     def __init__(self, message: str, status: str) -> None:
         super().__init__(message)
         self.status = status
+        self.permanent = status in ("A801", "A900", "0122", "0124")
 
 
 _ADVICE = {

@@ -6,12 +6,14 @@ import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 import pytest
 
 from sluice.database import Database, migrate
 from sluice.objects import ObjectStore
+from sluice.settings import CHECKOUT, settings
 from sluice.stack.postgres import EmbeddedPostgres
 from sluice.stack.s3 import EmbeddedS3
 
@@ -63,3 +65,44 @@ def shared_data() -> Path:
     if not data.is_dir():
         pytest.skip("no ../shared/data beside this checkout: tests on real images are skipped")
     return data
+
+
+@pytest.fixture(scope="session")
+def airflow(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[pytest.MonkeyPatch]:
+    """A migrated Airflow in this process; returns what its environment can be changed with."""
+    environment = {
+        "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow")),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(CHECKOUT / "dags"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__FERNET_KEY": "c2x1aWNlLXRlc3RzLXVzZS1hLWZpeGVkLWtleS0wMDE=",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": postgres.url("airflow").replace("postgresql", "postgresql+psycopg2", 1),
+        "AIRFLOW__API_AUTH__JWT_SECRET": "t" * 64,
+        "AIRFLOW__API__BASE_URL": "http://localhost:8080",
+        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(tmp_path_factory.mktemp("airflow-logs")),
+        "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        from airflow import settings as airflow_settings
+        from airflow.utils.db import initdb
+        from airflow.utils.session import create_session
+
+        # another test may have imported Airflow before us, with another database
+        airflow_settings.dispose_orm()
+        airflow_settings.configure_vars()
+        airflow_settings.configure_orm()
+        with create_session() as session:
+            initdb(session=session)
+        yield patch
+        airflow_settings.dispose_orm()
+        settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def dag_bag(airflow: pytest.MonkeyPatch) -> Any:
+    """All DAGs, parsed once."""
+    from airflow.dag_processing.dagbag import DagBag
+
+    return DagBag(CHECKOUT / "dags")

@@ -1,0 +1,225 @@
+"""The archive: received DICOM files on disk, written so that what is acknowledged survives a power cut.
+
+`<study>/<series>/<sop>.dcm` below the root, from UIDs that are digits and dots, so no name can lead outside.
+Files on their way are in `.incoming`, a second content of a known instance in `.conflicts`, and what cannot be
+placed in `.quarantine`.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import struct
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+IMPLEMENTATION_CLASS_UID = "2.25.279684532094105862437310920756419371043"
+IMPLEMENTATION_VERSION = "SLUICE"  # no number: the same dataset always makes the same file
+OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+class ArchiveError(RuntimeError):
+    """The archive cannot be written; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The UIDs that say what an object is and where it belongs; all of them checked before they come here."""
+
+    sop_class: str
+    sop_instance: str
+    study: str
+    series: str
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A file in the archive.
+
+    Attributes:
+        path: relative to the archive root.
+        bytes, sha256: of the whole file.
+        outcome: `new`; `same` when that very file was there already; `other` when a file with other content holds
+            the instance's place, and this one was set aside.
+    """
+
+    path: str
+    bytes: int
+    sha256: str
+    outcome: str
+
+
+class Archive:
+    """The archive below one root.
+
+    Args:
+        root: its folder; made where it is missing.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.incoming = root / ".incoming"
+
+    def prepare(self) -> None:
+        """Make the folders and remove what a killed receiver left half written; none of it was acknowledged.
+
+        Raises:
+            ArchiveError: the folder cannot be made or written.
+        """
+        try:
+            self.incoming.mkdir(parents=True, exist_ok=True)
+            for left in self.incoming.iterdir():
+                if not _is_alive(left.name.split("-", 1)[0]):
+                    left.unlink(missing_ok=True)
+            probe = self.incoming / f"{os.getpid()}-probe"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise ArchiveError(
+                f"The archive {self.root} cannot be written ({error.strerror}). Check SLUICE_HOME and its permissions."
+            ) from error
+
+    def free_bytes(self) -> int:
+        """Free space of the file system that holds the archive."""
+        return shutil.disk_usage(self.root).free
+
+    def keep(self, identity: Identity, transfer_syntax: str, dataset: bytes | memoryview) -> Kept:
+        """Write one instance durably; when this returns, its bytes survive a crash.
+
+        Args:
+            dataset: the encoded dataset exactly as it was sent.
+
+        Raises:
+            OSError: the disk is full or broken; nothing is left behind.
+        """
+        meta = file_meta(identity.sop_class, identity.sop_instance, transfer_syntax)
+        temporary, size, digest = self._write(meta, dataset)
+        final = self.root / identity.study / identity.series / f"{identity.sop_instance}.dcm"
+        try:
+            self._make_folders(final.parent)
+            try:
+                os.link(temporary, final)  # unlike a rename, never replaces what is there
+                outcome = "new"
+            except FileExistsError:
+                outcome = "same" if _sha256(final) == digest else "other"
+            if outcome == "other":
+                final = self._aside(identity.sop_instance, digest, temporary)
+            _sync_folder(final.parent)  # of `same`, too: who wrote it first may not have got this far
+        finally:
+            temporary.unlink(missing_ok=True)
+        return Kept(self._relative(final), size, digest, outcome)
+
+    def set_aside(self, sop_instance: str, kept: Kept) -> Kept:
+        """Move a file that turned out to contradict the ledger out of the instance's place."""
+        source = self.root / kept.path
+        target = self._aside(sop_instance, kept.sha256, source)
+        source.unlink(missing_ok=True)
+        _sync_folder(target.parent)
+        return Kept(self._relative(target), kept.bytes, kept.sha256, "other")
+
+    def replace(self, identity: Identity, aside: Kept) -> Kept:
+        """Put a file that was set aside in the place of one that nobody ever acknowledged."""
+        final = self.root / identity.study / identity.series / f"{identity.sop_instance}.dcm"
+        os.replace(self.root / aside.path, final)
+        _sync_folder(final.parent)
+        return Kept(self._relative(final), aside.bytes, aside.sha256, "new")
+
+    def quarantine(self, data: bytes | memoryview, meta: bytes = b"") -> Kept:
+        """Keep bytes that cannot be placed, named by their digest."""
+        temporary, size, digest = self._write(meta, data)
+        final = self.root / ".quarantine" / f"{digest}.dcm"
+        final.parent.mkdir(exist_ok=True)
+        os.replace(temporary, final)
+        _sync_folder(final.parent)
+        return Kept(self._relative(final), size, digest, "new")
+
+    def _write(self, meta: bytes, dataset: bytes | memoryview) -> tuple[Path, int, str]:
+        temporary = self.incoming / f"{os.getpid()}-{uuid.uuid4().hex}"
+        digest = hashlib.sha256(meta)
+        digest.update(dataset)
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
+            with os.fdopen(descriptor, "wb", buffering=0) as file:
+                file.write(meta)
+                view = memoryview(dataset)
+                while view:
+                    view = view[file.write(view) :]
+                os.fsync(file.fileno())
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+        return temporary, len(meta) + len(dataset), digest.hexdigest()
+
+    def _aside(self, sop_instance: str, digest: str, source: Path) -> Path:
+        target = self.root / ".conflicts" / sop_instance / f"{digest}.dcm"
+        self._make_folders(target.parent)
+        try:
+            os.link(source, target)
+        except FileExistsError:
+            pass  # came a third time
+        return target
+
+    def _make_folders(self, folder: Path) -> None:
+        """Like mkdir -p, each new folder's name made durable in its parent."""
+        if folder.is_dir():
+            return
+        self._make_folders(folder.parent)
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            return
+        _sync_folder(folder.parent)
+
+    def _relative(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
+
+
+def file_meta(sop_class: str, sop_instance: str, transfer_syntax: str) -> bytes:
+    """Preamble, prefix and File Meta Information (PS3.10 7.1), Explicit VR Little Endian."""
+
+    def element(number: int, vr: bytes, value: bytes) -> bytes:
+        if len(value) % 2:
+            value += b" " if vr == b"SH" else b"\0"
+        if vr == b"OB":
+            return struct.pack("<HH2sHI", 2, number, vr, 0, len(value)) + value
+        return struct.pack("<HH2sH", 2, number, vr, len(value)) + value
+
+    body = b"".join(
+        (
+            element(0x01, b"OB", b"\0\1"),
+            element(0x02, b"UI", sop_class.encode()),
+            element(0x03, b"UI", sop_instance.encode()),
+            element(0x10, b"UI", transfer_syntax.encode()),
+            element(0x12, b"UI", IMPLEMENTATION_CLASS_UID.encode()),
+            element(0x13, b"SH", IMPLEMENTATION_VERSION.encode()),
+        )
+    )
+    return bytes(128) + b"DICM" + element(0x00, b"UL", struct.pack("<I", len(body))) + body
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_alive(pid: str) -> bool:
+    if not pid.isdecimal() or int(pid) == os.getpid():
+        return pid.isdecimal()
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,269 @@
+"""Receipts into the ledger before anything is acknowledged, also while Postgres is away.
+
+One thread writes for all associations: what has queued up while the last commit was under way goes into the next
+one. While Postgres is away, receipts go to a spool file on disk, fsync-ed, and are replayed when it is back; by
+then the sender has long been told success, and rightly so.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import queue
+import threading
+import time
+import uuid
+from collections.abc import Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import psycopg2
+import psycopg2.extras
+from psycopg2.extensions import connection as Connection  # noqa: N812
+
+from sluice.database import Database, DatabaseError
+
+log = logging.getLogger(__name__)
+
+LARGEST_COMMIT = 200
+REPLAY_EVERY_S = 2.0
+AWAY_S = 2.0  # after a failure Postgres is left alone for this long
+TABLES = {
+    "receipt": (
+        "sop_instance_uid", "series_instance_uid", "study_instance_uid", "sop_class_uid", "transfer_syntax_uid",
+        "study_date", "source", "calling_ae", "called_ae", "peer", "association", "bytes", "sha256", "path",
+        "received_at",
+    ),
+    "receipt_conflict": ("sop_instance_uid", "sha256", "path", "calling_ae", "bytes", "received_at"),
+    "quarantine": ("path", "sha256", "bytes", "sop_instance_uid", "reason_code", "detail", "quarantined_at"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row on its way into the ledger: a table of `TABLES` and its values by column."""
+
+    table: str
+    values: dict[str, Any]
+
+    def row(self) -> tuple[Any, ...]:
+        """Values in the table's column order, without NULs, which Postgres refuses."""
+        values = (self.values.get(column) for column in TABLES[self.table])
+        return tuple(value.replace("\x00", "") if isinstance(value, str) else value for value in values)
+
+
+class ReceiptWriter:
+    """Writes entries durably, many associations a commit.
+
+    Args:
+        spool: folder for receipts while Postgres is away.
+    """
+
+    def __init__(self, database: Database, spool: Path) -> None:
+        self.database = database
+        self.spool = spool
+        self._queue: queue.SimpleQueue[tuple[Entry, Future[str]] | None] = queue.SimpleQueue()
+        self._connection: Connection | None = None
+        self._away_until = 0.0
+        self._next_replay = 0.0
+        self._file: TextIO | None = None
+        self._thread = threading.Thread(target=self._run, name="receipt-writer", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread; receipts that an earlier process spooled are replayed first."""
+        self.spool.mkdir(parents=True, exist_ok=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write what is queued and end the thread."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def write(self, entry: Entry) -> str:
+        """Write one entry durably and say how it went.
+
+        Returns:
+            `written` (also when it was there already) or `spooled`; for a receipt also `conflict` (there is one with
+            other content); for a conflict also `orphan` (there is no receipt that it could contradict).
+
+        Raises:
+            OSError: neither Postgres nor the disk took it.
+        """
+        future: Future[str] = Future()
+        self._queue.put((entry, future))
+        return future.result()
+
+    def _run(self) -> None:
+        while True:
+            self._replay_when_due()
+            try:
+                item = self._queue.get(timeout=REPLAY_EVERY_S)
+            except queue.Empty:
+                continue
+            batch = []
+            while item is not None:
+                batch.append(item)
+                if len(batch) == LARGEST_COMMIT or self._queue.empty():
+                    break
+                item = self._queue.get()
+            self._settle(batch)
+            if item is None:
+                self._replay_when_due(now=True)
+                self._disconnect()
+                return
+
+    def _settle(self, batch: list[tuple[Entry, Future[str]]]) -> None:
+        if not batch:
+            return
+        entries = [entry for entry, _ in batch]
+        try:
+            outcomes = self._commit(entries) or self._spool(entries)
+        except psycopg2.Error:
+            if len(batch) > 1:  # one of them is at fault, not Postgres
+                for single in batch:
+                    self._settle([single])
+                return
+            outcomes = None
+            batch[0][1].set_exception(OSError("The ledger refused the entry."))
+        except OSError as error:
+            outcomes = None
+            for _, future in batch:
+                future.set_exception(error)
+        for (_, future), outcome in zip(batch, outcomes or (), strict=False):
+            future.set_result(outcome)
+
+    def _commit(self, entries: list[Entry]) -> list[str] | None:
+        """One transaction; None while Postgres is away.
+
+        Raises:
+            psycopg2.Error: Postgres is there and refuses an entry.
+        """
+        for _ in range(2):  # a connection that was idle may have died with a restart of Postgres
+            fresh = self._connection is None
+            try:
+                if time.monotonic() < self._away_until:
+                    return None
+                if self._connection is None:
+                    self._connection = self.database.connect()
+                with self._connection as connection:
+                    return write_entries(connection, entries)
+            except (psycopg2.OperationalError, psycopg2.InterfaceError, DatabaseError):
+                self._disconnect()
+                if fresh:
+                    break
+        self._away_until = time.monotonic() + AWAY_S
+        log.warning("Postgres is away; receipts are spooled to disk and replayed when it is back.")
+        return None
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            try:
+                self._connection.close()
+            except psycopg2.Error:
+                pass
+            self._connection = None
+
+    def _spool(self, entries: list[Entry]) -> list[str]:
+        if self._file is None:
+            self._file = (self.spool / f"{os.getpid()}-{uuid.uuid4().hex}.jsonl").open("a", encoding="utf-8")
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            descriptor = os.open(self.spool, os.O_RDONLY | os.O_DIRECTORY)
+            os.fsync(descriptor)
+            os.close(descriptor)
+        for entry in entries:
+            values = {name: value if isinstance(value, int) else _text(value) for name, value in entry.values.items()}
+            self._file.write(json.dumps({"table": entry.table, "values": values}) + "\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return ["spooled"] * len(entries)
+
+    def _replay_when_due(self, now: bool = False) -> None:
+        if not now and time.monotonic() < self._next_replay:
+            return
+        self._next_replay = time.monotonic() + REPLAY_EVERY_S
+        for path in sorted(self.spool.glob("*.jsonl")):
+            with path.open("a+", encoding="utf-8") as file:
+                own = self._file is not None and path.name == Path(self._file.name).name
+                try:
+                    if not own:
+                        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    continue  # another receiver is writing it
+                file.seek(0)
+                entries = list(_spooled(file))
+                try:
+                    done = self._commit(entries) if entries else []
+                    if done and "conflict" in done:
+                        self._commit(
+                            [_as_conflict(entry) for entry, how in zip(entries, done, strict=True) if how == "conflict"]
+                        )
+                except psycopg2.Error:
+                    log.error("The ledger refuses receipts of the spool file %s; it is kept.", path.name)
+                    continue
+                if done is None:
+                    return
+                path.unlink(missing_ok=True)
+                if own and self._file is not None:
+                    self._file.close()
+                    self._file = None
+                log.info("Replayed %d receipts that were spooled while Postgres was away.", len(entries))
+
+
+def write_entries(connection: Connection, entries: list[Entry]) -> list[str]:
+    """Insert entries within an open transaction; the outcome of each, as `ReceiptWriter.write` tells them."""
+    outcomes = ["written"] * len(entries)
+    by_table: dict[str, list[int]] = {}
+    for position, entry in enumerate(entries):
+        by_table.setdefault(entry.table, []).append(position)
+    with connection.cursor() as cursor:
+        for table in ("receipt", "receipt_conflict", "quarantine"):
+            positions = by_table.get(table, [])
+            if not positions:
+                continue
+            psycopg2.extras.execute_values(
+                cursor,
+                f"insert into {table} ({', '.join(TABLES[table])}) values %s on conflict do nothing",
+                [entries[position].row() for position in positions],
+                page_size=LARGEST_COMMIT,
+            )
+            if table == "quarantine":
+                continue
+            known = _receipts(cursor, [entries[position].values["sop_instance_uid"] for position in positions])
+            for position in positions:
+                outcomes[position] = _outcome(entries[position], known)
+    return outcomes
+
+
+def _receipts(cursor: Any, sop_uids: list[str]) -> dict[str, str]:
+    """SHA-256 of the receipts there are, by SOP Instance UID."""
+    cursor.execute("select sop_instance_uid, sha256 from receipt where sop_instance_uid = any (%s)", (sop_uids,))
+    return dict(cursor.fetchall())
+
+
+def _outcome(entry: Entry, known: dict[str, str]) -> str:
+    digest = known.get(entry.values["sop_instance_uid"])
+    if entry.table == "receipt_conflict":
+        return "written" if digest else "orphan"
+    return "written" if digest == entry.values["sha256"] else "conflict"
+
+
+def _as_conflict(entry: Entry) -> Entry:
+    """A spooled receipt that turned out to contradict the ledger when it was replayed."""
+    return Entry("receipt_conflict", {name: entry.values.get(name) for name in TABLES["receipt_conflict"]})
+
+
+def _spooled(lines: Iterable[str]) -> Iterable[Entry]:
+    for line in lines:
+        try:
+            value = json.loads(line)
+        except json.JSONDecodeError:
+            continue  # cut off by a crash, so never acknowledged
+        yield Entry(value["table"], value["values"])
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)

@@ -22,7 +22,7 @@ from operators.policies import BUCKET, DATABASE, GPU_POOL, PACS
 from sluice.settings import FirstConnections, Settings
 
 if TYPE_CHECKING:
-    from airflow.models import Connection
+    from airflow.models.connection import Connection
     from sqlalchemy.orm import Session
 
 SEAL = "Written by operators.bootstrap; edit it here and it stays yours. Seal "
@@ -137,7 +137,7 @@ def _bucket(first: FirstConnections, bucket: str) -> Wanted:
 
 def write_connection(session: Session, wanted: Wanted, force: bool) -> str:
     """Create or update one connection, unless a person edited it; return what was done, in a sentence."""
-    from airflow.models import Connection
+    from airflow.models.connection import Connection
     from sqlalchemy import select
 
     stored = session.scalar(select(Connection).where(Connection.conn_id == wanted.conn_id))

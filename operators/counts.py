@@ -34,7 +34,7 @@ def summarise(window: str, planned: list[dict[str, Any]] | None, done: Iterable[
         raise NothingPlanned("The plan of this step failed; see its log, repair, and clear the task plan.")
     results = [part for part in done or () if part]
     return {
-        "window": window,
+        "window_key": window,
         "batches": len(planned),
         "failed_batches": len(planned) - len(results),
         **add_counts(results),

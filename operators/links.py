@@ -64,7 +64,7 @@ def bucket_url(name: str, prefix: str, endpoint_url: str | None) -> str:
 def page_url(path: str, ti_key: TaskInstanceKey) -> str:
     """Path of a page below the Sluice plugin for the window that the task worked on."""
     base = urlsplit(conf.get("api", "base_url", fallback="")).path.rstrip("/")
-    window = returned(ti_key).get("window")
+    window = returned(ti_key).get("window_key")
     return f"{base}{PAGE}{path}" + (f"?{urlencode({'window': window})}" if window else "")
 
 

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 from airflow.sdk import BaseOperator
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from operators.counts import add_counts
 from operators.policies import PACS, is_permanent
 
 if TYPE_CHECKING:
@@ -164,7 +163,7 @@ class RetrieveOperator(BaseOperator):
 
         if StudyPiece.of(self.piece).missing(database()):
             self._ask(1, {})
-        return {"window": self.piece["window_key"], "passes": 0, "incomplete_studies": 0, "gaps": 0}
+        return {"window_key": self.piece["window_key"], "wanted": 0, "arrived": 0, "missing": 0}
 
     def look_again(
         self, context: Context, event: dict[str, Any] | None, number: int, sums: dict[str, Any]
@@ -180,25 +179,26 @@ class RetrieveOperator(BaseOperator):
 
         event = event or {"error": "The triggerer gave no answer."}
         piece = StudyPiece.of(self.piece)
-        sums = add_counts([sums, event])
+        sums = {
+            "wanted": sums.get("wanted") or event.get("wanted", 0),
+            "arrived": sums.get("arrived", 0) + event.get("arrived", 0),
+            "requests": sums.get("requests", 0) + event.get("requests", 0),
+        }
         ledger = database()
         missing = piece.missing(ledger)
         error = event.get("error")
-        if error:
-            self.log.warning("Pass %d of %d: %s", number, self.passes, error)
-        else:
-            self.log.info("Pass %d of %d: %s; %d studies are incomplete", number, self.passes, event, len(missing))
+        self.log.info("Pass %d of %d: %s; %d studies are incomplete.", number, self.passes, error or event, len(missing))
         if missing and number < self.passes and not event.get("permanent"):
             self._ask(number + 1, sums)
         gaps = note_gaps(ledger, piece.window_key, missing) if missing else 0
         if error and missing:
             raise (RetrieveRefused if event.get("permanent") else RetrieveFailed)(error)
         return {
-            "window": piece.window_key,
+            "window_key": piece.window_key,
             **sums,
-            "passes": number,
+            "repeated": number - 1,
             "incomplete_studies": len(missing),
-            "gaps": gaps,
+            "missing": gaps,
         }
 
     def _ask(self, number: int, sums: dict[str, Any]) -> NoReturn:

@@ -244,7 +244,7 @@ def _sweep(window: str) -> Counts:
     from sluice.windows import Window
 
     day = Window.of_day(date.fromisoformat(require_window(window)))
-    return {"window": day.key, **sweep(database(), pacs_node(), day).as_dict()}
+    return sweep(database(), pacs_node(), day).as_dict()
 
 
 def _extract(batch: dict[str, Any]) -> Counts:
@@ -270,10 +270,7 @@ def _check_quality(window: str) -> Counts:
     from sluice.quality.check import check
     from sluice.settings import settings
 
-    return {
-        "window": require_window(window),
-        **check(database(), window, settings().reports / "quality").as_dict(),
-    }
+    return check(database(), require_window(window), settings().reports / "quality").as_dict()
 
 
 def _report_utilization(window: str) -> Counts:
@@ -281,7 +278,7 @@ def _report_utilization(window: str) -> Counts:
     from operators.connections import database
     from sluice.scanners.utilization import report
 
-    return {"window": require_window(window), "scanners": len(report(database(), window))}
+    return {"window_key": require_window(window), "scanners": len(report(database(), window))}
 
 
 def _report_clocks(window: str) -> Counts:
@@ -289,4 +286,4 @@ def _report_clocks(window: str) -> Counts:
     from operators.connections import database
     from sluice.scanners.clocks import report
 
-    return {"window": require_window(window), "scanners": len(report(database(), window))}
+    return {"window_key": require_window(window), "scanners": len(report(database(), window))}

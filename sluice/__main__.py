@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     demo = add("demo", _demo, "a simulated hospital's day through Airflow, with a closing table")
     demo.add_argument("--once", action="store_true", help="end by itself; exit 0 only if every line of the table holds")
     demo.add_argument("--seed", type=int, default=None, help="seed of the hospital")
-    demo.add_argument("--scale", type=float, default=1.0, help="size of the hospital's day; 1 is the full one")
+    demo.add_argument("--scale", type=_scale, default="day", help="size of the hospital: day, tiny, or a number")
     demo.add_argument("--port", type=int, default=None, help="port of Airflow's UI (default: a free one)")
     add_home(demo, DEMO_HOME)
 
@@ -75,6 +75,13 @@ def _demo(options: argparse.Namespace) -> int:
     )
 
 
+def _scale(text: str) -> str | float:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 def _up(options: argparse.Namespace) -> int:
     from sluice.stack.daily import serve, start_in_background
     from sluice.stack.warden import guarded
@@ -104,6 +111,7 @@ def _migrate(_: argparse.Namespace) -> int:
 def _receive(_: argparse.Namespace) -> int:
     from sluice.pacs.receive import serve
 
+    _log_to_stderr()
     serve()
     return 0
 
@@ -111,6 +119,7 @@ def _receive(_: argparse.Namespace) -> int:
 def _hospital(_: argparse.Namespace) -> int:
     from sluice.hospital.serve import serve
 
+    _log_to_stderr()
     serve()
     return 0
 
@@ -158,6 +167,12 @@ def _caught(work: Callable[[], int]) -> int:
         return _unexpected(error)
     except Exception as error:
         return _unexpected(error)
+
+
+def _log_to_stderr() -> None:
+    import logging
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
 
 def _fail(message: str) -> int:

@@ -1,0 +1,107 @@
+"""What stands in the bucket beside what should: every object's digest, nothing more, no identifier of the truth."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pydicom
+
+from sluice.database import Database
+from sluice.hospital.truth import Truth
+from sluice.objects import ObjectStore
+from sluice.stack.verdict import Line, Section
+
+READERS = 4
+SHORTEST = 4  # a shorter identifier would be met by chance in any text
+WORDS = re.compile(r"[0-9A-Za-z]+(?:[.\-/_][0-9A-Za-z]+)*")
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What one object turned out to be: its digest, and how many of the truth's identifiers it shows."""
+
+    key: str
+    sha256: str
+    identifiers: int
+
+
+def judge_bucket(store: ObjectStore, database: Database, truth: Truth, window_key: str) -> Section:
+    """Read every object of the window's releases, and compare them with the ledger, the manifest and the truth."""
+    releases = database.rows("window_releases", {"window_key": window_key})
+    listed = {
+        row["object_key"]: row["sha256"] for row in database.rows("window_released_objects", {"window_key": window_key})
+    }
+    in_bucket: set[str] = set()
+    manifests_hold = 0
+    named: dict[str, str] = {}
+    for release in releases:
+        in_bucket |= {entry.key for entry in store.list(release["prefix"])}
+        manifest = store.get(release["manifest_key"])
+        manifests_hold += hashlib.sha256(manifest).hexdigest() == release["manifest_sha256"]
+        named |= _objects_of(manifest, release["prefix"])
+    secrets = identifiers_of(truth, [str(row["value"]) for row in database.rows("patient_identifiers")])
+    with ThreadPoolExecutor(READERS) as pool:
+        looked = list(pool.map(lambda key: look(key, store.get(key), secrets), sorted(listed.keys() & in_bucket)))
+    right = sum(listed[one.key] == one.sha256 for one in looked)
+    clean = sum(one.identifiers == 0 for one in looked)
+    beside = {key for key in in_bucket if key.endswith(".dcm")} - listed.keys()
+    return Section(
+        "Bucket",
+        [
+            Line("published releases", "at least 1", str(len(releases)), len(releases) > 0),
+            Line("manifests unchanged", str(len(releases)), str(manifests_hold), manifests_hold == len(releases)),
+            Line(
+                "objects named by the manifest", str(len(listed)), str(len(named)), named == listed,
+                "manifest and ledger name other objects or digests",
+            ),
+            Line("objects with their digest", str(len(listed)), str(right), right == len(listed), "missing or changed"),
+            Line("DICOM objects beside the manifest", "0", str(len(beside)), not beside),
+            Line(
+                "headers without a true identifier", str(len(listed)), str(clean), clean == len(listed),
+                "an object shows an identifier of the hospital: take the release back",
+            ),
+        ],
+    )  # fmt: skip
+
+
+def identifiers_of(truth: Truth, names: list[str]) -> frozenset[str]:
+    """Everything that would tell who somebody is: UIDs, patient ids, accession numbers, names; lower case."""
+    found: set[str] = {name.strip().lower() for name in names}
+    for study in truth.studies:
+        found |= {study.study_instance_uid, study.patient_id.lower(), study.accession_number.lower()}
+        for series in study.series:
+            found.add(series.series_instance_uid)
+            found |= {instance.sop_instance_uid for instance in series.instances}
+    return frozenset(value for value in found if len(value) >= SHORTEST)
+
+
+def look(key: str, body: bytes, secrets: frozenset[str]) -> Looked:
+    """Digest of an object, and how many of `secrets` stand in its header at any depth."""
+    header = pydicom.dcmread(io.BytesIO(body), stop_before_pixels=True, force=True)
+    said: set[str] = set()
+    for text in _texts(header):
+        said.add(text)
+        said.update(WORDS.findall(text))
+    return Looked(key, hashlib.sha256(body).hexdigest(), len(said & secrets))
+
+
+def _texts(header: pydicom.Dataset) -> Iterator[str]:
+    for element in (*header.file_meta.iterall(), *header.iterall()):
+        value = element.value
+        if element.VR == "SQ" or value is None:
+            continue
+        for part in value if isinstance(value, list | pydicom.multival.MultiValue) else [value]:
+            text = part.decode("latin-1") if isinstance(part, bytes) else str(part)
+            yield text.strip(" \0").lower()
+
+
+def _objects_of(manifest: bytes, prefix: str) -> dict[str, str]:
+    """Digest by full key of the objects that a manifest names."""
+    entries = json.loads(manifest).get("objects", [])
+    return {prefix + str(entry["key"]).removeprefix(prefix): str(entry["sha256"]) for entry in entries}

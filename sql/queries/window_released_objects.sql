@@ -1,0 +1,5 @@
+-- Every object of a window's published releases. Parameter: window_key.
+select release_id, sop_instance_uid, object_key, bytes, sha256
+  from released_object
+  join release using (release_id)
+ where window_key = %(window_key)s and published_at is not null

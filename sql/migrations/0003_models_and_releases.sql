@@ -35,10 +35,11 @@ create table release (
     version        integer not null,
     window_key     text not null,
     profile        jsonb not null,                -- profile name, options, table edition, key id
-    member_digest  text not null,                 -- SHA-256 over the frozen member list
+    member_digest  text not null,                 -- SHA-256 over the frozen member list and the profile
     bucket         text not null,
     prefix         text not null,                 -- '<project>/v<N>/'
     started_at     timestamptz not null default now(),
+    verified_at    timestamptz,                   -- every object was read back from the bucket and is right
     manifest_key   text,
     manifest_sha256 text,
     published_at   timestamptz,                   -- set after the manifest is in the bucket
@@ -49,6 +50,8 @@ create unique index on release (project, window_key, member_digest);
 create table release_member (
     release_id       bigint not null references release,
     sop_instance_uid text not null,
+    held_reason      text references reason,      -- set where the profile or the re-read held it
+    held_detail      text,
     primary key (release_id, sop_instance_uid)
 );
 
@@ -58,6 +61,7 @@ create table released_object (
     object_key       text not null,
     bytes            bigint not null,
     sha256           text not null,
+    columns          jsonb not null default '{}', -- what instances.csv says of it, read from the produced file
     verified_at      timestamptz,                 -- the independent re-read passed
     uploaded_at      timestamptz,
     primary key (release_id, sop_instance_uid)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import date, datetime
 from pathlib import Path
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 
 class TrueInstance(BaseModel):
@@ -20,12 +20,16 @@ class TrueInstance(BaseModel):
             (`received`, `indexed`, `predicted`, `released`) …
         reason_code: … with the reason the ledger must give (`sql/migrations/0001_ledger.sql`).
             `predicted` is only listed where a radiograph must fail to be read.
+        gaps: every step that must stay open on it, with its reason code; the two fields above are the first.
+        mishap: what is wrong with it, key of `sluice.hospital.mishaps.ENDS` or `fails-once`; None for a good one.
     """
 
     sop_instance_uid: str
     acquired_at: datetime
     ends_at_step: str | None = None
     reason_code: str | None = None
+    gaps: dict[str, str] = Field(default_factory=dict)
+    mishap: str | None = None
 
 
 class TrueSeries(BaseModel):
@@ -92,9 +96,14 @@ class TrueScanner(BaseModel):
 
 
 class Truth(BaseModel):
-    """The whole day."""
+    """The whole day.
+
+    Attributes:
+        scale: name of the size it was built in; see `sluice.hospital.plan.SIZES`.
+    """
 
     seed: int
+    scale: str = "day"
     day: date
     scanners: list[TrueScanner]
     studies: list[TrueStudy]

@@ -1,0 +1,227 @@
+"""What the PACS knows of its files, and how it answers a query at each level."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom import Dataset, dcmread
+from pydicom.datadict import dictionary_VR, keyword_for_tag
+from pydicom.errors import InvalidDicomError
+
+from sluice.hospital.matching import matches, values_of
+
+LOGGER = logging.getLogger(__name__)
+LEVELS = ("PATIENT", "STUDY", "SERIES", "IMAGE")
+UNIQUE_KEYS = {
+    "PATIENT": "PatientID",
+    "STUDY": "StudyInstanceUID",
+    "SERIES": "SeriesInstanceUID",
+    "IMAGE": "SOPInstanceUID",
+}
+# What may be asked for at each level (PS3.4 Tables C.6-1 to C.6-5 and what PACSs commonly add).
+ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    "PATIENT": ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "IssuerOfPatientID"),
+    "STUDY": (
+        "StudyInstanceUID",
+        "StudyDate",
+        "StudyTime",
+        "AccessionNumber",
+        "StudyID",
+        "StudyDescription",
+        "ReferringPhysicianName",
+        "InstitutionName",
+        "PatientAge",
+    ),
+    "SERIES": (
+        "SeriesInstanceUID",
+        "Modality",
+        "SeriesNumber",
+        "SeriesDescription",
+        "SeriesDate",
+        "SeriesTime",
+        "BodyPartExamined",
+        "ProtocolName",
+        "Laterality",
+        "StationName",
+        "Manufacturer",
+        "ManufacturerModelName",
+        "PerformedProcedureStepStartDate",
+        "PerformedProcedureStepStartTime",
+    ),
+    "IMAGE": (
+        "SOPInstanceUID",
+        "SOPClassUID",
+        "InstanceNumber",
+        "ContentDate",
+        "ContentTime",
+        "AcquisitionDate",
+        "AcquisitionTime",
+        "Rows",
+        "Columns",
+        "NumberOfFrames",
+        "InstanceCoercionDateTime",
+    ),
+}
+ALL_ATTRIBUTES = [keyword for level in LEVELS for keyword in ATTRIBUTES[level]]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One object in the PACS's store; `values` hold what can be asked for, as text."""
+
+    path: Path
+    transfer_syntax: str
+    charset: tuple[str, ...]
+    values: dict[str, tuple[str, ...]]
+
+    def one(self, keyword: str) -> str:
+        """The first value, or nothing."""
+        return next(iter(self.values.get(keyword, ())), "")
+
+
+class QueryError(RuntimeError):
+    """A query that cannot be answered; `status` is the DIMSE status to give."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Index:
+    """The objects under a folder, in memory."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.objects: dict[str, Stored] = {}
+        self.strays: list[Path] = []
+        self._lock = threading.Lock()
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                self.add(path)
+        if self.strays:
+            LOGGER.warning("%d files in the store are no DICOM objects; they are not listed", len(self.strays))
+
+    def add(self, path: Path) -> None:
+        """List the object in `path`; a file that is no DICOM object is noted and not listed."""
+        try:
+            ds = dcmread(path, stop_before_pixels=True, specific_tags=[*ALL_ATTRIBUTES, "SpecificCharacterSet"])
+            syntax = str(ds.file_meta.TransferSyntaxUID)
+        except (InvalidDicomError, AttributeError, EOFError):
+            self.strays.append(path)
+            return
+        values = {keyword: tuple(values_of(ds[keyword])) for keyword in ALL_ATTRIBUTES if keyword in ds}
+        charset = ds.get("SpecificCharacterSet", "") or ""
+        stored = Stored(path, syntax, (charset,) if isinstance(charset, str) else tuple(charset), values)
+        with self._lock:
+            self.objects[stored.one("SOPInstanceUID")] = stored
+
+    def find(self, root: str, identifier: Dataset, relational: bool = True) -> list[Dataset]:
+        """Answers to a C-FIND identifier.
+
+        Args:
+            root: `PATIENT` or `STUDY`, the information model.
+            identifier: the query with Query/Retrieve Level.
+            relational: answer although unique keys of higher levels are missing (PS3.4 C.4.1.3.2.1).
+
+        Raises:
+            QueryError: with status A900 when level or keys do not fit the model.
+        """
+        level = self._level(root, identifier)
+        self._check_hierarchy(root, level, identifier, relational)
+        groups: dict[tuple[str, ...], list[Stored]] = {}
+        for stored in self._matching(identifier, level):
+            groups.setdefault(self._identity(stored, level), []).append(stored)
+        answers = (self._answer(identifier, level, members) for members in groups.values())
+        return [answer for answer in answers if answer is not None]
+
+    def select(self, root: str, identifier: Dataset) -> list[Stored]:
+        """The objects that a C-MOVE or C-GET identifier asks for: unique keys only, lists of UIDs allowed (C.4.2.1.4)."""
+        level = self._level(root, identifier)
+        unique = UNIQUE_KEYS[level]
+        if unique not in identifier or not values_of(identifier[unique]):
+            raise QueryError(f"A retrieve at {level} level needs {unique}.", 0xA900)
+        keys = Dataset()
+        for keyword in UNIQUE_KEYS.values():
+            if keyword in identifier:
+                keys[keyword] = identifier[keyword]
+        return list(self._matching(keys, "IMAGE"))
+
+    def _level(self, root: str, identifier: Dataset) -> str:
+        level = str(identifier.get("QueryRetrieveLevel", ""))
+        if level not in LEVELS or (root == "STUDY" and level == "PATIENT"):
+            raise QueryError(f"Query/Retrieve Level {level!r} does not exist in the {root} root.", 0xA900)
+        return level
+
+    def _check_hierarchy(self, root: str, level: str, identifier: Dataset, relational: bool) -> None:
+        first = LEVELS.index("PATIENT" if root == "PATIENT" else "STUDY")
+        for above in LEVELS[first : LEVELS.index(level)]:
+            keyword = UNIQUE_KEYS[above]
+            if not relational and (keyword not in identifier or len(values_of(identifier[keyword])) != 1):
+                raise QueryError(f"A query at {level} level needs one {keyword}.", 0xA900)
+
+    def _matching(self, identifier: Dataset, level: str) -> Iterable[Stored]:
+        known = {keyword for place in LEVELS[: LEVELS.index(level) + 1] for keyword in ATTRIBUTES[place]}
+        keys = []
+        for element in identifier:
+            keyword = keyword_for_tag(element.tag)
+            if keyword in known and (wanted := values_of(element)):
+                keys.append((keyword, dictionary_VR(element.tag), wanted))
+        with self._lock:
+            objects = list(self.objects.values())
+        for stored in objects:
+            if all(matches(vr, wanted, stored.values.get(keyword, ())) for keyword, vr, wanted in keys):
+                yield stored
+
+    @staticmethod
+    def _identity(stored: Stored, level: str) -> tuple[str, ...]:
+        return (stored.one(UNIQUE_KEYS[level]),)
+
+    def _answer(self, identifier: Dataset, level: str, members: list[Stored]) -> Dataset | None:
+        """One answer for the entity whose matching objects are `members`; None if a computed key excludes it."""
+        first = members[0]
+        whole = self._whole(first, level)
+        computed: dict[str, Callable[[], list[str]]] = {
+            "ModalitiesInStudy": lambda: sorted({stored.one("Modality") for stored in whole}),
+            "SOPClassesInStudy": lambda: sorted({stored.one("SOPClassUID") for stored in whole}),
+            "NumberOfPatientRelatedStudies": lambda: _count(whole, "StudyInstanceUID"),
+            "NumberOfPatientRelatedSeries": lambda: _count(whole, "SeriesInstanceUID"),
+            "NumberOfPatientRelatedInstances": lambda: [str(len(whole))],
+            "NumberOfStudyRelatedSeries": lambda: _count(whole, "SeriesInstanceUID"),
+            "NumberOfStudyRelatedInstances": lambda: [str(len(whole))],
+            "NumberOfSeriesRelatedInstances": lambda: [str(len(whole))],
+        }
+        known = {keyword for place in LEVELS[: LEVELS.index(level) + 1] for keyword in ATTRIBUTES[place]}
+        answer = Dataset()
+        if charset := [name for name in first.charset if name or len(first.charset) > 1]:
+            answer.SpecificCharacterSet = charset if len(charset) > 1 else charset[0]
+        for element in identifier:
+            keyword = keyword_for_tag(element.tag)
+            if keyword in ("SpecificCharacterSet", "QueryRetrieveLevel", "RetrieveAETitle"):
+                continue
+            values: list[str] = []
+            if keyword in computed:
+                values = computed[keyword]()
+                if not matches(dictionary_VR(element.tag), values_of(element), values):
+                    return None
+            elif keyword in known:
+                values = list(first.values.get(keyword, ()))
+            elif element.VR == "SQ":
+                continue
+            answer.add_new(element.tag, element.VR, values if len(values) > 1 else next(iter(values), ""))
+        answer.QueryRetrieveLevel = level
+        answer.InstanceAvailability = "ONLINE"
+        return answer
+
+    def _whole(self, one: Stored, level: str) -> list[Stored]:
+        """All objects of the entity, whether or not the query's other keys matched them."""
+        key = UNIQUE_KEYS[level]
+        with self._lock:
+            return [stored for stored in self.objects.values() if stored.one(key) == one.one(key)]
+
+
+def _count(members: list[Stored], keyword: str) -> list[str]:
+    return [str(len({stored.one(keyword) for stored in members}))]

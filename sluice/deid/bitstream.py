@@ -20,7 +20,7 @@ RLE = "1.2.840.10008.1.2.5"
 MARKER = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")
 
 
-class UnknownBitstream(ValueError):
+class UnknownBitstreamError(ValueError):
     """The compressed frames cannot be read, so nobody can say what they hold."""
 
 
@@ -28,7 +28,7 @@ def clean_fragments(parts: list[bytes], frames: int, transfer_syntax: str) -> li
     """One cleaned fragment a frame.
 
     Raises:
-        UnknownBitstream: a syntax without rule, fragments that cannot be told apart, or a damaged frame.
+        UnknownBitstreamError: a syntax without rule, fragments that cannot be told apart, or a damaged frame.
     """
     clean = _cleaner(transfer_syntax)
     if len(parts) == frames:
@@ -43,7 +43,7 @@ def clean_fragments(parts: list[bytes], frames: int, transfer_syntax: str) -> li
         else:
             joined[-1] += part
     if transfer_syntax == RLE or len(joined) != frames:
-        raise UnknownBitstream("the fragments cannot be told apart into frames")
+        raise UnknownBitstreamError("the fragments cannot be told apart into frames")
     return [clean(frame) for frame in joined]
 
 
@@ -54,29 +54,29 @@ def _cleaner(transfer_syntax: str) -> Callable[[bytes], bytes]:
         return clean_jpeg_2000
     if transfer_syntax == RLE:
         return clean_rle
-    raise UnknownBitstream("no rule for this compression")
+    raise UnknownBitstreamError("no rule for this compression")
 
 
 def clean_jpeg(frame: bytes) -> bytes:
     """A JPEG or JPEG-LS image without comments and application data."""
     if frame[:2] != b"\xff\xd8":
-        raise UnknownBitstream("a frame does not start as JPEG")
+        raise UnknownBitstreamError("a frame does not start as JPEG")
     kept, position, end = [frame[:2]], 2, len(frame)
     while True:
         while frame[position : position + 2] == b"\xff\xff":
             position += 1  # fill bytes, T.81 B.1.1.2
         if position + 2 > end or frame[position] != 0xFF:
-            raise UnknownBitstream("a frame ends before its image does")
+            raise UnknownBitstreamError("a frame ends before its image does")
         marker = frame[position + 1]
         if marker == EOI:
             kept.append(frame[position : position + 2])
             return b"".join(kept)
         if position + 4 > end:
-            raise UnknownBitstream("a frame ends within a segment")
+            raise UnknownBitstreamError("a frame ends within a segment")
         stop = position + 2 + int(struct.unpack_from(">H", frame, position + 2)[0])
         segment = frame[position:stop]
         if len(segment) < stop - position:
-            raise UnknownBitstream("a frame ends within a segment")
+            raise UnknownBitstreamError("a frame ends within a segment")
         if marker == SOS:
             stop = _scan_end(frame, stop)
             segment = frame[position:stop]
@@ -96,7 +96,7 @@ def _scan_end(frame: bytes, position: int) -> int:
     """Position of the marker behind a scan's entropy-coded data: no stuffing, no restart."""
     found = MARKER.search(frame, position)
     if found is None:
-        raise UnknownBitstream("a scan has no end")
+        raise UnknownBitstreamError("a scan has no end")
     return found.start()
 
 
@@ -104,11 +104,11 @@ def clean_jpeg_2000(frame: bytes) -> bytes:
     """A JPEG 2000 codestream without boxes around it and without comments in its main header."""
     start = frame.find(J2K_SOC + b"\xff\x51")
     if start < 0 or (start and frame[4:8] != b"jP  "):
-        raise UnknownBitstream("a frame does not start as JPEG 2000")
+        raise UnknownBitstreamError("a frame does not start as JPEG 2000")
     kept, position = [J2K_SOC], start + 2
     while True:
         if position + 4 > len(frame) or frame[position] != 0xFF:
-            raise UnknownBitstream("a frame ends within its main header")
+            raise UnknownBitstreamError("a frame ends within its main header")
         marker = frame[position + 1]
         if marker == J2K_SOT:
             break
@@ -123,14 +123,12 @@ def _tile_parts(frame: bytes, position: int) -> list[bytes]:
     kept: list[bytes] = []
     while frame[position : position + 2] == b"\xff\x90":
         if position + 12 > len(frame):
-            raise UnknownBitstream("a frame ends within a tile")
+            raise UnknownBitstreamError("a frame ends within a tile")
         length = int(struct.unpack_from(">L", frame, position + 6)[0])
-        if length:
-            stop = position + length
-        else:  # the last tile-part may run to the end of the codestream, A.4.2
-            stop = frame.rfind(J2K_EOC)
+        # zero: the last tile-part runs to the end of the codestream, A.4.2
+        stop = position + length if length else frame.rfind(J2K_EOC)
         if not position < stop <= len(frame):
-            raise UnknownBitstream("a frame ends within a tile")
+            raise UnknownBitstreamError("a frame ends within a tile")
         _refuse_tile_comment(frame, position + 12, stop)
         kept.append(frame[position:stop])
         position = stop
@@ -140,15 +138,15 @@ def _tile_parts(frame: bytes, position: int) -> list[bytes]:
 def _refuse_tile_comment(frame: bytes, position: int, stop: int) -> None:
     while position + 4 <= stop and frame[position : position + 2] != b"\xff\x93":
         if frame[position] != 0xFF or frame[position + 1] == J2K_COM:
-            raise UnknownBitstream("a tile carries a comment")
+            raise UnknownBitstreamError("a tile carries a comment")
         position += 2 + int(struct.unpack_from(">H", frame, position + 2)[0])
 
 
 def clean_rle(frame: bytes) -> bytes:
     """An RLE frame as it is; its header (PS3.5 G.5) must be one, and its unused offsets zero."""
     if len(frame) < 64:
-        raise UnknownBitstream("an RLE frame is shorter than its header")
+        raise UnknownBitstreamError("an RLE frame is shorter than its header")
     header = struct.unpack_from("<16L", frame)
     if not 1 <= header[0] <= 15 or header[1] != 64 or any(header[1 + header[0] :]):
-        raise UnknownBitstream("an RLE header is damaged")
+        raise UnknownBitstreamError("an RLE header is damaged")
     return frame

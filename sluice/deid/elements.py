@@ -1,7 +1,7 @@
 """A DICOM data set as plain elements: read from bytes, written to bytes, without decoding what nobody asks for.
 
 Reading is strict: a length that leaves its parent, a sequence without its delimiter or a nesting deeper than
-`MAX_DEPTH` is `Malformed`. Bytes after the last element are not carried along. What is written is always
+`MAX_DEPTH` is `MalformedError`. Bytes after the last element are not carried along. What is written is always
 little endian with explicit VR (PS3.5 A.2 and A.4), with sequences and items of defined length.
 """
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TypeAlias
 
-from pydicom.datadict import DicomDictionary
+from pydicom._dicom_dict import DicomDictionary
 
 from sluice.deid.tables import table
 
@@ -29,13 +29,37 @@ IMPLICIT, DEFLATED, BIG_ENDIAN, EXPLICIT = (
     "1.2.840.10008.1.2.2",
     "1.2.840.10008.1.2.1",
 )
-LONG = frozenset("OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
-SHORT = frozenset("AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
+LONG = frozenset(["OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"])
+SHORT = frozenset(
+    [
+        "AE",
+        "AS",
+        "AT",
+        "CS",
+        "DA",
+        "DS",
+        "DT",
+        "FD",
+        "FL",
+        "IS",
+        "LO",
+        "LT",
+        "PN",
+        "SH",
+        "SL",
+        "SS",
+        "ST",
+        "TM",
+        "UI",
+        "UL",
+        "US",
+    ]
+)
 WIDTH = {"US": 2, "SS": 2, "OW": 2, "AT": 2, "UL": 4, "SL": 4, "FL": 4, "OF": 4, "OL": 4,
          "FD": 8, "OD": 8, "SV": 8, "UV": 8, "OV": 8}  # fmt: skip
 
 
-class Malformed(ValueError):
+class MalformedError(ValueError):
     """The bytes are no data set; the message names the place, never a value."""
 
 
@@ -95,11 +119,11 @@ def read_file(data: bytes) -> File:
     """Read a DICOM file (PS3.10), with or without preamble and file meta.
 
     Raises:
-        Malformed: it is no DICOM file, or it is damaged.
+        MalformedError: it is no DICOM file, or it is damaged.
     """
     position = 132 if data[128:132] == b"DICM" else 0
     if position == 0 and data[:2] not in (b"\x02\x00", b"\x08\x00"):
-        raise Malformed("no DICM prefix and no data set at the start")
+        raise MalformedError("no DICM prefix and no data set at the start")
     meta, position = _read_meta(data, position)
     syntax = _uid(meta.get(0x00020010)) or IMPLICIT
     body = data[position:] if position else data
@@ -118,7 +142,7 @@ def read_items(data: bytes) -> Items | None:
         return None
     try:
         return _Reader(data, explicit=False, little=True).items(0, len(data), 1)[0]
-    except Malformed:
+    except MalformedError:
         return None
 
 
@@ -179,9 +203,9 @@ def _inflate(body: bytes) -> bytes:
     try:
         data = stream.decompress(body, MAX_INFLATED)
     except zlib.error as error:
-        raise Malformed("deflated data set is damaged") from error
+        raise MalformedError("deflated data set is damaged") from error
     if stream.unconsumed_tail:
-        raise Malformed("deflated data set is larger than 2 GiB")
+        raise MalformedError("deflated data set is larger than 2 GiB")
     return data
 
 
@@ -219,14 +243,14 @@ class _Reader:
         try:
             group, number = self.tag_format.unpack_from(self.data, position)
         except struct.error as error:
-            raise Malformed("ends within a tag") from error
+            raise MalformedError("ends within a tag") from error
         return int(group) << 16 | int(number)
 
     def length(self, position: int) -> int:
         try:
             return int(self.long.unpack_from(self.data, position)[0])
         except struct.error as error:
-            raise Malformed("ends within a length") from error
+            raise MalformedError("ends within a length") from error
 
     def element(self, position: int, end: int, depth: int) -> tuple[Element, int]:
         tag = self.tag(position)
@@ -234,14 +258,14 @@ class _Reader:
             vr = self.data[position + 4 : position + 6].decode("latin-1")
             if vr in SHORT:
                 if position + 8 > end:
-                    raise Malformed(f"{_name(tag)} ends within its length")
+                    raise MalformedError(f"{_name(tag)} ends within its length")
                 length = int(self.short.unpack_from(self.data, position + 6)[0])
                 position += 8
             elif vr in LONG:
                 length = self.length(position + 8)
                 position += 12
             else:
-                raise Malformed(f"{_name(tag)} has an unknown VR")
+                raise MalformedError(f"{_name(tag)} has an unknown VR")
         else:
             known = self.vrs.get(tag)
             vr = known or ("LO" if tag >> 16 & 1 and 0x10 <= tag & 0xFFFF <= 0xFF else "UN")
@@ -250,7 +274,7 @@ class _Reader:
         if length == UNDEFINED:
             return self._undefined(tag, vr, position, end, depth)
         if position + length > end:
-            raise Malformed(f"{_name(tag)} is longer than what holds it")
+            raise MalformedError(f"{_name(tag)} is longer than what holds it")
         if vr == "SQ":
             return Element(tag, vr, self.items(position, position + length, depth + 1)[0]), position + length
         value = self.data[position : position + length]
@@ -269,7 +293,7 @@ class _Reader:
 
     def items(self, position: int, end: int, depth: int, delimited: bool = False) -> tuple[Items, int]:
         if depth > MAX_DEPTH:
-            raise Malformed(f"nested deeper than {MAX_DEPTH}")
+            raise MalformedError(f"nested deeper than {MAX_DEPTH}")
         found: Items = []
         while position < end:
             tag, length = self.tag(position), self.length(position + 4)
@@ -277,13 +301,13 @@ class _Reader:
             if tag == SEQUENCE_END and delimited:
                 return found, position
             if tag != ITEM:
-                raise Malformed("a sequence holds something that is no item")
+                raise MalformedError("a sequence holds something that is no item")
             if length != UNDEFINED and position + length > end:
-                raise Malformed("an item is longer than its sequence")
+                raise MalformedError("an item is longer than its sequence")
             item, position = self._item(position, end if length == UNDEFINED else position + length, length, depth)
             found.append(item)
         if delimited:
-            raise Malformed("a sequence has no end")
+            raise MalformedError("a sequence has no end")
         return found, position
 
     def _item(self, position: int, end: int, length: int, depth: int) -> tuple[DataSet, int]:
@@ -294,7 +318,7 @@ class _Reader:
             element, position = self.element(position, end, depth)
             item[element.tag] = element
         if length == UNDEFINED:
-            raise Malformed("an item has no end")
+            raise MalformedError("an item has no end")
         return item, position
 
     def _fragments(self, position: int, end: int) -> tuple[Element, int]:
@@ -305,7 +329,7 @@ class _Reader:
             if tag == SEQUENCE_END:
                 return Element(PIXEL_DATA, "OB", Fragments(parts[1:])), position
             if tag != ITEM or length > end - position:
-                raise Malformed("encapsulated pixel data is damaged")
+                raise MalformedError("encapsulated pixel data is damaged")
             parts.append(self.data[position : position + length])
             position += length
 
@@ -315,7 +339,7 @@ def _swapped(value: bytes, vr: str) -> bytes:
     if width == 1:
         return value
     if len(value) % width:
-        raise Malformed(f"a {vr} value has a broken length")
+        raise MalformedError(f"a {vr} value has a broken length")
     swapped = bytearray(len(value))
     for byte in range(width):
         swapped[byte::width] = value[width - 1 - byte :: width]

@@ -8,10 +8,9 @@ so a second worker, or the same one after a crash, writes the same bytes.
 from __future__ import annotations
 
 import re
-import struct
 from dataclasses import dataclass
 
-from pydicom.uid import UID_dictionary
+from pydicom._uid_dict import UID_dictionary
 
 from sluice import __version__
 from sluice.deid import gate, text
@@ -22,7 +21,7 @@ from sluice.deid.elements import (
     Element,
     File,
     Fragments,
-    Malformed,
+    MalformedError,
     read_file,
     read_items,
     write_file,
@@ -37,8 +36,8 @@ SOP_CLASS, SOP_INSTANCE, STUDY, SERIES = 0x00080016, 0x00080018, 0x0020000D, 0x0
 PATIENT_NAME, PATIENT_ID, ISSUER, AGE, ACCESSION = 0x00100010, 0x00100020, 0x00100021, 0x00101010, 0x00080050
 CHARACTER_SET, PER_FRAME, SHARED_GROUPS = 0x00080005, 0x52009230, 0x52009229
 REMOVED, METHOD, METHOD_CODES, TEMPORAL_INFORMATION = 0x00120062, 0x00120063, 0x00120064, 0x00280303
-TEXT = frozenset("AE LO LT PN SH ST UC UR UT".split())
-NUMBERS = frozenset("US SS UL SL FL FD SV UV AT".split())
+TEXT = frozenset(["AE", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"])
+NUMBERS = frozenset(["US", "SS", "UL", "SL", "FL", "FD", "SV", "UV", "AT"])
 TIME = re.compile(r"\d{2}(?:\d{2}){0,2}(?:\.\d{1,6})?")
 DUMMIES = {"DA": b"19000101", "TM": b"000000", "DT": b"19000101000000", "AS": b"000Y", "DS": b"0", "IS": b"0",
            "PN": b"REMOVED", "UR": b"urn:removed"}  # fmt: skip
@@ -51,7 +50,7 @@ class Deidentified:
     Attributes:
         data: the DICOM file.
         patient, study, series, sop_instance: its pseudonymous identities.
-        original_sop_instance: the SOP Instance UID that it had.
+        shift_days: whole days that its dates were moved by; None where no date was kept.
     """
 
     data: bytes
@@ -59,7 +58,7 @@ class Deidentified:
     study: str
     series: str
     sop_instance: str
-    original_sop_instance: str
+    shift_days: int | None
 
 
 def deidentify(data: bytes, profile: Profile, identities: Identities) -> Deidentified:
@@ -70,7 +69,7 @@ def deidentify(data: bytes, profile: Profile, identities: Identities) -> Deident
     """
     try:
         file = read_file(data)
-    except Malformed as error:
+    except MalformedError as error:
         raise Held("held-unreadable", f"cannot be read: {error}") from error
     row = gate.check(file)
     return _Instance(file, row, profile, identities).deidentified()
@@ -110,9 +109,8 @@ class _Instance:
         compressed = isinstance(cleaned[PIXEL_DATA].value, Fragments)
         syntax = self.file.transfer_syntax if compressed else EXPLICIT
         data = write_file(_file_meta(self.sop_class, uids[SOP_INSTANCE], syntax), cleaned)
-        return Deidentified(
-            data, self.patient, uids[STUDY], uids[SERIES], uids[SOP_INSTANCE], gate.text(original[SOP_INSTANCE])
-        )
+        shift = self.shift_days if self.profile.shifts_dates else None
+        return Deidentified(data, self.patient, uids[STUDY], uids[SERIES], uids[SOP_INSTANCE], shift)
 
     def _identify(self, cleaned: DataSet) -> None:
         cleaned[SOP_CLASS] = Element(SOP_CLASS, "UI", self.sop_class.encode())

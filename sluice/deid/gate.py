@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sluice.deid.bitstream import UnknownBitstream, clean_fragments
+from sluice.deid.bitstream import UnknownBitstreamError, clean_fragments
 from sluice.deid.elements import PIXEL_DATA, DataSet, Element, File, Fragments, walk
 from sluice.deid.held import Held
 from sluice.deid.profile import sop_classes
@@ -75,7 +75,7 @@ def clean_pixels(file: File) -> Element:
         try:
             frames = max(number(elements.get(FRAMES), 1), 1)
             parts = clean_fragments(pixels.value.parts, frames, file.transfer_syntax)
-        except UnknownBitstream as error:
+        except UnknownBitstreamError as error:
             raise Held("held-unreadable", str(error)) from error
         return Element(PIXEL_DATA, "OB", Fragments(parts))
     if not isinstance(pixels.value, bytes):

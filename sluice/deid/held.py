@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Held(RuntimeError):
+class Held(RuntimeError):  # noqa: N818 - a decision, not a failure
     """The instance is not released.
 
     Attributes:

@@ -110,7 +110,8 @@ def _plain(element: Element | None) -> str:
 
 @cache
 def _meanings() -> dict[str, dict[str, str]]:
+    concepts: dict[str, dict[str, dict[str, tuple[str, list[int]]]]] = _concepts_dict.concepts  # type: ignore[assignment]
     return {
-        scheme: {code: str(entry[0]) for codes in keywords.values() for code, entry in codes.items()}
-        for scheme, keywords in _concepts_dict.concepts.items()
+        scheme: {code: entry[0] for codes in keywords.values() for code, entry in codes.items()}
+        for scheme, keywords in concepts.items()
     }

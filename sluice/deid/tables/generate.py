@@ -17,7 +17,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydicom.datadict import DicomDictionary, RepeatersDictionary, keyword_dict
+from pydicom._dicom_dict import DicomDictionary, RepeatersDictionary
+from pydicom.datadict import keyword_dict
 
 from sluice.deid.tables import FOLDER, table
 

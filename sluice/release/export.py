@@ -1,0 +1,279 @@
+"""Export a release: de-identify, re-read, upload. The doors of this room.
+
+    plan = prepare(database, "radiographs", "2026-10-26")
+    for part in plan.batches: export_batch(database, archive, store, "radiographs", plan.release_id, part)
+    verify(database, store, plan.release_id)
+    publish(database, store, plan.release_id)
+
+Every step may be killed between any two statements and run again: an object's row is written before it is
+uploaded and marked after, its bytes are a function of the original, the profile and the key, and the manifest,
+which makes the release visible, comes last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from psycopg2.extensions import connection as Connection  # noqa: N812
+
+from sluice.database import Database, copy_rows, select
+from sluice.deid.engine import deidentify
+from sluice.deid.held import Held
+from sluice.deid.identities import Identities
+from sluice.deid.leak_check import Claims, findings
+from sluice.deid.profile import Profile
+from sluice.objects import ObjectStore, ObjectStoreError
+from sluice.release.columns import columns_of
+from sluice.release.manifest import PublishSummary, publish
+from sluice.release.plan import (
+    ReleaseError,
+    ReleasePart,
+    ReleasePlan,
+    as_project,
+    frozen_profile,
+    identities_of,
+    note_gaps,
+    prepare,
+)
+from sluice.release.projects import Project
+from sluice.release.verify import VerifySummary, verify
+
+__all__ = [
+    "ExportSummary",
+    "PublishSummary",
+    "ReleaseError",
+    "ReleasePart",
+    "ReleasePlan",
+    "VerifySummary",
+    "export_batch",
+    "prepare",
+    "publish",
+    "verify",
+]
+
+CHUNK_BYTES = 64 << 20  # held in memory between de-identification and upload
+UPLOADS = 4  # at once
+DICOM = "application/dicom"
+
+
+@dataclass
+class ExportSummary:
+    """What one part's export did.
+
+    Attributes:
+        wanted: members of the part that were not uploaded before.
+        uploaded: objects uploaded now, `bytes` in sum.
+        already: members uploaded by an earlier run.
+        held: members held now, by reason code.
+    """
+
+    wanted: int = 0
+    uploaded: int = 0
+    bytes: int = 0
+    already: int = 0
+    held: dict[str, int] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The summary as XCom carries it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Object:
+    """A produced file on its way to the bucket."""
+
+    sop_instance_uid: str
+    key: str
+    data: bytes
+    sha256: str
+    columns: dict[str, Any]
+
+
+def export_batch(
+    database: Database,
+    archive: Path,
+    store: ObjectStore,
+    project: Project | str,
+    release_id: int,
+    part: ReleasePart | dict[str, Any],
+    keys: Path | None = None,
+) -> ExportSummary:
+    """De-identify, re-read and upload the members of a part that are not in the bucket yet.
+
+    Raises:
+        ReleaseError: the project, its profile or its key changed since `prepare`.
+        ObjectStoreError: the bucket cannot be used; what was uploaded before stays recorded.
+    """
+    project = as_project(project)
+    part = ReleasePart.of(part) if isinstance(part, dict) else part
+    identities = identities_of(project, keys)
+    release = _open_release(database, project, identities, release_id)
+    summary = ExportSummary()
+    members = _members(database, release_id, part)
+    pending = [member for member in members if member["uploaded_at"] is None]
+    summary.already = len(members) - len(pending)
+    summary.wanted = len(pending)
+    if release["published_at"] is not None or not pending:
+        return summary
+    exporter = _Exporter(database, archive, store, project.deid_profile(), identities, release)
+    for chunk in exporter.produced(pending, summary):
+        exporter.upload(chunk, summary)
+    return summary
+
+
+def _open_release(database: Database, project: Project, identities: Identities, release_id: int) -> dict[str, Any]:
+    with database.transaction() as connection:
+        found = select(connection, "select * from release where release_id = %s", (release_id,))
+    if not found or found[0]["project"] != project.name:
+        raise ReleaseError(f"There is no release {release_id} of project {project.name!r}. Run prepare first.")
+    release = found[0]
+    now = frozen_profile(project, identities)
+    changed = sorted(name for name in now if release["profile"].get(name) != now[name])
+    if changed:
+        raise ReleaseError(
+            f"Release v{release['version']} of {project.name!r} was prepared with another {', '.join(changed)}. "
+            "Restore it (the key's file is in the folder keys of SLUICE_HOME), or run prepare again for a new version."
+        )
+    return release
+
+
+def _members(database: Database, release_id: int, part: ReleasePart) -> list[dict[str, Any]]:
+    with database.transaction() as connection:
+        return select(
+            connection,
+            """
+            select m.sop_instance_uid, r.path, r.sha256, o.uploaded_at,
+                   array_remove(array[s.patient_name, s.patient_id, s.accession_number, i.patient_id], null) as known
+              from release_member m
+              join receipt r using (sop_instance_uid)
+              left join instance i using (sop_instance_uid)
+              left join study s on s.study_instance_uid = r.study_instance_uid
+              left join released_object o on o.release_id = m.release_id and o.sop_instance_uid = m.sop_instance_uid
+             where m.release_id = %s and r.receipt_id between %s and %s
+             order by r.receipt_id
+            """,
+            (release_id, part.first, part.last),
+        )
+
+
+class _Exporter:
+    """One part of one release on its way into the bucket."""
+
+    def __init__(
+        self,
+        database: Database,
+        archive: Path,
+        store: ObjectStore,
+        profile: Profile,
+        identities: Identities,
+        release: dict[str, Any],
+    ) -> None:
+        self.database = database
+        self.archive = archive
+        self.store = store
+        self.profile = profile
+        self.identities = identities
+        self.release_id: int = release["release_id"]
+        self.prefix: str = release["prefix"]
+
+    def produced(self, members: list[dict[str, Any]], summary: ExportSummary) -> Iterator[list[_Object]]:
+        """De-identified, re-read objects in chunks; what is held is noted on the way."""
+        chunk: list[_Object] = []
+        held: list[tuple[str, str, str | None]] = []
+        waiting = 0
+        for member in members:
+            try:
+                chunk.append(self._produce(member))
+                waiting += len(chunk[-1].data)
+            except Held as reason:
+                held.append((member["sop_instance_uid"], reason.reason_code, reason.detail))
+                summary.held[reason.reason_code] = summary.held.get(reason.reason_code, 0) + 1
+            if waiting >= CHUNK_BYTES:
+                yield chunk
+                chunk, waiting = [], 0
+        self._note_held(held)
+        if chunk:
+            yield chunk
+
+    def _produce(self, member: dict[str, Any]) -> _Object:
+        try:
+            original = (self.archive / member["path"]).read_bytes()
+        except OSError as error:
+            raise Held("held-unreadable", f"not in the archive: {error.strerror}") from error
+        if hashlib.sha256(original).hexdigest() != member["sha256"]:
+            raise Held("held-unreadable", "the file in the archive is not the one that was received")
+        try:
+            result = deidentify(original, self.profile, self.identities)
+            claims = Claims(result.shift_days, tuple(code for code, _ in self.profile.codes()))
+            found = findings(original, result.data, claims, member["known"])
+            columns = columns_of(result.data)
+        except Held:
+            raise
+        except Exception as error:  # a fault of ours must hold the file, not let it pass
+            raise Held("held-unreadable", f"fault of the engine: {type(error).__name__}") from error
+        if found:
+            places = sorted({f"{finding.kind} {finding.where}" for finding in found})
+            raise Held("held-residual", "; ".join(places)[:500])
+        key = f"{self.prefix}dicom/{result.patient}/{result.study}/{result.series}/{result.sop_instance}.dcm"
+        digest = hashlib.sha256(result.data).hexdigest()
+        return _Object(member["sop_instance_uid"], key, result.data, digest, columns)
+
+    def upload(self, chunk: list[_Object], summary: ExportSummary) -> None:
+        """Record, upload, mark: an object in the bucket is never unknown to the ledger."""
+        self._record(chunk)
+        done: list[_Object] = []
+        try:
+            with ThreadPoolExecutor(UPLOADS) as pool:
+                for uploaded, _ in zip(chunk, pool.map(self._put, chunk), strict=True):
+                    done.append(uploaded)
+        finally:
+            self._mark(done)
+            summary.uploaded += len(done)
+            summary.bytes += sum(len(uploaded.data) for uploaded in done)
+
+    def _put(self, produced: _Object) -> None:
+        digest = self.store.put(produced.key, produced.data, DICOM)
+        if digest != produced.sha256:
+            raise ObjectStoreError(f"Bucket {self.store.bucket!r} stored other bytes than were sent. Run again.")
+
+    def _record(self, chunk: list[_Object]) -> None:
+        now = datetime.now(UTC)
+        with self.database.transaction() as connection:
+            copy_rows(
+                connection,
+                "released_object",
+                ("release_id", "sop_instance_uid", "object_key", "bytes", "sha256", "columns", "verified_at"),
+                [
+                    (self.release_id, one.sop_instance_uid, one.key, len(one.data), one.sha256, one.columns, now)
+                    for one in chunk
+                ],
+                "(release_id, sop_instance_uid) do update set object_key = excluded.object_key, "
+                "bytes = excluded.bytes, sha256 = excluded.sha256, columns = excluded.columns, "
+                "verified_at = excluded.verified_at, uploaded_at = null",
+            )
+            self._hold(connection, [(one.sop_instance_uid, None, None) for one in chunk])
+
+    def _mark(self, done: list[_Object]) -> None:
+        self.database.execute(
+            "update released_object set uploaded_at = now() where release_id = %s and sop_instance_uid = any(%s)",
+            (self.release_id, [one.sop_instance_uid for one in done]),
+        )
+
+    def _note_held(self, held: list[tuple[str, str, str | None]]) -> None:
+        with self.database.transaction() as connection:
+            self._hold(connection, held)
+            note_gaps(connection, held)
+
+    def _hold(self, connection: Connection, reasons: list[tuple[str, Any, Any]]) -> None:
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                "update release_member set held_reason = %s, held_detail = %s "
+                "where release_id = %s and sop_instance_uid = %s and held_reason is distinct from %s",
+                [(code, detail, self.release_id, uid, code) for uid, code, detail in reasons],
+            )

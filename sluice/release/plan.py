@@ -1,0 +1,236 @@
+"""Prepare a release: decide who is in it, freeze that, cut it into parts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from psycopg2.extensions import connection as Connection  # noqa: N812
+from psycopg2.extras import Json, execute_values
+
+from sluice import __version__
+from sluice.database import Database, named_query, select
+from sluice.deid.identities import Identities, project_key
+from sluice.release.projects import Project, load_project
+from sluice.settings import settings
+
+PART_SIZE = 2_000
+PROJECT_LOCK = 7_350_002  # first key of the advisory lock; the second is the project
+
+
+class ReleaseError(RuntimeError):
+    """A release cannot go on; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class ReleasePart:
+    """A range of a release's members, by receipt id (both inclusive); small enough for XCom."""
+
+    release_id: int
+    first: int
+    last: int
+    count: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """The part as XCom carries it."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, value: dict[str, Any]) -> Self:
+        """The part that `as_dict` gave."""
+        return cls(**value)
+
+
+@dataclass(frozen=True)
+class ReleasePlan:
+    """A release with frozen members.
+
+    Attributes:
+        members: instances in it.
+        left_out: instances of the window that are not, by reason code.
+        batches: what `export_batch` works on; empty where nothing is to be released.
+        published: it was published before; nothing is left to do.
+    """
+
+    release_id: int
+    project: str
+    version: int
+    window_key: str
+    bucket: str
+    prefix: str
+    members: int
+    left_out: dict[str, int]
+    batches: list[ReleasePart]
+    published: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """The plan as XCom carries it."""
+        return asdict(self)
+
+
+def as_project(project: Project | str) -> Project:
+    """The project, loaded where only its name is given."""
+    return load_project(project) if isinstance(project, str) else project
+
+
+def identities_of(project: Project, keys: Path | None = None) -> Identities:
+    """The project's identities, by the key in `keys` (`settings().keys` when None)."""
+    return Identities(project_key(keys or settings().keys, project.name), project.pseudonym_prefix)
+
+
+def frozen_profile(project: Project, identities: Identities) -> dict[str, Any]:
+    """What decides the bytes of a release, without its members."""
+    return project.deid_profile().describe() | {
+        "key_id": identities.key_id,
+        "pseudonym_prefix": project.pseudonym_prefix,
+        "sluice": __version__,
+    }
+
+
+def prepare(
+    database: Database,
+    project: Project | str,
+    window_key: str,
+    part_size: int = PART_SIZE,
+    keys: Path | None = None,
+) -> ReleasePlan:
+    """Freeze the members of a release of one window.
+
+    Members are the indexed and checked instances that the project selects and no quality finding stops; every
+    other indexed instance gets a gap at the step `released` with its reason. The same window with the same members
+    and profile is the same release; otherwise the project's next version begins.
+
+    Raises:
+        ProjectError, ProjectKeyError: the project or its key cannot be used.
+    """
+    project = as_project(project)
+    profile = frozen_profile(project, identities_of(project, keys))
+    with database.transaction() as connection:
+        _one_at_a_time(connection, project.name)
+        members: list[str] = []
+        reasons: list[tuple[str, str, str | None]] = []
+        for candidate in select(connection, named_query("release_candidates"), {"window_key": window_key}):
+            reason = _reason_against(candidate, project)
+            if reason is None:
+                members.append(candidate["sop_instance_uid"])
+            else:
+                reasons.append((candidate["sop_instance_uid"], *reason))
+        note_gaps(connection, reasons)
+        release = _find_or_begin(connection, project, window_key, profile, members)
+        batches = _cut(connection, release["release_id"], part_size)
+    counted: dict[str, int] = {}
+    for _, code, _ in reasons:
+        counted[code] = counted.get(code, 0) + 1
+    return ReleasePlan(
+        release_id=release["release_id"],
+        project=project.name,
+        version=release["version"],
+        window_key=window_key,
+        bucket=release["bucket"],
+        prefix=release["prefix"],
+        members=len(members),
+        left_out=counted,
+        batches=batches,
+        published=release["published_at"] is not None,
+    )
+
+
+def note_gaps(connection: Connection, reasons: Sequence[tuple[str, str, str | None]]) -> None:
+    """Write gaps at the step `released` (SOP Instance UID, reason code, detail) that are not the newest already."""
+    if not reasons:
+        return
+    with connection.cursor() as cursor:
+        execute_values(
+            cursor,
+            """
+            insert into gap (sop_instance_uid, step, reason_code, detail)
+            select v.uid, 'released', v.code, v.detail
+              from (values %s) as v(uid, code, detail)
+              left join lateral (select reason_code, detail from gap
+                                  where gap.sop_instance_uid = v.uid and gap.step = 'released'
+                                  order by gap_id desc limit 1) newest on true
+             where (newest.reason_code, newest.detail) is distinct from (v.code, v.detail)
+            """,
+            reasons,
+            template="(%s, %s, %s::text)",
+            page_size=1000,
+        )
+
+
+def _reason_against(candidate: dict[str, Any], project: Project) -> tuple[str, str | None] | None:
+    missed = project.selection.misses(candidate)
+    if missed:
+        return "not-in-project", missed
+    if candidate["quality_stop"]:
+        return "quality-stop", None
+    if (candidate["patient_ids"] or 0) > 1:
+        return "held-identity", "its study has more than one Patient ID"
+    if not candidate["checked"]:
+        return "not-checked-yet", None
+    return None
+
+
+def _one_at_a_time(connection: Connection, project: str) -> None:
+    """Two plans of one project wait for each other until the transaction ends, so versions are given once."""
+    with connection.cursor() as cursor:
+        cursor.execute("select pg_advisory_xact_lock(%s, hashtext(%s))", (PROJECT_LOCK, project))
+
+
+def _find_or_begin(
+    connection: Connection, project: Project, window_key: str, profile: dict[str, Any], members: list[str]
+) -> dict[str, Any]:
+    digest = hashlib.sha256(json.dumps([profile, sorted(members)], sort_keys=True).encode()).hexdigest()
+    key = {"project": project.name, "window_key": window_key, "digest": digest}
+    found = select(
+        connection,
+        "select * from release where project = %(project)s and window_key = %(window_key)s "
+        "and member_digest = %(digest)s",
+        key,
+    )
+    if found:
+        return found[0]
+    version = select(
+        connection, "select coalesce(max(version), 0) + 1 as next from release where project = %(project)s", key
+    )[0]["next"]
+    begun = select(
+        connection,
+        """
+        insert into release (project, version, window_key, profile, member_digest, bucket, prefix)
+        values (%(project)s, %(version)s, %(window_key)s, %(profile)s, %(digest)s, %(bucket)s, %(prefix)s)
+        returning *
+        """,
+        key
+        | {
+            "version": version,
+            "profile": Json(profile),
+            "bucket": project.bucket,
+            "prefix": f"{project.name}/v{version}/",
+        },
+    )[0]
+    with connection.cursor() as cursor:
+        execute_values(
+            cursor,
+            "insert into release_member (release_id, sop_instance_uid) values %s",
+            [(begun["release_id"], member) for member in members],
+            page_size=1000,
+        )
+    return begun
+
+
+def _cut(connection: Connection, release_id: int, size: int) -> list[ReleasePart]:
+    rows = select(
+        connection,
+        """
+        select min(receipt_id) as first, max(receipt_id) as last, count(*) as count
+          from (select receipt_id, (row_number() over (order by receipt_id) - 1) / %(size)s as piece
+                  from release_member join receipt using (sop_instance_uid)
+                 where release_id = %(release_id)s) numbered
+         group by piece order by piece
+        """,
+        {"release_id": release_id, "size": size},
+    )
+    return [ReleasePart(release_id, row["first"], row["last"], row["count"]) for row in rows]

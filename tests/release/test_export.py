@@ -1,0 +1,290 @@
+"""A release end to end, against real Postgres and real S3, interrupted wherever it can be."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from pathlib import Path
+
+import pydicom
+import pytest
+
+import sluice.release.export as export
+from sluice.database import Database, select
+from sluice.objects import ObjectStore, ObjectStoreError, connect
+from sluice.release.export import ReleaseError, export_batch, prepare, publish, verify
+from sluice.release.projects import Project, Selection
+from sluice.stack.s3 import EmbeddedS3
+from tests.deid.planted import DX, SECONDARY_CAPTURE, image
+from tests.release.hospital_day import DAY, store_day
+
+
+def project(bucket: ObjectStore, name: str = "radiographs", profile: str = "basic") -> Project:
+    return Project(
+        name=name,
+        title="Test",
+        profile=profile,
+        selection=Selection(modalities=("CR", "DX", "CT")),
+        bucket=bucket.bucket,
+        pseudonym_prefix="RAD",
+    )
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    return tmp_path / "archive"
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    return tmp_path / "keys"
+
+
+@pytest.fixture
+def day(database: Database, archive: Path) -> list[str]:
+    """Six CT of one patient, two DX of another, one Secondary Capture as CT, one MR."""
+    return store_day(
+        database,
+        archive,
+        [
+            *(image(number) for number in range(1, 7)),
+            *(image(n, "PID-88", "Larkspur^Bo", DX, study=2, modality="DX") for n in (1, 2)),
+            image(1, sop_class=SECONDARY_CAPTURE, study=3),
+            image(1, study=4, modality="MR"),
+        ],
+    )
+
+
+def run(database: Database, archive: Path, bucket: ObjectStore, keys: Path, chosen: Project) -> export.PublishSummary:
+    plan = prepare(database, chosen, DAY, part_size=4, keys=keys)
+    for part in plan.batches:
+        export_batch(database, archive, bucket, chosen, plan.release_id, part.as_dict(), keys=keys)
+    verify(database, bucket, plan.release_id)
+    return publish(database, bucket, plan.release_id)
+
+
+def reasons(database: Database) -> dict[str, str]:
+    with database.transaction() as connection:
+        rows = select(connection, "select sop_instance_uid, reason_code from open_gap where step = 'released'")
+    return {row["sop_instance_uid"]: row["reason_code"] for row in rows}
+
+
+def test_release_end_to_end(database: Database, archive: Path, bucket: ObjectStore, keys: Path, day: list[str]) -> None:
+    chosen = project(bucket)
+    published = run(database, archive, bucket, keys, chosen)
+
+    assert published.objects == 8
+    assert reasons(database) == {day[8]: "held-class", day[9]: "not-in-project"}
+    listed = {entry.key for entry in bucket.list()}
+    body = bucket.get("radiographs/v1/manifest.json")
+    assert hashlib.sha256(body).hexdigest() == published.manifest_sha256
+    manifest = json.loads(body)
+    assert listed == {one["key"] for one in manifest["objects"] + manifest["tables"]} | {published.manifest_key}
+    for one in manifest["objects"] + manifest["tables"]:
+        assert hashlib.sha256(bucket.get(one["key"])).hexdigest() == one["sha256"]
+    counts = manifest["counts"]
+    assert (counts["indexed"], counts["selected"], counts["released"]) == (10, 9, 8)
+    assert counts["held"] == {"held-class": 1}
+    assert counts["left_out"] == {"not-in-project": 1}
+    assert manifest["profile"]["edition"] == "2026c"
+    table = list(csv.DictReader(io.StringIO(bucket.get("radiographs/v1/instances.csv").decode())))
+    assert len(table) == 8
+    assert {row["modality"] for row in table} == {"CT", "DX"}
+    assert len({row["patient"] for row in table}) == 2
+    assert all(row["patient"].startswith("RAD-") and row["study_date"] == "" for row in table)
+    everything = b"".join(bucket.get(key) for key in listed).lower()
+    for needle in (
+        b"quillfeather",
+        b"larkspur",
+        b"4711",
+        b"acc9081726",
+        b"1.2.826.0.1.3680043.9.9999",
+        b"gravelbottom",
+    ):
+        assert needle not in everything
+    first = pydicom.dcmread(io.BytesIO(bucket.get(table[0]["object_key"])))
+    assert first.pixel_array.shape == (16, 16)
+
+
+def test_twice_is_once_and_new_members_make_a_new_version(
+    database: Database, archive: Path, bucket: ObjectStore, keys: Path, day: list[str]
+) -> None:
+    chosen = project(bucket)
+    first = run(database, archive, bucket, keys, chosen)
+    before = {entry.key: bucket.get(entry.key) for entry in bucket.list()}
+    assert run(database, archive, bucket, keys, chosen).as_dict() | {"counts": 0} == first.as_dict() | {"counts": 0}
+    assert {entry.key: bucket.get(entry.key) for entry in bucket.list()} == before
+    with database.transaction() as connection:
+        assert select(connection, "select count(*) as n from gap")[0]["n"] == 2  # none noted twice
+
+    store_day(database, archive, [image(50)])
+    second = run(database, archive, bucket, keys, chosen)
+    assert (second.version, second.objects) == (2, 9)
+    assert all(bucket.get(key) == body for key, body in before.items())  # v1 is untouched
+
+
+def test_pseudonyms_are_the_same_in_every_version_and_differ_between_projects(
+    database: Database, archive: Path, bucket: ObjectStore, keys: Path, day: list[str]
+) -> None:
+    run(database, archive, bucket, keys, project(bucket))
+    run(database, archive, bucket, keys, project(bucket, "other"))
+    names = [entry.key.split("/dicom/") for entry in bucket.list() if "/dicom/" in entry.key]
+    ours, others = ({rest for head, rest in names if head.startswith(who)} for who in ("radiographs", "other"))
+    assert len(ours) == len(others) == 8
+    assert not ours & others
+
+
+def test_not_eligible_instances_stay_with_their_reason(
+    database: Database, archive: Path, bucket: ObjectStore, keys: Path
+) -> None:
+    stopped, two_ids_a, two_ids_b, nobody, good = store_day(
+        database,
+        archive,
+        [
+            image(1, study=10),
+            image(1, "P-1", study=11),
+            image(2, "P-2", study=11),
+            image(1, "UNKNOWN", study=12),
+            image(1, study=13),
+        ],
+    )
+    (unchecked,) = store_day(database, archive, [image(1, study=14)], checked=False)
+    database.execute(
+        "insert into quality_finding (window_key, rule, severity, level, study_instance_uid) "
+        "select %s, 'test', 'stop', 'study', study_instance_uid from instance where sop_instance_uid = %s",
+        (DAY, stopped),
+    )
+    plan = prepare(database, project(bucket), DAY, keys=keys)
+    assert plan.left_out == {"quality-stop": 1, "held-identity": 2, "not-checked-yet": 1}
+    published = run(database, archive, bucket, keys, project(bucket))
+    assert published.objects == 1
+    assert reasons(database) == {
+        stopped: "quality-stop",
+        two_ids_a: "held-identity",
+        two_ids_b: "held-identity",
+        nobody: "held-identity",
+        unchecked: "not-checked-yet",
+    }
+    assert good not in reasons(database)
+
+
+def test_storage_that_goes_away_in_the_middle(
+    database: Database, archive: Path, keys: Path, day: list[str], tmp_path: Path
+) -> None:
+    with EmbeddedS3(tmp_path / "s3") as server:
+        bucket = server.bucket("releases")
+        chosen = project(bucket)
+        plan = prepare(database, chosen, DAY, part_size=4, keys=keys)
+        first, *others = plan.batches
+        done = export_batch(database, archive, bucket, chosen, plan.release_id, first, keys=keys)
+        assert done.uploaded == 4
+        server.stop()
+        impatient = connect(server.endpoint_url, server.access_key, server.secret_key, "releases")
+        with pytest.raises(ObjectStoreError, match="cannot be reached"):
+            export_batch(database, archive, impatient, chosen, plan.release_id, others[0], keys=keys)
+        with pytest.raises(ReleaseError, match="neither uploaded nor held"):
+            verify(database, impatient, plan.release_id)
+        with pytest.raises(ReleaseError, match="neither uploaded nor held"):
+            publish(database, impatient, plan.release_id)
+        server.start()
+        assert not [entry for entry in bucket.list() if entry.key.endswith("manifest.json")]
+        assert run(database, archive, bucket, keys, chosen).objects == 8
+
+
+def test_wrong_storage_key_is_a_clear_error(
+    database: Database, archive: Path, bucket: ObjectStore, s3: EmbeddedS3, keys: Path, day: list[str]
+) -> None:
+    chosen = project(bucket)
+    plan = prepare(database, chosen, DAY, keys=keys)
+    stranger = connect(s3.endpoint_url, s3.access_key, "wrong-secret-key-000000", bucket.bucket)
+    with pytest.raises(ObjectStoreError, match="sluice_s3"):
+        export_batch(database, archive, stranger, chosen, plan.release_id, plan.batches[0], keys=keys)
+    assert run(database, archive, bucket, keys, chosen).objects == 8
+
+
+def test_wrong_project_key_is_a_clear_error(
+    database: Database, archive: Path, bucket: ObjectStore, keys: Path, day: list[str], tmp_path: Path
+) -> None:
+    chosen = project(bucket)
+    plan = prepare(database, chosen, DAY, keys=keys)
+    with pytest.raises(ReleaseError, match="key_id"):
+        export_batch(database, archive, bucket, chosen, plan.release_id, plan.batches[0], keys=tmp_path / "lost")
+    assert not list(bucket.list())
+
+
+def test_killed_between_upload_and_mark(
+    database: Database, archive: Path, bucket: ObjectStore, keys: Path, day: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = project(bucket)
+    plan = prepare(database, chosen, DAY, keys=keys)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(export._Exporter, "_mark", killed)
+        with pytest.raises(KeyboardInterrupt):
+            export_batch(database, archive, bucket, chosen, plan.release_id, plan.batches[0], keys=keys)
+    assert len(list(bucket.list())) == 8  # there, but not marked
+    assert run(database, archive, bucket, keys, chosen).objects == 8
+
+
+def test_killed_between_manifest_and_note(
+    database: Database, archive: Path, bucket: ObjectStore, keys: Path, day: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = project(bucket)
+    plan = prepare(database, chosen, DAY, keys=keys)
+    export_batch(database, archive, bucket, chosen, plan.release_id, plan.batches[0], keys=keys)
+    verify(database, bucket, plan.release_id)
+
+    def killed(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "execute", killed)
+        with pytest.raises(KeyboardInterrupt):
+            publish(database, bucket, plan.release_id)
+    written = bucket.get("radiographs/v1/manifest.json")
+    published = publish(database, bucket, plan.release_id)
+    assert hashlib.sha256(written).hexdigest() == published.manifest_sha256
+    assert bucket.get("radiographs/v1/manifest.json") == written
+
+
+def test_damaged_missing_and_foreign_objects_stop_the_release(
+    database: Database, archive: Path, bucket: ObjectStore, keys: Path, day: list[str]
+) -> None:
+    chosen = project(bucket)
+    plan = prepare(database, chosen, DAY, keys=keys)
+    export_batch(database, archive, bucket, chosen, plan.release_id, plan.batches[0], keys=keys)
+    with pytest.raises(ReleaseError, match="not verified"):
+        publish(database, bucket, plan.release_id)
+    first, second = list(bucket.list())[:2]
+    body = bucket.get(first.key)
+    bucket.put(first.key, body[:-1] + bytes([body[-1] ^ 1]))
+    bucket.client.delete_object(Bucket=bucket.bucket, Key=second.key)
+    with pytest.raises(ReleaseError, match=r"2 objects .* missing or damaged"):
+        verify(database, bucket, plan.release_id)
+    with pytest.raises(ReleaseError):
+        publish(database, bucket, plan.release_id)
+    bucket.put("radiographs/v1/dicom/stray.dcm", b"?")
+    again = export_batch(database, archive, bucket, chosen, plan.release_id, plan.batches[0], keys=keys)
+    assert again.uploaded == 2
+    with pytest.raises(ReleaseError, match="not of this release"):
+        verify(database, bucket, plan.release_id)
+    bucket.client.delete_object(Bucket=bucket.bucket, Key="radiographs/v1/dicom/stray.dcm")
+    assert verify(database, bucket, plan.release_id).objects == 8
+    assert bucket.get(first.key) == body
+    assert publish(database, bucket, plan.release_id).objects == 8
+
+
+def test_a_file_that_changed_in_the_archive_is_held(
+    database: Database, archive: Path, bucket: ObjectStore, keys: Path, day: list[str]
+) -> None:
+    victim, lost = sorted(archive.rglob("*.dcm"))[:2]
+    victim.write_bytes(victim.read_bytes()[:-2] + b"\1\1")
+    lost.unlink()
+    published = run(database, archive, bucket, keys, project(bucket))
+    assert published.objects == 6
+    assert published.counts["held"] == {"held-class": 1, "held-unreadable": 2}

@@ -29,6 +29,9 @@ class Settings(BaseSettings):
         move_source_ae_titles: calling AE titles whose instances count as moved rather than pushed.
         time_zone: IANA zone of the hospital; headers without an offset are read in it.
         opens_at, closes_at: opening hours that utilization is measured against.
+        transfer_floor_s: what even the fastest transfer from a scanner is assumed to take, seconds; a clock's
+            offset cannot be told from it (`sluice.scanners.clocks`). 15 is a guess between a direct send (2)
+            and one that waits for a series to be checked (30 and more): a site that knows better sets it.
     """
 
     model_config = SettingsConfigDict(
@@ -49,6 +52,7 @@ class Settings(BaseSettings):
     time_zone: str = "Europe/Berlin"
     opens_at: time = time(7, 0)
     closes_at: time = time(19, 0)
+    transfer_floor_s: float = Field(default=15.0, ge=0)
 
     @property
     def archive(self) -> Path:

@@ -37,8 +37,10 @@ _BOTH = (
     "bilaterales", "ambos", "ambas", "entrambi", "beiderseits", "lr", "rl",
 )  # fmt: skip
 SIDES = {**dict.fromkeys(_LEFT, "L"), **dict.fromkeys(_RIGHT, "R"), **dict.fromkeys(_BOTH, "B")}
-# These mean a side only at the end or beginning of a text: `der` is German for `the`, `l` a French article.
-SHORT_SIDES = {"l": "L", "li": "L", "r": "R", "re": "R", "der": "R", "dir": "R"}
+# Abbreviations yield to a word written out (`l` is a French article too) …
+SHORT_SIDES = {"l": "L", "li": "L", "r": "R", "re": "R"}
+# … and these count only at the end or beginning of a text: `der` is German for `the`.
+EDGE_SIDES = {"der": "R", "dir": "R"}
 CJK_SIDES = (("双侧", "B"), ("双", "B"), ("两侧", "B"), ("左", "L"), ("右", "R"))
 
 VIEWS = {
@@ -61,7 +63,7 @@ TECHNIQUE = frozenset(
     contrast kontrast nativ native plain scan protocol min max ebenen ebene
     """.split()  # noqa: SIM905 - a list of a hundred quoted words is unreadable
 )
-BESIDE = TECHNIQUE.union(SIDES, SHORT_SIDES, VIEWS)
+BESIDE = TECHNIQUE.union(SIDES, SHORT_SIDES, EDGE_SIDES, VIEWS)
 HISTORY = frozenset({"history", "hx", "anamnese", "zn", "antecedents", "antecedentes", "anamnesi"})
 # Without their accent these mean something else as well: pulmonary embolism.
 NEED_ACCENT = frozenset({"pe", "pes"})
@@ -151,7 +153,7 @@ class Lexicon:
             return Words((), None, None)
         words = key.split()
         found, rest = self._latin(words)  # what a part's name consumed is no side and no view
-        side = _one([SIDES[word] for word in rest if word in SIDES]) or _short_side(words, rest)
+        side = _side(words, rest)
         view = _one([VIEWS[word] for word in rest if word in VIEWS])
         plain = [word for word in rest if word not in BESIDE and not word.isdigit()]
         if HISTORY.intersection(words):
@@ -214,11 +216,15 @@ class Lexicon:
         return matches
 
 
-def _short_side(words: list[str], rest: list[str]) -> str | None:
-    """A side abbreviated so far that only its place tells it from an article."""
+def _side(words: list[str], rest: list[str]) -> str | None:
+    """The side that the words left over say."""
+    for sides in (SIDES, SHORT_SIDES):
+        found = _one([sides[word] for word in rest if word in sides])
+        if found:
+            return found
     for word in (words[-1], words[0]):
-        if word in SHORT_SIDES and word in rest and len(words) > 1:
-            return SHORT_SIDES[word]
+        if word in EDGE_SIDES and word in rest and len(words) > 1:
+            return EDGE_SIDES[word]
     return None
 
 

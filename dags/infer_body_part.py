@@ -10,8 +10,8 @@ canonical image, which later models and pages read.
 
 **Worry when** `failed_batches` is above zero: see the red tile's log. The header's own words stay untouched either way.
 
-**Again.** Clear the red tile, or trigger this DAG with the window. New weights are a new model: everything is read again
-beside the old answers.
+**Again.** Clear the red tile, or trigger this DAG with the window. New weights are a new model: its
+answers stand beside the old ones.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ for each instance that never came.
 **Started by** the asset `inventory` (a day's sweep), once for each window. Leaves `archive` for `extract_headers`.
 
 **How.** The studies are cut into parts; each part is one tile of `move`. It asks and waits in the triggerer, without a
-worker slot but within the PACS's pool `pacs_main`. Then it looks at what has arrived (receipts, not the PACS's counters)
-and asks again for just the rest, up to three passes, with a growing pause.
+worker slot but within the PACS's pool `pacs_main`. Then it looks at what has arrived (receipts, not the PACS's
+counters) and asks again for just the rest, up to three passes, with a growing pause.
 
 **Normal.** `incomplete_studies` is 0. A handful on a busy day is possible: the gaps are listed with reasons on the
 Sluice page, and the next run for the window asks for them again.

@@ -20,7 +20,7 @@ had found is kept and asked again.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from airflow.providers.standard.sensors.date_time import DateTimeSensorAsync
 from airflow.sdk import CronPartitionTimetable, dag
@@ -35,8 +35,7 @@ QUIET = "{{ (dag_run.run_after + macros.timedelta(hours=2 if dag_run.run_type ==
 @dag(
     # Midnight, not 02:00: a backfill from the 26th to the 26th then means the 26th.
     schedule=CronPartitionTimetable("0 0 * * *", timezone=HOSPITAL_TIME_ZONE, run_offset=-1, key_format="%Y-%m-%d"),
-    start_date=datetime(2020, 1, 1),
-    catchup=False,
+    catchup=False,  # and no start date: switched on, it waits for the next night
     max_active_runs=2,
     dagrun_timeout=RUN_TIMEOUT,
     default_args=DEFAULT_ARGS,

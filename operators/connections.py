@@ -60,8 +60,8 @@ def archive() -> Path:
     return settings().archive
 
 
-def bucket() -> ObjectStore:
-    """The bucket of releases, by the connection `sluice_s3`.
+def bucket(name: str | None = None) -> ObjectStore:
+    """A bucket by its name, or the one that the connection names; both by the connection `sluice_s3`.
 
     The Amazon provider makes the client, so roles, web identity, profiles and endpoints of the connection all
     hold; the bucket's name is where that provider keeps it, `service_config.s3.bucket_name` in the extra.
@@ -70,8 +70,8 @@ def bucket() -> ObjectStore:
 
     from sluice.objects import ObjectStore
 
-    name = bucket_name(_connection(BUCKET))
-    return ObjectStore(S3Hook(aws_conn_id=BUCKET).get_conn(), name)
+    connection = _connection(BUCKET)
+    return ObjectStore(S3Hook(aws_conn_id=BUCKET).get_conn(), name or bucket_name(connection))
 
 
 def bucket_name(connection: Connection) -> str:

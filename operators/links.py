@@ -50,8 +50,9 @@ class BucketLink(BaseOperatorLink):
         from operators.policies import BUCKET
 
         connection = BaseHook.get_connection(BUCKET)
-        prefix = str(returned(ti_key).get("prefix", ""))
-        return bucket_url(bucket_name(connection), prefix, connection.extra_dejson.get("endpoint_url"))
+        release = returned(ti_key)
+        name = str(release.get("bucket") or bucket_name(connection))
+        return bucket_url(name, str(release.get("prefix", "")), connection.extra_dejson.get("endpoint_url"))
 
 
 def bucket_url(name: str, prefix: str, endpoint_url: str | None) -> str:

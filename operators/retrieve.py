@@ -187,7 +187,9 @@ class RetrieveOperator(BaseOperator):
         ledger = database()
         missing = piece.missing(ledger)
         error = event.get("error")
-        self.log.info("Pass %d of %d: %s; %d studies are incomplete.", number, self.passes, error or event, len(missing))
+        self.log.info(
+            "Pass %d of %d: %s; %d studies are incomplete.", number, self.passes, error or event, len(missing)
+        )
         if missing and number < self.passes and not event.get("permanent"):
             self._ask(number + 1, sums)
         gaps = note_gaps(ledger, piece.window_key, missing) if missing else 0

@@ -261,8 +261,9 @@ def _read(batch: dict[str, Any], model_task: str) -> Counts:
     from operators.connections import archive, database
     from operators.inference import read_batch
     from sluice.batches import Batch
+    from sluice.settings import settings
 
-    return read_batch(database(), archive(), Batch.of(batch), model_task).as_dict()
+    return read_batch(database(), archive(), Batch.of(batch), model_task, settings().canonical).as_dict()
 
 
 def _check_quality(window: str) -> Counts:

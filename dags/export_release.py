@@ -1,0 +1,48 @@
+"""# export_release
+
+Releases a window to the projects of the folder `projects/`: freezes who is in it, de-identifies, re-reads each file
+independently for what identifies a person, uploads, compares the bucket with the ledger, and writes the manifest last.
+A release without a manifest does not exist.
+
+**Started by** the assets `quality`, `predictions_body_part` and `predictions_ivc_filter` together, once for each
+window. Leaves `releases`.
+
+**Normal.** One release for each project that the window has members for; the link *Bucket* of `publish` shows it. What
+is held stays here with a reason: `held-class`, `held-residual` and so on, on the Sluice page.
+
+**Worry when** `held-residual` appears: the independent check found an identifier in a de-identified file. Nothing left
+the house; tell the data protection officer which device it came from. Red `export` or `verify`: the bucket could not be
+used or does not hold what was sent; the log says which key or policy. Never repair by hand in the bucket.
+
+**Again.** Clear the red tile; for `verify`, clear `export` too, it sends what is missing. Trigger this DAG with the
+window for a later release: same members and profile are the same version, anything else is the next.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from airflow.sdk import PartitionedAssetTimetable, dag
+
+from operators.assets import PREDICTIONS_BODY_PART, PREDICTIONS_IVC_FILTER, QUALITY, RELEASES
+from operators.policies import DEFAULT_ARGS, RUN_TIMEOUT, WINDOW, window_param
+from operators.releases import export_release as release_to_projects
+
+
+@dag(
+    schedule=PartitionedAssetTimetable(assets=QUALITY & PREDICTIONS_BODY_PART & PREDICTIONS_IVC_FILTER),
+    start_date=datetime(2020, 1, 1),
+    catchup=False,
+    max_active_runs=2,
+    dagrun_timeout=RUN_TIMEOUT,
+    default_args=DEFAULT_ARGS,
+    params=window_param(),
+    tags=["sluice", "release", "day"],
+    doc_md=__doc__,
+)
+def export_release() -> None:
+    """Release the window to every project."""
+    release_to_projects(WINDOW, outlets=[RELEASES])
+
+
+export_release()

@@ -1,0 +1,141 @@
+"""Releases as Airflow tasks: prepare each project, export in parts, verify, publish. Same shape as `operators.steps`.
+
+A project that fails does not hold up the others: each task after `prepare` works on what there is, and nothing is
+published that was not verified (`sluice.release` refuses it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import TaskGroup, TriggerRule, task
+
+from operators.counts import Counts
+from operators.steps import Outlets, ReleaseOperator, SummaryOperator, require_window
+
+
+def export_release(window: Any, project: Any = None, outlets: Outlets = (), after: Any = None) -> Any:
+    """Release a window to one project, or to all that there are."""
+    with TaskGroup("export_release"):
+        names = task(task_id="projects")(_projects)(window, project)
+        prepared = task(task_id="prepare", map_index_template="{{ task.op_kwargs.project }}")(_prepare)
+        plans = prepared.partial(window=window).expand(project=names)
+        parts = task(task_id="parts", trigger_rule=TriggerRule.ALL_DONE)(_parts)(plans)
+        releases = task(task_id="releases", trigger_rule=TriggerRule.ALL_DONE)(_releases)(plans)
+        exported = task(
+            task_id="export",
+            map_index_template="{{ task.op_kwargs.piece.project }}, part {{ task.op_kwargs.piece.number }}",
+        )(_export).expand(piece=parts)
+        verified = task(
+            task_id="verify",
+            map_index_template="{{ task.op_kwargs.release.project }}",
+            trigger_rule=TriggerRule.ALL_DONE,
+            retries=1,  # what is missing comes by exporting again, not by looking again
+        )(_verify).expand(release=releases)
+        published = ReleaseOperator.partial(
+            task_id="publish",
+            python_callable=_publish,
+            map_index_template="{{ task.op_kwargs.release.project }}",
+            trigger_rule=TriggerRule.ALL_DONE,
+            retries=1,
+            doc_md="Writes the manifest, which makes the release visible. Refuses what was not verified.",
+        ).expand(op_kwargs=releases.map(_as_argument))
+        summary = SummaryOperator(
+            task_id="summary",
+            python_callable=_summarise,
+            op_kwargs={"window": window, "names": names, "releases": releases, "published": published.output},
+            trigger_rule=TriggerRule.ALL_DONE,
+            outlets=list(outlets),
+            doc_md="What was released of this window. Runs even when a project failed.",
+        )
+        verdict = EmptyOperator(
+            task_id="all_projects",
+            trigger_rule=TriggerRule.NONE_FAILED,
+            doc_md="Red when a project failed. Repair what its log says and clear its red tile.",
+        )
+        exported >> verified >> published
+        [plans, exported, verified, published, summary] >> verdict
+    if after is not None:
+        after >> names
+    return summary.output
+
+
+def _as_argument(release: dict[str, Any]) -> dict[str, Any]:
+    return {"release": release}
+
+
+def _projects(window: str, project: str | None = None) -> list[str]:
+    """The projects to release to."""
+    from sluice.release.projects import project_names
+
+    require_window(window)
+    return [project] if project else project_names()
+
+
+def _prepare(window: str, project: str) -> dict[str, Any]:
+    """Freeze who is in the release, and note a reason for everyone who is not."""
+    from operators.connections import database
+    from sluice.release.export import prepare
+
+    return prepare(database(), project, require_window(window)).as_dict()
+
+
+def _parts(plans: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """All parts of all releases that are not published yet."""
+    return [
+        {"project": plan["project"], "bucket": plan["bucket"], "number": number, "part": part}
+        for plan in plans or ()
+        if not plan["published"]
+        for number, part in enumerate(plan["batches"], start=1)
+    ]
+
+
+def _releases(plans: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The releases that have members."""
+    kept = ("release_id", "project", "version", "bucket", "prefix", "members", "window_key")
+    return [{name: plan[name] for name in kept} for plan in plans or () if plan["members"]]
+
+
+def _export(piece: dict[str, Any]) -> Counts:
+    """De-identify, re-read and upload one part."""
+    from operators.connections import archive, bucket, database
+    from sluice.release.export import export_batch
+
+    release_id = piece["part"]["release_id"]
+    store = bucket(piece["bucket"])
+    return export_batch(database(), archive(), store, piece["project"], release_id, piece["part"]).as_dict()
+
+
+def _verify(release: dict[str, Any]) -> Counts:
+    """Read the bucket and compare it with the ledger, object by object."""
+    from operators.connections import bucket, database
+    from sluice.release.export import verify
+
+    return verify(database(), bucket(release["bucket"]), release["release_id"]).as_dict()
+
+
+def _publish(release: dict[str, Any]) -> Counts:
+    from operators.connections import bucket, database
+    from sluice.release.export import publish
+
+    done = publish(database(), bucket(release["bucket"]), release["release_id"]).as_dict()
+    return {"window_key": release["window_key"], "bucket": release["bucket"], "prefix": release["prefix"], **done}
+
+
+def _summarise(
+    window: str,
+    names: list[str] | None,
+    releases: list[dict[str, Any]] | None,
+    published: Iterable[dict[str, Any]] | None,
+) -> Counts:
+    done = [release for release in published or () if release]
+    return {
+        "window_key": require_window(window),
+        "projects": len(names or ()),
+        "releases": len(releases or ()),
+        "published": len(done),
+        "objects": sum(release["objects"] for release in done),
+        "prefixes": [f"{release['bucket']}/{release['prefix']}" for release in done],
+    }

@@ -1,0 +1,90 @@
+"""What the page serves from disk: its own HTML, script and style, thumbnails, and rendered reports."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi.responses import FileResponse, RedirectResponse
+
+from plugins.connections import database
+from sluice.database import Database
+from sluice.settings import settings
+
+PAGES = Path(__file__).with_name("pages")
+ASSETS = {path.name: path for path in PAGES.iterdir() if path.suffix in {".css", ".js", ".svg"}}
+MEDIA_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".csv": "text/csv; charset=utf-8",
+    ".json": "application/json",
+}
+REPORTS = frozenset({".html", ".png", ".svg", ".csv", ".json"})
+UID = re.compile(r"[0-9.]{1,64}")
+# Reports carry their style inside and never run a script, whatever was written into them.
+REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'self'"
+
+router = APIRouter()
+
+
+@router.get("/")
+def page() -> FileResponse:
+    """The page itself."""
+    return _file(PAGES / "index.html")
+
+
+@router.get("/static/{name}")
+def asset(name: str) -> FileResponse:
+    """Script, style and icons; only names that stand in the folder."""
+    if name not in ASSETS:
+        raise HTTPException(404, "There is no such file.")
+    return _file(ASSETS[name])
+
+
+@router.get("/images/{sop_instance_uid}.png")
+def image(sop_instance_uid: str, store: Annotated[Database, Depends(database)]) -> FileResponse:
+    """Canonical image of an instance, found by UID in the database: no part of the path comes from the URL."""
+    if not UID.fullmatch(sop_instance_uid):
+        raise HTTPException(404, "There is no such image.")
+    rows = store.rows("page_image", {"sop_instance_uid": sop_instance_uid})
+    if not rows:
+        raise HTTPException(404, "This instance has no canonical image.")
+    return _inside(
+        settings().canonical, str(rows[0]["path"]), frozenset({".png"}), {"Cache-Control": "private, max-age=3600"}
+    )
+
+
+@router.get("/quality")
+def data_docs(request: Request, window: str) -> RedirectResponse:
+    """The Data Docs of a window."""
+    base = request.scope.get("root_path", "").rstrip("/")
+    return RedirectResponse(f"{base}/reports/quality/{quote(window)}/index.html")
+
+
+@router.get("/reports/{path:path}")
+def report(path: str) -> FileResponse:
+    """A rendered report or a page of the Data Docs."""
+    return _inside(settings().reports, path, REPORTS, {"Content-Security-Policy": REPORT_POLICY})
+
+
+def _inside(root: Path, path: str, suffixes: frozenset[str], headers: dict[str, str]) -> FileResponse:
+    """A file below `root`, links and dots resolved; anything else is not found, whether it exists or not."""
+    try:
+        base = root.resolve()
+        found = (base / path).resolve()
+        allowed = found.is_relative_to(base) and found.suffix in suffixes and found.is_file()
+    except (OSError, ValueError):  # a name too long, a NUL
+        allowed = False
+    if not allowed:
+        raise HTTPException(404, "There is no such file. It may not have been made yet: see the DAG of this report.")
+    return _file(found, headers)
+
+
+def _file(path: Path, headers: dict[str, str] | None = None) -> FileResponse:
+    return FileResponse(path, media_type=MEDIA_TYPES[path.suffix], headers=headers)

@@ -1,0 +1,108 @@
+// Small helpers every section uses: elements from data (text only, never markup), numbers and times, the API.
+
+export function element(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (key === "class") made.className = value;
+    else if (key === "style") Object.assign(made.style, value);
+    else if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
+    else made.setAttribute(key, value === true ? "" : value);
+  }
+  made.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  return made;
+}
+
+export async function ask(path, parameters = {}) {
+  const query = new URLSearchParams(
+    Object.entries(parameters).filter(([, value]) => value !== null && value !== undefined),
+  );
+  const response = await fetch(`api/${path}?${query}`, { headers: { Accept: "application/json" } });
+  if (response.ok) return response.json();
+  const said = await response.json().catch(() => ({}));
+  const problem = new Error(
+    response.status === 401
+      ? "Your login has ended. Log in to Airflow again, then refresh."
+      : typeof said.detail === "string"
+        ? said.detail
+        : `The server answered ${response.status}.`,
+  );
+  problem.status = response.status;
+  throw problem;
+}
+
+const whole = new Intl.NumberFormat("en");
+export const number = (value) => whole.format(value ?? 0);
+export const plural = (count, one, many = `${one}s`) => `${number(count)} ${count === 1 ? one : many}`;
+export const percent = (share) => `${Math.round(share * 100)} %`;
+
+export function bytes(value) {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let step = 0;
+  let left = value ?? 0;
+  while (left >= 1000 && step < units.length - 1) {
+    left /= 1000;
+    step += 1;
+  }
+  return `${left >= 100 || step === 0 ? Math.round(left) : left.toFixed(1)} ${units[step]}`;
+}
+
+export function moment(text) {
+  if (!text) return "–";
+  const when = new Date(text);
+  return when.toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
+}
+
+// Seconds as a person says them, with a sign: "+1 h 0 min 12 s".
+export function duration(seconds) {
+  const sign = seconds < 0 ? "−" : "+";
+  const total = Math.round(Math.abs(seconds) * 10) / 10;
+  if (total < 60) return `${sign}${total} s`;
+  const hours = Math.floor(total / 3600);
+  const minutes = Math.floor((total % 3600) / 60);
+  return `${sign}${hours ? `${hours} h ` : ""}${minutes} min ${Math.round(total % 60)} s`;
+}
+
+export const words = (key) => (key ?? "").replaceAll("_", " ").toLowerCase();
+export const nothing = (text) => element("p", { class: "nothing" }, text);
+
+// A table; columns are {title, cell(row), number}.
+export function table(caption, columns, rows) {
+  return element(
+    "div",
+    { class: "scroll" },
+    element(
+      "table",
+      {},
+      element("caption", { class: "unseen" }, caption),
+      element(
+        "thead",
+        {},
+        element("tr", {}, columns.map((c) => element("th", { scope: "col", class: c.number && "number" }, c.title))),
+      ),
+      element(
+        "tbody",
+        {},
+        rows.map((row) =>
+          element("tr", {}, columns.map((c) => element("td", { class: c.number && "number" }, c.cell(row) ?? "–"))),
+        ),
+      ),
+    ),
+  );
+}
+
+// Details that are asked for when they are opened, once.
+export function opens(summary, load) {
+  const body = element("div", { class: "opened" });
+  const made = element("details", {}, element("summary", {}, summary), body);
+  made.addEventListener("toggle", async () => {
+    if (!made.open || body.childElementCount) return;
+    body.replaceChildren(nothing("Asking …"));
+    try {
+      body.replaceChildren(await load());
+    } catch (problem) {
+      body.replaceChildren(element("p", { class: "notice" }, problem.message));
+    }
+  });
+  return made;
+}

@@ -1,0 +1,52 @@
+// Broken quality rules: how often, why it matters, what to do, which objects.
+
+import { ask, element, nothing, number, opens, plural, table, words } from "./dom.js";
+
+export function drawQuality(answer, key) {
+  const docs = answer.has_data_docs
+    ? element("p", {}, element("a", { href: `quality?${new URLSearchParams({ window: key })}` }, "Data Docs of this window"),
+        element("span", { class: "soft" }, " as Great Expectations reports them"))
+    : null;
+  if (!answer.rules.length) {
+    return element("div", {}, nothing(
+      docs ? `None of ${answer.known_rules} rules is broken.` : "Not checked yet. Run check_quality for this window.",
+    ), docs ?? "");
+  }
+  return element(
+    "div",
+    {},
+    docs ?? "",
+    element("ul", { class: "rules" }, answer.rules.map((rule) => line(rule, key))),
+    element("p", { class: "soft" }, `${answer.rules.length} of ${answer.known_rules} rules are broken. `,
+      "Stop holds the whole study back from releases, quarantine the object, warn nothing."),
+  );
+}
+
+function line(rule, key) {
+  const list = async () => {
+    const rows = await ask("quality/findings", { window: key, rule: rule.rule });
+    return table(
+      `Objects that break ${rule.rule}`,
+      [
+        { title: words(rule.level), cell: (row) =>
+            element("code", {}, row.sop_instance_uid ?? row.series_instance_uid ?? row.study_instance_uid) },
+        { title: "Scanner", cell: (row) => row.scanner },
+        { title: "Observed", cell: (row) => row.observed },
+      ],
+      rows,
+    );
+  };
+  return element(
+    "li",
+    {},
+    element("span", { class: `badge ${rule.severity}` }, rule.severity),
+    element("span", { class: "count" }, number(rule.findings)),
+    element(
+      "div",
+      { class: "why" },
+      element("p", {}, element("strong", {}, rule.rule.replaceAll("-", " ")), ` — ${rule.why} `,
+        element("span", { class: "advice" }, rule.advice)),
+      opens(`Which ${rule.level} (${plural(rule.studies, "study", "studies")})`, list),
+    ),
+  );
+}

@@ -1,0 +1,13 @@
+-- What was released of a window, newest first. Parameter: window_key.
+select r.release_id, r.project, r.version, r.bucket, r.prefix, r.started_at, r.published_at,
+       r.manifest_key, r.manifest_sha256, r.member_digest,
+       (select count(*) from release_member m where m.release_id = r.release_id) as members,
+       o.objects, o.verified, o.bytes
+  from release r
+  cross join lateral (select count(uploaded_at)             as objects,
+                             count(verified_at)             as verified,
+                             coalesce(sum(bytes), 0)::bigint as bytes
+                        from released_object o
+                       where o.release_id = r.release_id) o
+ where r.window_key = %(window_key)s
+ order by r.started_at desc, r.release_id desc

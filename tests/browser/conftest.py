@@ -1,0 +1,70 @@
+"""A real browser against the page served by a real server, with the login replaced by one that lets us in."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sluice.database import Database
+from sluice.quality.check import check
+from sluice.settings import Settings
+from sluice.stack.processes import free_port
+from tests.hospital_day import write_day
+from tests.ledger_rows import LedgerRows
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+CHROMIUM = Path("/usr/bin/chromium")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium."""
+    if not CHROMIUM.is_file():
+        pytest.fail("Chromium is missing. Run: apt-get install -y --no-install-recommends chromium", pytrace=False)
+    from playwright.sync_api import sync_playwright
+
+    quiet = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+    quiet += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=quiet)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page_url(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """URL of the page over a day's ledger, mounted at /sluice as Airflow mounts it."""
+    import uvicorn
+    from fastapi import FastAPI
+
+    from plugins import app, connections
+    from plugins.connections import read_only
+
+    site = Settings(home=tmp_path)
+    for module in ("plugins.api", "plugins.files"):
+        monkeypatch.setattr(f"{module}.settings", lambda: site)
+    write_day(LedgerRows(database), site.canonical)
+    check(database, "2026-10-26", site.reports / "quality")
+    page = app.build([])
+    page.dependency_overrides[connections.database] = lambda: read_only(database.url)
+    outer = FastAPI()
+    outer.mount("/sluice", page)
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(outer, host="127.0.0.1", port=port, log_level="error"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 30
+    while not server.started:
+        assert thread.is_alive(), "the server did not start"
+        assert time.monotonic() < deadline, "the server was not ready after 30 s"
+        time.sleep(0.05)
+    yield f"http://127.0.0.1:{port}/sluice/"
+    server.should_exit = True
+    thread.join(15)

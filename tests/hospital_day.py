@@ -1,0 +1,193 @@
+"""A ledger of one small hospital day as the page meets it: some of everything, gaps included. Seeded, no randomness."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from datetime import datetime, time, timedelta
+from pathlib import Path
+
+from tests.ledger_rows import DX_IMAGE, LedgerRows
+
+SCANNERS = [
+    ("CT1", "CT", 0.72, 21, 4.0, "none"),
+    ("CT2", "CT", 0.41, 12, -38.0, "none"),
+    ("MR1", "MR", 0.88, 14, 3612.4, "dst"),
+    ("MR2", "MR", 0.63, 11, None, "none"),
+    ("DX1", "DX", 0.35, 44, 12.5, "none"),
+    ("DX2", "DX", 0.29, 37, -0.4, "none"),
+    ("CR1", "CR", 0.12, 9, -7200.9, "timezone"),
+    ("US1", "US", 1.08, 25, 151.0, "none"),
+]
+LABELS = [
+    ("adult_chest", "CHEST", "CHEST"),
+    ("abdominal", "ABDOMEN", "ABDOMEN"),
+    ("spine", "LSPINE", "CHEST"),
+    ("others", "HAND", None),
+    ("pediatric_chest", "CHEST", "CHEST"),
+    ("others", "KNEE", "KNEE"),
+]
+
+
+def picture(path: Path, rows: int, columns: int, seed: int) -> None:
+    """An 8-bit grey PNG: an ellipse on black, so that a tile shows something."""
+    lines = bytearray()
+    for row in range(rows):
+        lines.append(0)
+        for column in range(columns):
+            y = (row - rows / 2) / (rows / 2.2)
+            x = (column - columns / 2) / (columns / (2.4 + seed % 3))
+            inside = x * x + y * y < 1
+            rib = 40 if (row // (9 + seed % 5)) % 2 else 0
+            lines.append(int(60 + 120 * (1 - min(1, x * x + y * y)) + rib) if inside else 8)
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", columns, rows, 8, 0, 0, 0, 0)
+    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(lines))) + chunk(b"IEND", b"")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+
+
+def write_day(rows: LedgerRows, canonical: Path, radiographs: int = 30) -> list[str]:
+    """Fill a ledger; the SOP Instance UIDs of its radiographs come back."""
+    key = rows.window.key
+    midnight = datetime.combine(rows.window.starts_on, time(0, 0))
+    for index, (station, modality, *_rest) in enumerate(SCANNERS):
+        for exam in range(5):
+            study = rows.study(1000 + 10 * index + exam)
+            series = rows.series(study, modality=modality, station_name=station)
+            for image in range(1, 5):
+                begun = midnight + timedelta(hours=7 + 2 * exam, minutes=11 * index + 3 * image)
+                rows.instance(series, image, acquired_at=begun)
+    for number in range(3):
+        study = rows.study(2000 + number)
+        series = rows.series(study, station_name="CT1")
+        rows.instance(series, 1)
+        for image in range(2, 6):
+            uid = rows.expected(series, image)
+            reason = "failed-suboperation" if number else "reported-not-arrived"
+            rows.put("gap", {"sop_instance_uid": uid, "step": "received", "reason_code": reason})
+    broken = rows.received(rows.series(rows.study(2100)), 7)
+    rows.put("gap", {"sop_instance_uid": broken, "step": "indexed", "reason_code": "truncated"})
+    images = _radiographs(rows, canonical, radiographs)
+    for station, modality, share, exams, offset, suspected in SCANNERS:
+        rows.put(
+            "scanner_utilization",
+            {
+                "window_key": key,
+                "scanner": station,
+                "modality": modality,
+                "exams": exams,
+                "patients": exams,
+                "busy_minutes": 720 * share,
+                "open_minutes": 720,
+                "utilization": share,
+            },
+        )
+        rows.put(
+            "clock_offset",
+            {
+                "window_key": key,
+                "scanner": station,
+                "modality": modality,
+                "samples": 2 if offset is None else 40,
+                "offset_s": offset,
+                "spread_s": None if offset is None else 1.7,
+                "drift_s_per_day": None if offset is None else 0.4,
+                "reference": "none" if offset is None else "pacs",
+                "suspected": suspected,
+            },
+        )
+    _releases(rows, images)
+    return images
+
+
+def _radiographs(rows: LedgerRows, canonical: Path, count: int) -> list[str]:
+    for task in ("body_part", "ivc_filter"):
+        rows.put(
+            "model",
+            {
+                "model_id": f"{task}-small-0123456789ab",
+                "task": task,
+                "architecture": "small",
+                "weights_sha256": "0" * 64,
+                "card": {},
+            },
+        )
+    images = []
+    for number in range(count):
+        label, examined, header = LABELS[number % len(LABELS)]
+        series = rows.series(
+            rows.study(3000 + number), region=header, body_part_examined=header, modality="DX", station_name="DX1"
+        )
+        uid = rows.instance(series, 1, sop_class_uid=DX_IMAGE)
+        images.append(uid)
+        if number % 10 == 9:
+            rows.put("gap", {"sop_instance_uid": uid, "step": "predicted", "reason_code": "pixels-unreadable"})
+            continue
+        size = (512, 384 + 32 * (number % 5))
+        path = f"{number % 7}/{uid}.png"
+        picture(canonical / path, size[0] // 4, size[1] // 4, number)
+        rows.put(
+            "canonical_image",
+            {"sop_instance_uid": uid, "path": path, "source_rows": 2048, "source_columns": 2000},
+        )
+        rows.put(
+            "prediction",
+            {
+                "sop_instance_uid": uid,
+                "model_id": "body_part-small-0123456789ab",
+                "task": "body_part",
+                "label": label,
+                "score": 0.99 - number / 100,
+                "detail": {"examined": examined, "visible": [examined]},
+            },
+        )
+        filtered = label == "abdominal"
+        rows.put(
+            "prediction",
+            {
+                "sop_instance_uid": uid,
+                "model_id": "ivc_filter-small-0123456789ab",
+                "task": "ivc_filter",
+                "label": "present" if filtered else "absent",
+                "score": 0.93 if filtered else 0.02,
+                "detail": {"boxes": [[30, 40, 20, 40]] if filtered else []},
+            },
+        )
+    return images
+
+
+def _releases(rows: LedgerRows, images: list[str]) -> None:
+    for version, published in ((1, True), (2, False)):
+        rows.put(
+            "release",
+            {
+                "project": "lung",
+                "version": version,
+                "window_key": rows.window.key,
+                "profile": {"name": "basic"},
+                "member_digest": f"{version}" * 64,
+                "bucket": "research",
+                "prefix": f"lung/v{version}/",
+                "manifest_sha256": "ab" * 32 if published else None,
+                "published_at": datetime(2026, 10, 27, 4, 12) if published else None,
+            },
+        )
+        for number, uid in enumerate(images[: 12 if published else 4]):
+            rows.put("release_member", {"release_id": version, "sop_instance_uid": uid})
+            rows.put(
+                "released_object",
+                {
+                    "release_id": version,
+                    "sop_instance_uid": uid,
+                    "object_key": f"lung/v{version}/PSN-{number:04}/{number}.dcm",
+                    "bytes": 531_000 + number,
+                    "sha256": f"{number:064x}",
+                    "verified_at": datetime(2026, 10, 27, 4, 11),
+                    "uploaded_at": datetime(2026, 10, 27, 4, 10),
+                },
+            )
+    rows.put("gap", {"sop_instance_uid": images[-1], "step": "released", "reason_code": "held-residual"})

@@ -55,7 +55,10 @@ def _parser() -> argparse.ArgumentParser:
 
     add("migrate", _migrate, "bring the database up to date")
     add("receive", _receive, "our Storage SCP, until it is stopped")
-    add("hospital", _hospital, "the simulated hospital's PACS, until it is stopped")
+    hospital = add("hospital", _hospital, "the simulated hospital's PACS, until it is stopped")
+    hospital.add_argument("folder", type=Path, help="a hospital that `sluice.hospital.build` wrote")
+    hospital.add_argument("--port", type=int, required=True, help="where the PACS listens")
+    hospital.add_argument("--receiver-port", type=int, help="where it sends what AE title SLUICE asks for")
     missing = add("missing", _missing, "what is missing in a window, why, and what to do about it")
     missing.add_argument("window", help="a hospital day like 2026-10-26, or cohort/<project>/<name>")
     missing.add_argument("--home", type=Path, default=None, help="stack to ask (default: the one that runs)")
@@ -116,11 +119,13 @@ def _receive(_: argparse.Namespace) -> int:
     return 0
 
 
-def _hospital(_: argparse.Namespace) -> int:
+def _hospital(options: argparse.Namespace) -> int:
     from sluice.hospital.serve import serve
 
     _log_to_stderr()
-    serve()
+    receiver = options.receiver_port
+    title = settings().receiver_ae_title
+    serve(options.folder, options.port, destinations={title: ("127.0.0.1", receiver)} if receiver else None)
     return 0
 
 

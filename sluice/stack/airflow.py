@@ -87,7 +87,7 @@ class EmbeddedAirflow:
         environment = self._environment()
         log = self.folder / "prepare.log"
         log.unlink(missing_ok=True)
-        run_to_end([sys.executable, "-m", "operators.bootstrap"], "Setting up connections and pools", log, environment)
+        run_to_end([sys.executable, "-m", "operators.bootstrap"], "Setting up Airflow", log, environment)
 
     def start(self) -> None:
         """Start the four components; `wait` tells when they work."""

@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from sluice.hospital.truth import Truth
+from sluice.settings import CHECKOUT
 from sluice.stack.airflow import USERS
 from sluice.stack.home import HomeLock, Ports
 from sluice.stack.postgres import EmbeddedPostgres
@@ -24,7 +26,9 @@ STOP_DEADLINE_S = 90.0
 def serve(home: Path, airflow_port: int | None) -> int:
     """Run the stack in the foreground until SIGINT or SIGTERM."""
     say = _print_now
-    with Stack(home, _hospital(home, say), airflow_port, say=say) as stack:
+    say("Building the simulated hospital, unless it stands already …")
+    build_hospital(home / "hospital")
+    with Stack(home, home / "hospital", airflow_port, say=say) as stack:
         _ready_file(home).write_text(json.dumps({"url": stack.airflow.url}), encoding="utf-8")
         try:
             say(sign(stack.airflow.url, stack.airflow.passwords))
@@ -113,15 +117,20 @@ def database_url(homes: Sequence[Path]) -> str:
     raise StackError("No stack runs here. Start one with `make up`, or set SLUICE_DATABASE_URL to your database.")
 
 
+def build_hospital(folder: Path, seed: int | None = None, scale: str | float = "day") -> Truth:
+    """The simulated hospital in `folder`, made the first time; real images where `../shared/data` is there."""
+    from sluice.hospital.build import build
+    from sluice.hospital.plan import DEFAULT_SEED
+
+    shared = CHECKOUT.parent / "shared" / "data"
+    return build(folder, shared if shared.is_dir() else None, DEFAULT_SEED if seed is None else seed, scale)
+
+
 def sign(url: str, passwords: dict[str, str]) -> str:
     """Where to look and how to log in, as the terminal shows it."""
     width = max(map(len, USERS))
     users = [f"    {user:<{width}}  {passwords[user]:<14} role {role}" for user, role in USERS.items()]
     return "\n".join(["", f"  Airflow  {url}", *users, ""])
-
-
-def _hospital(home: Path, say: Callable[[str], None]) -> Path | None:
-    return None
 
 
 def _ready_file(home: Path) -> Path:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from sluice.hospital.truth import Truth
-from sluice.settings import CHECKOUT
 from sluice.stack.airflow_api import AirflowApi
 from sluice.stack.bucket_check import judge_bucket
 from sluice.stack.chain import (
@@ -26,10 +25,10 @@ from sluice.stack.chain import (
     switch_on,
     wait_for,
 )
-from sluice.stack.daily import sign
+from sluice.stack.daily import build_hospital, sign
 from sluice.stack.facts import STEPS, read_facts
 from sluice.stack.memory import MemoryWatch
-from sluice.stack.stack import Stack
+from sluice.stack.stack import RECEIVER_AE_TITLE, Stack
 from sluice.stack.table import render
 from sluice.stack.verdict import Line, Section, all_hold, judge, judge_runs
 
@@ -73,7 +72,7 @@ def run(home: Path, once: bool, seed: int | None, scale: str | float, port: int 
     time_line = Timeline()
     say = _teller(time_line)
     say("A simulated hospital's day, through Airflow, to a bucket.")
-    truth = time_line.measure("hospital", lambda: _build(home / "hospital", seed, scale))
+    truth = time_line.measure("hospital", lambda: build_hospital(home / "hospital", seed, scale))
     _describe(truth, say)
     stack = Stack(home, home / "hospital", port, say=say)
     shown = False
@@ -93,14 +92,6 @@ def run(home: Path, once: bool, seed: int | None, scale: str | float, port: int 
         return 0 if shown and not once else 130
     finally:
         stack.stop()
-
-
-def _build(folder: Path, seed: int | None, scale: str | float) -> Truth:
-    from sluice.hospital.build import build
-
-    shared = CHECKOUT.parent / "shared" / "data"
-    options: dict[str, Any] = {} if seed is None else {"seed": seed}
-    return build(folder, shared if shared.is_dir() else None, scale=scale, **options)
 
 
 def _describe(truth: Truth, say: Callable[[str], None]) -> None:
@@ -151,7 +142,8 @@ def _show(stack: Stack, truth: Truth, time_line: Timeline, say: Callable[[str], 
 def _push(stack: Stack, say: Callable[[str], None]) -> None:
     from sluice.hospital.scanners import push
 
-    pushed = push(stack.home / "hospital", "127.0.0.1", stack.ports.of_running("receiver"), "SLUICE")
+    receiver = ("127.0.0.1", stack.ports.of_running("receiver"), RECEIVER_AE_TITLE)
+    pushed = push(stack.home / "hospital", receiver)
     say(f"Scanners pushed {pushed} instances to the receiver by themselves.")
 
 

@@ -135,7 +135,9 @@ class Stack:
         self._timed("Postgres", self._start_postgres)
         self._timed("S3", self._start_s3)
         if self.hospital is not None:
-            self._start_service("pacs", "hospital's PACS", ["hospital"])
+            pacs, receiver = str(self.ports.of_running("pacs")), str(self.ports.of_running("receiver"))
+            command = ["hospital", str(self.hospital), "--port", pacs, "--receiver-port", receiver]
+            self._start_service("pacs", "hospital's PACS", command)
         self._start_service("receiver", "receiver", ["receive"])
         if self.with_airflow:
             self._timed("Airflow's database", self._prepare_airflow)
@@ -223,11 +225,8 @@ class Stack:
         self.ports.of("receiver")
 
     def _start_service(self, key: str, name: str, command: list[str]) -> None:
-        environment = self.environment()
-        if self.hospital is not None:
-            environment["SLUICE_HOSPITAL"] = str(self.hospital)
         log = self.home / "logs" / f"{key}.log"
-        service = Service(name, command, self.ports.of_running(key), log, environment)
+        service = Service(name, command, self.ports.of_running(key), log, self.environment())
         self.services[key] = service
         self._running.append(service)
         service.start()

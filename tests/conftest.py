@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,9 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostg
         yield server
 
 
-@pytest.fixture
-def database(postgres: EmbeddedPostgres) -> Iterator[Database]:
-    """A fresh, migrated Sluice database for one test."""
+@contextmanager
+def temporary_database(postgres: EmbeddedPostgres) -> Iterator[Database]:
+    """A fresh, migrated Sluice database, dropped at the end."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     admin = psycopg2.connect(postgres.url("postgres"))
     admin.autocommit = True
@@ -43,6 +44,13 @@ def database(postgres: EmbeddedPostgres) -> Iterator[Database]:
         with admin.cursor() as cursor:
             cursor.execute(f"drop database {name} with (force)")
         admin.close()
+
+
+@pytest.fixture
+def database(postgres: EmbeddedPostgres) -> Iterator[Database]:
+    """A fresh, migrated Sluice database for one test."""
+    with temporary_database(postgres) as fresh:
+        yield fresh
 
 
 @pytest.fixture(scope="session")

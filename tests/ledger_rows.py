@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
+import psycopg2
 from psycopg2.extras import Json
 
 from sluice.database import Database
@@ -22,16 +23,18 @@ class LedgerRows:
     """Writes one consistent day; a test then breaks what it is about."""
 
     def __init__(self, database: Database, window: Window | None = None) -> None:
-        self.database = database
+        # One connection for all rows: a day has hundreds, and connecting costs more than inserting.
+        self.connection = psycopg2.connect(database.url)
+        self.connection.autocommit = True
         self.window = window or Window.of_day(DAY)
         remember_window(database, self.window)
 
     def put(self, table: str, row: Mapping[str, Any], on_conflict: str = "") -> None:
         """Insert one row; dicts become JSON."""
         values = [Json(value) if isinstance(value, dict) else value for value in row.values()]
-        self.database.execute(
-            f"insert into {table} ({', '.join(row)}) values ({', '.join(['%s'] * len(values))}) {on_conflict}", values
-        )
+        places = ", ".join(["%s"] * len(values))
+        with self.connection.cursor() as cursor:
+            cursor.execute(f"insert into {table} ({', '.join(row)}) values ({places}) {on_conflict}", values)
 
     def study(self, number: int, **changes: Any) -> str:
         """A study of patient PAT-<number>."""

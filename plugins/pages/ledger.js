@@ -73,6 +73,8 @@ function bar(step, members) {
   );
 }
 
+const openFirst = (gaps) => [...gaps].sort((a, b) => Number(a.nothing_to_do) - Number(b.nothing_to_do));
+
 function gapLine(gap, step, key) {
   const list = async () => {
     const rows = await ask("gap", { window: key, step: step.step, reason: gap.reason_code });
@@ -128,7 +130,7 @@ export function drawLedger(funnel, key) {
       bar(step, funnel.members),
       element("div", { class: "count" }, number(step.reached)),
       step.gaps.length
-        ? element("ul", { class: "gaps" }, step.gaps.map((gap) => gapLine(gap, step, key)))
+        ? element("ul", { class: "gaps" }, openFirst(step.gaps).map((gap) => gapLine(gap, step, key)))
         : element("p", { class: "note" }, "No gap."),
     ),
   );

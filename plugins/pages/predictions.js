@@ -72,12 +72,12 @@ function picture(row) {
       "div",
       { class: "film" },
       row.has_image
-        ? element("img", {
+        ? element("span", { class: "frame" }, element("img", {
             src: `images/${row.sop_instance_uid}.png`,
             loading: "lazy",
             alt: `Radiograph, read as ${words(row.label) || "unknown"}`,
             onload: (event) => mark(event.target, row.boxes),
-          })
+          }))
         : element("span", { class: "soft" }, "no image kept"),
       filter ? element("span", { class: "badge bad" }, `IVC filter ${percent(row.ivc_score)}`) : null,
     ),
@@ -98,6 +98,8 @@ function picture(row) {
 
 // Boxes are in pixels of the canonical image: x, y, width, height.
 function mark(image, boxes) {
+  image.parentElement.style.aspectRatio = `${image.naturalWidth} / ${image.naturalHeight}`;
+  image.parentElement.classList.add(image.naturalWidth > image.naturalHeight ? "wide" : "tall");
   for (const box of boxes) {
     const [x, y, width, height] = Array.isArray(box) ? box : [box.x, box.y, box.width, box.height];
     const share = (value, of) => `${(100 * value) / of}%`;

@@ -85,7 +85,7 @@ function lane(row, { at, opens, closes, hours }) {
       ? element(
           "span",
           { class: "use", title: `${Math.round(row.busy_minutes)} of ${Math.round(row.open_minutes)} minutes` },
-          element("b", { class: "meter" }, element("i", { class: row.utilization > 1 ? "gap" : "reached", style: { width: percent(share) } })),
+          element("b", { class: "meter" }, element("i", { class: row.utilization > 1 ? "gap" : "reached", style: { width: `${100 * share}%` } })),
           percent(row.utilization),
         )
       : element("span", { class: "use soft" }, "–"),

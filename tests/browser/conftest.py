@@ -13,7 +13,9 @@ import pytest
 from sluice.database import Database
 from sluice.quality.check import check
 from sluice.settings import Settings
+from sluice.stack.postgres import EmbeddedPostgres
 from sluice.stack.processes import free_port
+from tests.conftest import temporary_database
 from tests.hospital_day import write_day
 from tests.ledger_rows import LedgerRows
 
@@ -38,18 +40,31 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
-@pytest.fixture
-def page_url(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def day_database(postgres: EmbeddedPostgres) -> Iterator[Database]:
+    """A database for all tests of a module; they only read."""
+    with temporary_database(postgres) as database:
+        yield database
+
+
+@pytest.fixture(scope="module")
+def page_url(day_database: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of the page over a day's ledger, mounted at /sluice as Airflow mounts it."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        site = Settings(home=tmp_path_factory.mktemp("home"))
+        for module in ("plugins.api", "plugins.files"):
+            monkeypatch.setattr(f"{module}.settings", lambda: site)
+        yield from serve(day_database, site)
+
+
+def serve(database: Database, site: Settings) -> Iterator[str]:
+    """Fill the ledger, check its quality, serve the page over both."""
     import uvicorn
     from fastapi import FastAPI
 
     from plugins import app, connections
     from plugins.connections import read_only
 
-    site = Settings(home=tmp_path)
-    for module in ("plugins.api", "plugins.files"):
-        monkeypatch.setattr(f"{module}.settings", lambda: site)
     write_day(LedgerRows(database), site.canonical)
     check(database, "2026-10-26", site.reports / "quality")
     page = app.build([])

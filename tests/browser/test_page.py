@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from playwright.sync_api import expect
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -63,12 +64,12 @@ def test_a_person_asks_which_and_filters(page: Page, page_url: str) -> None:
     assert gap.locator("tbody tr").count() == 2
 
     page.get_by_role("button", name="header differs").click()
-    page.wait_for_function("document.querySelectorAll('#predictions figure').length === 5")
-    assert page.locator("#predictions figure.differs").count() == 5
+    expect(page.locator("#predictions figure")).to_have_count(5)
+    expect(page.locator("#predictions figure.differs")).to_have_count(5)
     page.get_by_role("button", name="all 27").click()
-    page.wait_for_function("document.querySelectorAll('#predictions figure').length === 24")
+    expect(page.locator("#predictions figure")).to_have_count(24)
     page.get_by_role("button", name="Show more").click()
-    page.wait_for_function("document.querySelectorAll('#predictions figure').length === 27")
+    expect(page.locator("#predictions figure")).to_have_count(27)
 
     page.locator("#releases summary").first.click()
     page.locator("#releases table tbody tr").first.wait_for()

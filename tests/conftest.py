@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import psycopg2
 import pytest
 
@@ -20,6 +21,9 @@ from sluice.stack.s3 import EmbeddedS3
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", "var/hypothesis")
+# The same examples every time, and no time limit an example: two cores are shared with other tests.
+hypothesis.settings.register_profile("sluice", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("sluice")
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,16 @@ from functools import lru_cache
 
 from pydicom.datadict import dictionary_VR, private_dictionary_VR
 
-from sluice.headers.values import BINARY_VRS, LATIN, WRITERS, Encodings, bulk_text, element_text, encodings_of
+from sluice.headers.values import (
+    BINARY_VRS,
+    LATIN,
+    WRITERS,
+    Encodings,
+    bulk_text,
+    element_text,
+    empty_text,
+    encodings_of,
+)
 
 CHUNK = 64 << 10
 LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
@@ -201,7 +210,7 @@ class HeaderParser:
                 if base + stop > file.size:
                     raise HeaderError("truncated", _ends_in(tag, file.size, length))
                 name = vr.decode("latin-1") if vr else "OW"
-                out.append(bulk_text(tag, name, self._place(value), length))
+                out.append(bulk_text(tag, name, self._place(value), length) if length else empty_text(tag, name))
                 if tag == PIXEL_DATA:
                     header.pixel_bytes = length
                 if stop > end:
@@ -444,8 +453,8 @@ def _inflate(data: bytes) -> bytes:
 
 
 def _skip_fragments(file: _File, position: int, tag: int) -> tuple[int, int]:
-    """Walk the fragments of an encapsulated value; return where it ends and the fragments' bytes (PS3.5 A.4)."""
-    total, data, base = 0, b"", position
+    """Walk the fragments of an encapsulated value; return where it ends and its length without the end (PS3.5 A.4)."""
+    start, data, base = position, b"", position
     while True:
         here = position - base
         if here + 8 > len(data):
@@ -456,11 +465,10 @@ def _skip_fragments(file: _File, position: int, tag: int) -> tuple[int, int]:
         found = group << 16 | element
         position += 8
         if found == SEQUENCE_END:
-            return position, total
+            return position, position - 8 - start
         if found != ITEM or length == UNDEFINED:
             raise OddError
         position += length
-        total += length
         if position > file.size:
             raise HeaderError("truncated", _ends_in(tag, file.size))
 

@@ -60,10 +60,12 @@ def encodings_of(specific_character_set: bytes) -> Encodings:
 
 def text(value: bytes, encodings: Encodings, delimiters: set[int] = TEXT_VR_DELIMS) -> str:
     """Decoded text without U+0000."""
-    if value.isascii() and b"\x1b" not in value:
-        decoded = value.decode("ascii")
+    if b"\x1b" not in value:
+        decoded = value.decode("ascii" if value.isascii() else encodings[0], "replace")
     else:
         decoded = decode_bytes(value, encodings, delimiters)
+        if "\x1b" in decoded:  # pydicom leaves the escape of ISO 2022 IR 58 to a codec that does not know it
+            decoded = decoded.replace("\x1b$)A", "")
     return decoded.replace("\x00", "") if "\x00" in decoded else decoded
 
 
@@ -189,7 +191,7 @@ def element_text(tag: int, vr: bytes, value: bytes, encodings: Encodings, offset
     if len(value) > limit:
         return bulk_text(tag, name, offset, len(value))
     if not value:
-        return f'"{tag:08X}":{{"vr":"{name}"}}'
+        return empty_text(tag, name)
     if vr in BINARY_VRS:
         return f'"{tag:08X}":{{"vr":"{name}","InlineBinary":"{b64encode(value).decode("ascii")}"}}'
     try:
@@ -197,11 +199,16 @@ def element_text(tag: int, vr: bytes, value: bytes, encodings: Encodings, offset
     except (WrongLengthError, KeyError):
         return f'"{tag:08X}":{{"vr":"UN","InlineBinary":"{b64encode(value).decode("ascii")}"}}'
     if values in ("null", '""'):  # only padding
-        return f'"{tag:08X}":{{"vr":"{name}"}}'
+        return empty_text(tag, name)
     if tag in LUT_DESCRIPTORS and values.startswith("-"):
         first, _, rest = values.partition(",")  # the entry count is unsigned whatever the VR says, PS3.3 C.11.1.1.1
         values = f"{int(first) + 65536},{rest}"
     return f'"{tag:08X}":{{"vr":"{name}","Value":[{values}]}}'
+
+
+def empty_text(tag: int, name: str) -> str:
+    """An element without a value."""
+    return f'"{tag:08X}":{{"vr":"{name}"}}'
 
 
 def bulk_text(tag: int, name: str, offset: int | None, length: int) -> str:

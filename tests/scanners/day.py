@@ -30,7 +30,8 @@ def add_exam(
     with database.transaction() as connection, connection.cursor() as cursor:
         cursor.execute("insert into study (study_instance_uid) values (%s)", (study,))
         cursor.execute(
-            "insert into series (series_instance_uid, study_instance_uid, modality, station_name) values (%s, %s, %s, %s)",
+            "insert into series (series_instance_uid, study_instance_uid, modality, station_name) "
+            "values (%s, %s, %s, %s)",
             (f"{study}.1", study, modality, scanner),
         )
         for place, moment in enumerate(true_times):
@@ -38,7 +39,8 @@ def add_exam(
             cursor.execute(
                 """
                 insert into receipt (sop_instance_uid, series_instance_uid, study_instance_uid, sop_class_uid,
-                    transfer_syntax_uid, study_date, source, calling_ae, called_ae, peer, association, bytes, sha256, path)
+                    transfer_syntax_uid, study_date, source, calling_ae, called_ae, peer, association, bytes,
+                    sha256, path)
                 values (%s, %s, %s, '1', '1', %s, 'move', 'A', 'B', 'h', gen_random_uuid(), 1, 'x', %s)
                 """,
                 (uid, f"{study}.1", study, DAY, uid),

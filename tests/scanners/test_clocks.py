@@ -67,8 +67,18 @@ def test_a_minimum_delay_that_all_share_is_taken_for_a_slow_clock() -> None:
 
 @pytest.mark.parametrize(
     ("offset", "suspected"),
-    [(3600, "dst"), (-3600, "dst"), (3520, "dst"), (3400, "none"), (7200, "timezone"), (-1800, "timezone")]
-    + [(19800, "timezone"), (0, "none"), (45, "none"), (900, "none")],
+    [
+        (3600, "dst"),
+        (-3600, "dst"),
+        (3520, "dst"),
+        (3400, "none"),
+        (7200, "timezone"),
+        (-1800, "timezone"),
+        (19800, "timezone"),
+        (0, "none"),
+        (45, "none"),
+        (900, "none"),
+    ],
 )
 def test_whole_and_half_hours_are_suspicious(offset: float, suspected: str) -> None:
     assert suspicion(offset) == suspected

@@ -62,9 +62,10 @@ def hand(canvas: Canvas, chance: Generator) -> None:
     for x, y in carpals:
         canvas.ellipsoid((x, y), (0.041, 0.034), 0.42)
         canvas.ellipsoid((x, y), (0.029, 0.023), -0.14)
-    canvas.bone((0.43, 1.06), (0.44, 1.4), (0.07, 0.04), 0.55, cortex=0.3)
+    canvas.bone((0.425, 1.0), (0.44, 1.42), (0.078, 0.036), 0.6, cortex=0.34, fades=True)
     canvas.ellipsoid((0.42, 1.035), (0.085, 0.035), 0.3)
-    canvas.bone((0.595, 1.06), (0.58, 1.4), (0.038, 0.032), 0.5, cortex=0.34)
+    canvas.bone((0.595, 1.03), (0.58, 1.42), (0.036, 0.03), 0.55, cortex=0.38, fades=True)
+    canvas.ellipsoid((0.6, 1.04), (0.04, 0.03), 0.3)
 
 
 def knee(canvas: Canvas, chance: Generator) -> None:
@@ -86,7 +87,7 @@ def knee(canvas: Canvas, chance: Generator) -> None:
         0.42,
         0.014,
     )
-    canvas.bone((0.5 + lean, -0.1), (0.5, 0.42), (0.1, 0.135), 0.66, cortex=0.3)
+    canvas.bone((0.5, 0.52), (0.5 + lean, -0.1), (0.14, 0.1), 0.66, cortex=0.3, fades=True)
     canvas.shape(
         [
             (0.4, 0.35),
@@ -141,7 +142,7 @@ def knee(canvas: Canvas, chance: Generator) -> None:
     )
     canvas.curve([(0.28, 0.712), (0.37, 0.702), (0.46, 0.702)], 0.01, 0.26)
     canvas.curve([(0.54, 0.702), (0.63, 0.702), (0.72, 0.712)], 0.01, 0.26)
-    canvas.bone((0.5, 0.86), (0.495 - lean, 1.5), (0.125, 0.09), 0.62, cortex=0.32)
+    canvas.bone((0.5, 0.8), (0.495 - lean, 1.5), (0.135, 0.09), 0.62, cortex=0.32, fades=True)
     canvas.ellipsoid((0.275, 0.845), (0.05, 0.055), 0.32)
     canvas.bone((0.27, 0.87), (0.3, 1.5), (0.032, 0.03), 0.5, cortex=0.4)
 
@@ -220,7 +221,7 @@ def shoulder(canvas: Canvas, chance: Generator) -> None:
     drop = chance.uniform(-0.01, 0.01)
     canvas.ellipsoid((0.285, 0.37 + drop), (0.125, 0.125), 0.62)
     canvas.ellipsoid((0.205, 0.4 + drop), (0.06, 0.085), 0.3, turn=12)
-    canvas.bone((0.255, 0.45), (0.17, 1.1), (0.08, 0.06), 0.62, cortex=0.34)
+    canvas.bone((0.265, 0.4), (0.17, 1.1), (0.09, 0.06), 0.62, cortex=0.34, fades=True)
     canvas.shape(
         [
             (0.425, 0.26),

@@ -508,36 +508,25 @@ def ivc_filter(canvas: Canvas, chance: Generator) -> None:
         0.5 - 0.052 * scale + chance.uniform(-0.008, 0.008),
         (0.375 if scale == 1 else 0.52) + chance.uniform(-0.02, 0.02),
     )
-    length, spread = 0.125 * scale, 0.036 * scale
-    wire = max(0.0021 * scale, canvas.pixel * 0.75)
+    length, spread = 0.13 * scale, 0.045 * scale
+    wire = max(0.0016 * scale, canvas.pixel * 0.6)
 
     def at(x: float, y: float) -> Point:
+        x, y = x * scale, y * scale
         return (
             float(top[0] + x * np.cos(tilt) - y * np.sin(tilt)),
             float(top[1] + x * np.sin(tilt) + y * np.cos(tilt)),
         )
 
-    canvas.wire(
-        [
-            at(0.006 * scale, -0.004 * scale),
-            at(0.0, -0.011 * scale),
-            at(-0.004 * scale, -0.004 * scale),
-            at(0, 0.012 * scale),
-        ],
-        wire,
-        0.9,
-    )
-    canvas.wire([at(0, 0), at(0, 0.016 * scale)], wire * 1.7, 0.9)
-    struts = int(chance.integers(6, 9))
+    canvas.wire([at(0.007, -0.007), at(0.004, -0.013), at(-0.002, -0.011), at(0.0, 0.0)], wire, 1.1)
+    canvas.wire([at(0, 0), at(0, 0.014)], wire * 2.2, 1.2)
+    struts = int(chance.integers(5, 8))
     for index in range(struts):
-        x = np.cos(np.pi * (index + 0.5) / struts) * spread
-        foot = float(x)
+        # Struts stand on a circle; seen from the side their feet crowd towards the edges.
+        foot = float(np.cos(np.pi * (index + 0.5) / struts)) * spread / scale
+        depth = float(np.sin(np.pi * (index + 0.5) / struts)) * 0.012
+        foot_y = length / scale - 0.006 + depth
         canvas.wire(
-            [at(0, 0.012 * scale), at(foot * 0.55, length * 0.42), at(foot, length), at(foot * 1.12, length * 1.02)],
-            wire,
-            0.8,
+            [at(0, 0.012), at(foot * 0.28, foot_y * 0.3), at(foot * 0.8, foot_y * 0.75), at(foot, foot_y)], wire, 1.0
         )
-        if index % 2:
-            canvas.wire(
-                [at(0, 0.014 * scale), at(foot * 1.05, length * 0.2), at(foot * 1.15, length * 0.5)], wire * 0.85, 0.7
-            )
+        canvas.wire([at(foot, foot_y), at(foot * 1.13, foot_y - 0.005)], wire, 1.0)

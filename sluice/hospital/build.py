@@ -23,12 +23,14 @@ from sluice.hospital.faults import DAY_ANSWER_CAP, Faults
 from sluice.hospital.mishaps import ENDS, FAILS_ONCE, images
 from sluice.hospital.people import Patient
 from sluice.hospital.plan import DEFAULT_DAY, DEFAULT_SEED, Day, Exam, Image, Series, plan_day, size_of
+from sluice.hospital.real import JoinedFile, Radiographs, join
 from sluice.hospital.truth import TrueInstance, TrueScanner, TrueSeries, TrueStudy, Truth
 
 FORMAT = 1  # raise it when the same seed gives other files than before
 PACS_ZONE = timezone(timedelta(hours=1))
 STRAY = b"This file lies in the image store of the PACS but is no DICOM object.\n" * 9
 ROUTER5 = {"ABDOMEN": "abdominal", "SPINE": "spine", "LSPINE": "spine", "TSPINE": "spine", "CSPINE": "spine"}
+_ROUTER5_OF_FILES = {**ROUTER5, "CHEST": "adult_chest"}  # the one chest among the real files is an adult's
 
 
 def build(
@@ -66,8 +68,11 @@ class Builder:
     """Writes the files of one planned day."""
 
     def __init__(self, home: Path, plan: Day, shared_data: Path | None) -> None:
-        self.home, self.plan, self.shared_data = home, plan, shared_data
+        self.home, self.plan = home, plan
+        self.radiographs = Radiographs(shared_data, plan.seed) if shared_data else None
+        self.shared_data = shared_data
         self.pictures: dict[str, str] = {}
+        self.joined: list[JoinedFile] = []
 
     def build(self) -> Truth:
         """Write everything but the truth file."""
@@ -75,6 +80,8 @@ class Builder:
             for exam in self.plan.exams:
                 for series in exam.series:
                     self._series(exam, series)
+            if self.shared_data is not None:
+                self._join(self.shared_data)
         (self.home / "pacs" / "IMPORT").mkdir(parents=True, exist_ok=True)
         (self.home / "pacs" / "IMPORT" / "IM000001.dcm").write_bytes(STRAY)
         self._faults().save(self.home / "faults.json")
@@ -108,12 +115,27 @@ class Builder:
                 self._write(ds, self.home / "scanners" / exam.scanner.station_name, exam, series, image)
             if exam.in_pacs:
                 stored_at = image.acquired_at + timedelta(seconds=delay + jitter.uniform(0, 1.5))
-                ds.InstanceCoercionDateTime = stored_at.replace(tzinfo=PACS_ZONE).strftime("%Y%m%d%H%M%S.%f%z")
+                _stamp(ds, stored_at)
                 self._write(ds, self.home / "pacs", exam, series, image)
 
     def _film(self, exam: Exam, image: Image) -> tuple[acquisition.Film, float, str]:
-        film = acquisition.drawn_film(exam, image, self.plan.size)
-        return film, 430.0 / max(film.shape), "phantom"
+        """The film, the width of its pixels in mm, and what kind of picture it is."""
+        film, picture = None, "phantom"
+        if self.radiographs is not None and exam.prefers_real:
+            film = self.radiographs.take(exam, image, exam.patient.age_on(self.plan.day) < 15)
+            picture = "rendered" if exam.ivc_filter else "real"
+        if film is None:
+            film, picture = acquisition.drawn_film(exam, image, self.plan.size), "phantom"
+        return film, 430.0 / max(film.shape), picture
+
+    def _join(self, shared_data: Path) -> None:
+        """Import the real DICOM files into the PACS."""
+        self.joined = join(self.plan, shared_data)
+        folder = self.home / "pacs" / "IMPORT"
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, joined in enumerate(self.joined, start=1):
+            _stamp(joined.dataset, joined.acquired_at + timedelta(minutes=25))
+            dcmwrite(folder / f"DISC{number:04d}.dcm", joined.dataset, enforce_file_format=True)
 
     def _write(self, ds: Dataset, root: Path, exam: Exam, series: Series, image: Image) -> None:
         folder = root / hashlib.sha256(exam.study_instance_uid.encode()).hexdigest()[:10]
@@ -162,7 +184,8 @@ class Builder:
                 )
                 for scanner in plan.scanners
             ],
-            studies=[self._true_study(exam) for exam in plan.exams],
+            studies=[self._true_study(exam) for exam in plan.exams]
+            + [_true_file(joined, plan.day) for joined in self.joined],
         )
 
     def _true_study(self, exam: Exam) -> TrueStudy:
@@ -193,6 +216,11 @@ class Builder:
         )
 
 
+def _stamp(ds: Dataset, stored_at: datetime) -> None:
+    """What this PACS writes into everything it stores: when, by its own clock, which is right."""
+    ds.InstanceCoercionDateTime = stored_at.replace(tzinfo=PACS_ZONE).strftime("%Y%m%d%H%M%S.%f%z")
+
+
 def _true_instance(image: Image) -> TrueInstance:
     step, reason = ENDS.get(image.mishap or "", (None, None))
     return TrueInstance(
@@ -202,6 +230,33 @@ def _true_instance(image: Image) -> TrueInstance:
         reason_code=reason,
         gaps={step: reason} if step and reason else {},
         mishap=image.mishap,
+    )
+
+
+def _true_file(joined: JoinedFile, day: date) -> TrueStudy:
+    """A study of one real file."""
+    ds, origin = joined.dataset, joined.origin
+    mishap = "held-class" if origin.held else None
+    film = origin.modality in ("CR", "DX")
+    image = Image(str(ds.SOPInstanceUID), 1, joined.acquired_at, mishap=mishap)
+    return TrueStudy(
+        study_instance_uid=str(ds.StudyInstanceUID),
+        patient_id=joined.patient_id,
+        accession_number=joined.accession_number,
+        station_name=None,
+        begins_at=None,
+        ends_at=None,
+        series=[
+            TrueSeries(
+                series_instance_uid=str(ds.SeriesInstanceUID),
+                modality=origin.modality,
+                region=origin.region,
+                router5=_ROUTER5_OF_FILES.get(origin.region or "", "others") if film else None,
+                ivc_filter=False if film else None,
+                picture="file",
+                instances=[_true_instance(image)],
+            )
+        ],
     )
 
 

@@ -171,22 +171,9 @@ _TOLD: dict[str, tuple[tuple[str, bool, bool, str | None], ...]] = {
     ),
 }
 _DRAWN = {
-    "DX": [
-        "CHEST",
-        "CHEST",
-        "CHEST",
-        "KNEE",
-        "KNEE",
-        "HAND",
-        "FOOT",
-        "PELVIS",
-        "SHOULDER",
-        "LSPINE",
-        "CSPINE",
-        "SKULL",
-        "ABDOMEN",
-    ],
-    "CR": ["CHEST", "CHEST", "CHEST", "CHEST", "HAND", "FOOT", "KNEE", "ABDOMEN", "SHOULDER"],
+    "DX": [*["CHEST"] * 5, *["ABDOMEN"] * 2, *["LSPINE"] * 2, "CSPINE", "TSPINE", "KNEE", "KNEE", "HAND", "FOOT"]
+    + ["PELVIS", "SHOULDER", "SKULL"],
+    "CR": [*["CHEST"] * 6, "ABDOMEN", "HAND", "FOOT", "KNEE", "SHOULDER"],
 }
 PAIRED = {"KNEE", "HAND", "FOOT", "SHOULDER", "WRIST", "ANKLE", "ELBOW", "HIP"}
 

@@ -89,13 +89,24 @@ class MoveTrigger(BaseTrigger):
 
     Args:
         piece: the piece, as a dict.
+        number: which pass this is, from 1.
+        before: sums of the passes before.
         delay_s: seconds to wait first; the PACS gets time to recover.
         pacs_conn_id: connection of the PACS; secrets are looked up when the trigger runs, never stored with it.
     """
 
-    def __init__(self, piece: dict[str, Any], delay_s: float = 0.0, pacs_conn_id: str = PACS) -> None:
+    def __init__(
+        self,
+        piece: dict[str, Any],
+        number: int = 1,
+        before: dict[str, int] | None = None,
+        delay_s: float = 0.0,
+        pacs_conn_id: str = PACS,
+    ) -> None:
         super().__init__()
         self.piece = piece
+        self.number = number
+        self.before = before or {}
         self.delay_s = delay_s
         self.pacs_conn_id = pacs_conn_id
 
@@ -103,7 +114,13 @@ class MoveTrigger(BaseTrigger):
         """Class path and arguments, as the triggerer's row keeps them."""
         return (
             "operators.retrieve.MoveTrigger",
-            {"piece": self.piece, "delay_s": self.delay_s, "pacs_conn_id": self.pacs_conn_id},
+            {
+                "piece": self.piece,
+                "number": self.number,
+                "before": self.before,
+                "delay_s": self.delay_s,
+                "pacs_conn_id": self.pacs_conn_id,
+            },
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -115,9 +132,10 @@ class MoveTrigger(BaseTrigger):
         try:
             node = await PacsHook(self.pacs_conn_id).aget_node()
             database = await adatabase()
-            yield TriggerEvent(await asyncio.to_thread(_move, database, node, StudyPiece.of(self.piece)))
+            outcome = await asyncio.to_thread(_move, database, node, StudyPiece.of(self.piece))
         except RuntimeError as error:
-            yield TriggerEvent({"error": str(error), "permanent": is_permanent(error)})
+            outcome = {"error": str(error), "permanent": is_permanent(error)}
+        yield TriggerEvent({"number": self.number, "before": self.before} | outcome)
 
 
 def _move(database: Database, node: Any, piece: StudyPiece) -> dict[str, Any]:
@@ -165,9 +183,7 @@ class RetrieveOperator(BaseOperator):
             self._ask(1, {})
         return {"window_key": self.piece["window_key"], "wanted": 0, "arrived": 0, "missing": 0}
 
-    def look_again(
-        self, context: Context, event: dict[str, Any] | None, number: int, sums: dict[str, Any]
-    ) -> dict[str, Any]:
+    def look_again(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """After a pass: done, ask again, or note the gaps.
 
         Raises:
@@ -177,12 +193,12 @@ class RetrieveOperator(BaseOperator):
         from operators.connections import database
         from sluice.pacs.retrieve import note_gaps
 
-        event = event or {"error": "The triggerer gave no answer."}
         piece = StudyPiece.of(self.piece)
+        number, before = event["number"], event["before"]
         sums = {
-            "wanted": sums.get("wanted") or event.get("wanted", 0),
-            "arrived": sums.get("arrived", 0) + event.get("arrived", 0),
-            "requests": sums.get("requests", 0) + event.get("requests", 0),
+            "wanted": before.get("wanted") or event.get("wanted", 0),
+            "arrived": before.get("arrived", 0) + event.get("arrived", 0),
+            "requests": before.get("requests", 0) + event.get("requests", 0),
         }
         ledger = database()
         missing = piece.missing(ledger)
@@ -203,11 +219,10 @@ class RetrieveOperator(BaseOperator):
             "missing": gaps,
         }
 
-    def _ask(self, number: int, sums: dict[str, Any]) -> NoReturn:
+    def _ask(self, number: int, sums: dict[str, int]) -> NoReturn:
         delay_s = 0.0 if number == 1 else FIRST_DELAY_S * DELAY_GROWTH ** (number - 2)
         self.defer(
-            trigger=MoveTrigger(self.piece, delay_s, self.pacs_conn_id),
+            trigger=MoveTrigger(self.piece, number, sums, delay_s, self.pacs_conn_id),
             method_name="look_again",
-            kwargs={"number": number, "sums": sums},
             timeout=self.pass_timeout,
         )

@@ -1,0 +1,251 @@
+"""The whole chain on a tiny simulated hospital: real DICOM, Postgres and S3, and Airflow's own task runner.
+
+`dag.test()` runs one DAG at a time, so the tests play the scheduler and run the chain in the order of its assets. All
+of it happens in one process, in the order of this file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sluice.database import Database, select
+from sluice.hospital.build import build
+from sluice.hospital.pacs import HospitalPacs
+from sluice.hospital.truth import Truth
+from sluice.objects import ObjectStore
+from sluice.pacs.receive import Receiver
+from sluice.settings import settings
+from sluice.stack.postgres import EmbeddedPostgres
+from sluice.stack.processes import free_port
+from sluice.stack.s3 import EmbeddedS3
+
+pytestmark = [pytest.mark.airflow, pytest.mark.slow]
+EMPTY_DAY = "2026-01-01"
+
+
+@dataclass
+class Scene:
+    """A hospital beside a Sluice."""
+
+    truth: Truth
+    pacs: HospitalPacs
+    database: Database
+    store: ObjectStore
+    home: Path
+
+    @property
+    def day(self) -> str:
+        return self.truth.day.isoformat()
+
+    def rows(self, statement: str, *params: Any) -> list[dict[str, Any]]:
+        with self.database.transaction() as connection:
+            return select(connection, statement, params)
+
+
+@pytest.fixture(scope="module")
+def scene(
+    airflow: pytest.MonkeyPatch,
+    postgres: EmbeddedPostgres,
+    s3: EmbeddedS3,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Scene]:
+    """A built hospital, its PACS, our receiver, and Airflow connections to all of it."""
+    import psycopg2
+
+    home, hospital = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("hospital")
+    truth = build(hospital, scale="tiny")
+    admin = psycopg2.connect(postgres.url("postgres"))
+    admin.autocommit = True
+    with admin.cursor() as cursor:
+        cursor.execute("create database test_chain template sluice")
+    admin.close()
+    database = Database(postgres.url("test_chain"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLUICE_HOME", str(home))
+        settings.cache_clear()
+        store = s3.bucket("sluice-releases")
+        receiver = Receiver(
+            database, settings().archive, move_source_ae_titles=["HOSPITAL_PACS"], min_free_bytes=1 << 20
+        )
+        receiver.start()
+        pacs = HospitalPacs(hospital, destinations={"SLUICE": ("127.0.0.1", receiver.port)}).start()
+        extra = {
+            "ae_title": "HOSPITAL_PACS",
+            "calling_ae_title": "SLUICE",
+            "move_destination": "SLUICE",
+            "timeout_s": 10,
+        }
+        patch.setenv("AIRFLOW_CONN_PACS_MAIN", connection("pacs", host="127.0.0.1", port=pacs.port, extra=extra))
+        patch.setenv("AIRFLOW_CONN_SLUICE_DB", database.url.replace("postgresql://", "postgres://"))
+        aws = {"endpoint_url": s3.endpoint_url, "service_config": {"s3": {"bucket_name": store.bucket}}}
+        aws["config_kwargs"] = {"s3": {"addressing_style": "path"}}
+        keys = {"login": s3.access_key, "password": s3.secret_key}
+        patch.setenv("AIRFLOW_CONN_SLUICE_S3", connection("aws", extra=aws, **keys))
+        patch.setattr("operators.retrieve.FIRST_DELAY_S", 0.2)
+        yield Scene(truth, pacs, database, store, home)
+        pacs.stop()
+        receiver.stop()
+    settings.cache_clear()
+
+
+def connection(conn_type: str, **fields: Any) -> str:
+    return json.dumps({"conn_type": conn_type, **fields})
+
+
+@pytest.fixture(scope="module")
+def run(scene: Scene, dag_bag: Any) -> Any:
+    """Run one DAG for a window; returns the DAG run, and what its tasks returned by task id."""
+
+    def run_dag(dag_id: str, **conf: Any) -> tuple[Any, dict[str, Any]]:
+        from datetime import timedelta
+
+        from airflow.models.xcom import XComModel
+        from airflow.utils.session import create_session
+        from sqlalchemy import select as query
+
+        dag = dag_bag.dags[dag_id]
+        for task in dag.tasks:
+            task.retry_delay = timedelta(seconds=0.1)
+            task.retry_exponential_backoff = 0
+        done = dag.test(run_conf=conf)
+        with create_session() as session:
+            found = session.scalars(
+                query(XComModel).where(XComModel.run_id == done.run_id, XComModel.dag_id == dag_id)
+            ).all()
+            values: dict[str, Any] = {}
+            for row in found:
+                if row.key == "return_value" and row.map_index < 0:
+                    values[row.task_id] = XComModel.deserialize_value(row)
+        return done, values
+
+    return run_dag
+
+
+def test_the_sweep_expects_what_the_hospital_has(scene: Scene, run: Any) -> None:
+    done, returned = run("sweep", window_key=scene.day)
+    assert done.state == "success"
+    expected = {row["sop_instance_uid"] for row in scene.rows("select sop_instance_uid from expectation")}
+    truly = {
+        instance.sop_instance_uid
+        for study in scene.truth.studies
+        if study.in_pacs
+        for series in study.series
+        for instance in series.instances
+    }
+    assert expected == truly
+    assert returned["sweep"]["instances"] == len(expected)
+
+
+def test_retrieve_gets_what_the_pacs_gives_and_reasons_for_the_rest(scene: Scene, run: Any) -> None:
+    done, returned = run("retrieve", window_key=scene.day)
+    assert done.state == "success"
+    missing = scene.rows(
+        "select sop_instance_uid, reason_code from open_gap where window_key = %s and step = 'received'", scene.day
+    )
+    truly = {
+        instance.sop_instance_uid
+        for study in scene.truth.studies
+        if study.in_pacs
+        for series in study.series
+        for instance in series.instances
+        if instance.ends_at_step == "received"
+    }
+    assert {row["sop_instance_uid"] for row in missing} == truly
+    assert all(row["reason_code"] != "not-asked" for row in missing)
+    assert returned["retrieve.summary"]["missing"] == len(truly)
+    assert returned["retrieve.summary"]["failed_batches"] == 0
+
+
+def test_the_chain_runs_to_the_bucket(scene: Scene, run: Any) -> None:
+    for dag_id in (
+        "extract_headers",
+        "check_quality",
+        "infer_body_part",
+        "detect_ivc_filter",
+        "scanner_utilization",
+        "clock_skew",
+        "export_release",
+    ):
+        done, returned = run(dag_id, window_key=scene.day)
+        assert done.state == "success", (dag_id, [(ti.task_id, ti.state) for ti in done.get_task_instances()])
+    (funnel,) = scene.rows("select * from window_funnel where window_key = %s", scene.day)
+    assert funnel["received"] > 0
+    assert 0 < funnel["released"] <= funnel["checked"] == funnel["indexed"] <= funnel["received"]
+    radiographs = scene.rows(
+        "select predicted_at, u.reason_code from instance_ledger l left join open_gap u using (window_key, "
+        "sop_instance_uid) where modality in ('CR', 'DX') and indexed_at is not null and u.step = 'predicted'"
+    )
+    assert all(row["reason_code"] in ("pixels-unreadable", "pixels-unsuitable") for row in radiographs)
+    assert scene.rows("select 1 from scanner_utilization where window_key = %s", scene.day)
+    assert scene.rows("select 1 from clock_offset where window_key = %s", scene.day)
+    summary = returned["export_release.summary"]
+    assert summary["published"] == summary["releases"] > 0
+    assert summary["objects"] == funnel["released"] or summary["releases"] > 1
+    for prefix in summary["prefixes"]:
+        keys = {item.key for item in scene.store.list(prefix.split("/", 1)[1])}
+        assert any(key.endswith("manifest.json") for key in keys)
+
+
+def test_running_the_chain_again_changes_nothing(scene: Scene, run: Any) -> None:
+    def facts() -> dict[str, Any]:
+        tables = ("expectation", "receipt", "instance", "quality_check", "prediction", "released_object", "release")
+        return {name: scene.rows(f"select count(*) as n from {name}")[0]["n"] for name in tables}
+
+    before = facts()
+    for dag_id in ("sweep", "retrieve", "extract_headers", "infer_body_part", "detect_ivc_filter", "export_release"):
+        done, _ = run(dag_id, window_key=scene.day)
+        assert done.state == "success", dag_id
+    assert facts() == before
+
+
+def test_a_day_without_studies_succeeds_with_zero_counts(scene: Scene, run: Any) -> None:
+    for dag_id in ("sweep", "retrieve", "extract_headers", "check_quality", "infer_body_part", "scanner_utilization"):
+        done, returned = run(dag_id, window_key=EMPTY_DAY)
+        assert done.state == "success", dag_id
+    assert returned["report_utilization"] == {"window_key": EMPTY_DAY, "scanners": 0}
+
+
+def test_a_run_without_a_window_says_how_to_give_it_one(scene: Scene, run: Any, caplog: Any) -> None:
+    done, returned = run("scanner_utilization")
+    assert done.state == "failed"
+    assert not returned
+
+
+def test_no_identifier_travels_through_airflow(scene: Scene, run: Any) -> None:
+    """Airflow's metadata (XCom) holds no UID of a study and no patient."""
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import select as query
+
+    with create_session() as session:
+        values = "\n".join(json.dumps(row.value) for row in session.scalars(query(XComModel)).all())
+    assert values
+    for study in scene.truth.studies:
+        assert study.study_instance_uid not in values
+        assert f'"{study.patient_id}"' not in values
+
+
+def test_a_pacs_that_is_down_turns_the_run_red_with_reasons_in_the_ledger(
+    scene: Scene, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.database.execute(
+        "insert into sweep_window values ('2026-01-02', 'day', '2026-01-02', '2026-01-02')",
+    )
+    scene.database.execute(
+        "insert into expectation (window_key, sop_instance_uid, series_instance_uid, study_instance_uid, pacs) "
+        "values ('2026-01-02', '1.2.3.1', '1.2.3', '1.2', 'pacs_main')"
+    )
+    extra = {"ae_title": "HOSPITAL_PACS", "timeout_s": 2}
+    nobody = connection("pacs", host="127.0.0.1", port=free_port(), extra=extra)
+    monkeypatch.setenv("AIRFLOW_CONN_PACS_MAIN", nobody)
+    done, returned = run("retrieve", window_key="2026-01-02")
+    assert done.state == "failed"
+    assert returned["retrieve.summary"]["failed_batches"] == 1
+    (gap,) = scene.rows("select reason_code from open_gap where window_key = '2026-01-02' and step = 'received'")
+    assert gap["reason_code"] == "pacs-unreachable"

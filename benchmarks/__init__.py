@@ -1,0 +1,1 @@
+"""How fast, beside whom: every module here with a `run(work)` is one benchmark."""

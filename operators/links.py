@@ -24,7 +24,7 @@ class SluicePageLink(BaseOperatorLink):
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """URL of the page, on this Airflow."""
-        return page_url("", ti_key)
+        return page_url("/", ti_key)  # without the slash Airflow takes the path for one of its own pages
 
 
 class DataDocsLink(BaseOperatorLink):

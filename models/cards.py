@@ -1,0 +1,195 @@
+"""Model cards: the measured figures as JSON beside the weights, and as a page for people."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from models.weights_files import card_path, digest
+
+LIMITS = {
+    "body_part": [
+        "UNIFESP, the only source of spines, abdomens and limbs in training, is licensed CC BY-NC-SA 4.0 by a second-hand "
+        "statement: use these weights for research only.",
+        "Training has 27 real abdomens and 40 real spines; renderings from two CT volumes fill up. Regions without data "
+        "(`trained_regions` lists those with) are never named.",
+        "CADMA, Hannover and the shoulder implants are wholly unseen in training; their figures are the external ones.",
+        "`visible36` is scored against what the sources annotate, mostly the examined part alone, not against all that is seen.",
+        "Nearly all children's chests are of one hospital (Kermany): pass the patient's age, which decides where known.",
+    ],
+    "ivc_filter": [
+        "There is no real radiograph with an IVC filter in the training or test data. Every sensitivity here is on rendered "
+        "filters put on real films or on rendered films; sensitivity on real filters is unknown.",
+        "The detector reads the 512-pixel canonical image, on which a filter is 35 to 100 pixels long.",
+        "Not for clinical use: a screening aid that proposes films to a person.",
+        "Backgrounds are partly UNIFESP films (CC BY-NC-SA 4.0 by a second-hand statement): research use only.",
+    ],
+}  # fmt: skip
+
+PUBLISHED = {
+    "body_part": "VinDr DICOM Imaging Router 2021: router5 macro F1 0.981 on its own test set. SNOMED body-part paper: "
+    "examined 0.889, visible 0.853. Other data, so no direct comparison.",
+    "ivc_filter": "Mongan 2022, real radiographs: sensitivity 96.2 %, specificity 98.9 %; external 97.9 / 99.6. "
+    "Not comparable with figures on synthetic filters.",
+}
+
+
+def write_card(
+    weights: Path,
+    docs: Path,
+    model_id: str,
+    settings: dict[str, Any],
+    figures: dict[str, Any],
+    sources: list[dict[str, str]],
+) -> None:
+    """Write `<name>.card.json` beside the weights and `<name>.md` into the docs."""
+    name = weights.stem
+    card = {
+        "model_id": model_id,
+        "weights_sha256": digest(weights),
+        "weights_bytes": weights.stat().st_size,
+        "settings": settings,
+        "figures": _rounded(figures),
+        "published": PUBLISHED[name],
+        "sources": sources,
+        "limits": LIMITS[name],
+    }
+    card_path(weights).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    docs.mkdir(parents=True, exist_ok=True)
+    (docs / f"{name}.md").write_text(page(name, card), encoding="utf-8")
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return round(value, 4) if isinstance(value, float) else value
+
+
+def page(name: str, card: dict[str, Any]) -> str:
+    """The card as Markdown."""
+    head = {"body_part": "Body-part network", "ivc_filter": "IVC-filter detector"}[name]
+    recipe = ", ".join(f"{key} {value}" for key, value in card["settings"].get("recipe", {}).items())
+    lines = [
+        f"# {head}",
+        "",
+        f"Model `{card['model_id']}`, weights SHA-256 `{card['weights_sha256']}`, {card['weights_bytes'] / 1e6:.1f} MB.",
+        f"Written by `python -m models.evaluate` from `models/weights/{name}.card.json`; do not edit.",
+        "",
+        f"Recipe: {recipe}; {card['settings'].get('steps_taken', '?')} steps taken.",
+        "",
+        *(_body_part(card["figures"]) if name == "body_part" else _filter(card["figures"])),
+        "",
+        f"Published, for orientation: {card['published']}",
+        "",
+        "## Limits",
+        "",
+        *(f"- {limit}" for limit in card["limits"]),
+        "",
+        "## Sources",
+        "",
+        *(f"- {s['name']}: {s['licence']}" + (f" ({s['use']})" if "use" in s else "") for s in card["sources"]),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _span(interval: list[float]) -> str:
+    return f"{interval[0]:.3f}–{interval[1]:.3f}"
+
+
+def _row(*cells: Any) -> str:
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def _header(*cells: str) -> list[str]:
+    return [_row(*cells), _row(*("---" for _ in cells))]
+
+
+def _body_part(figures: dict[str, Any]) -> list[str]:
+    router, examined, visible = figures["router5"], figures["examined36"], figures["visible36"]
+    lines = [
+        "Films of patients that training never saw. *Internal*: sources of which other patients were trained on; *external*:",
+        "sources wholly unseen; *hospital films*: those that the simulated hospital shows. Intervals: 95 %, patients resampled.",
+        "",
+        "## Router classes (from the picture alone)",
+        "",
+        *_header("films of", "n", "accuracy", "macro P", "macro R", "macro F1", "95 % CI"),
+    ]
+    rows = {**router["by_subset"], "all, age used where known": router["with_age_where_known"]}
+    rows["all, majority class (baseline)"] = router["majority_baseline"]
+    for name, s in rows.items():
+        numbers = (f"{s[key]:.3f}" for key in ("accuracy", "macro_precision", "macro_recall", "macro_f1"))
+        lines.append(_row(name.replace("_", " "), s["films"], *numbers, _span(s["macro_f1_ci95"])))
+    lines += ["", *_header("class", "n", "precision", "recall", "F1")]
+    for name, s in router["per_class"].items():
+        lines.append(_row(name, int(s["support"]), *(f"{s[key]:.3f}" for key in ("precision", "recall", "f1"))))
+    classes = router["confusion"]["classes"]
+    lines += ["", *_header("truth ↓, read →", *classes)]
+    lines += [_row(name, *row) for name, row in zip(classes, router["confusion"]["rows_truth"], strict=True)]
+    sure = router["confident"]
+    lines += [
+        "",
+        f"Confident readings: {sure['share']:.1%} of the films, {sure['accuracy'] or 0:.1%} of them right. "
+        f"Expected calibration error {router['calibration_error']:.3f}. "
+        f"{figures['speed']['ms_per_image_cpu_1_thread']:.1f} ms an image from the canonical image, one CPU thread (shared machine).",
+        "",
+        "## Examined region",
+        "",
+        *_header("films of", "n", "accuracy", "95 % CI", "top-2", "macro F1"),
+    ]
+    for name, s in examined["by_subset"].items():
+        lines.append(
+            _row(
+                name.replace("_", " "),
+                s["films"],
+                f"{s['accuracy']:.3f}",
+                _span(s["accuracy_ci95"]),
+                f"{s['top2_accuracy']:.3f}",
+                f"{s['macro_f1']:.3f}",
+            )
+        )
+    lines += [f"\nMajority class (baseline): {examined['majority_baseline_accuracy']:.3f}.", ""]
+    lines += _header("region", "n", "precision", "recall", "F1")
+    for name, s in examined["per_class"].items():
+        lines.append(_row(name, int(s["support"]), *(f"{s[key]:.3f}" for key in ("precision", "recall", "f1"))))
+    lines += ["", "## Visible regions", "", *_header("films of", "n", "all regions right", "micro F1")]
+    for name, s in visible.items():
+        lines.append(_row(name, s["films"], f"{s['subset_accuracy']:.3f}", f"{s['micro_f1']:.3f}"))
+    return lines
+
+
+def _filter(figures: dict[str, Any]) -> list[str]:
+    lines = [
+        f"A film counts as positive from a score of {figures['threshold']:.3f} on (99 % specificity on validation films).",
+        "",
+        "## Sensitivity, on synthetic filters only",
+        "",
+        *_header("pictures", "n", "sensitivity", "95 % CI", "box on the filter"),
+    ]
+    for name, s in figures["sensitivity_synthetic"].items():
+        lines.append(
+            _row(
+                name.replace("_", " "),
+                s["films"],
+                f"{s['sensitivity']:.3f}",
+                _span(s["sensitivity_ci95"]),
+                f"{s['located']:.3f}",
+            )
+        )
+    lines += ["", "## False positives, on real films without a filter", ""]
+    lines += _header("films of", "n", "false positives", "per 1,000", "specificity", "95 % CI")
+    for name, s in figures["false_positives_real_films"].items():
+        lines.append(
+            _row(
+                name.replace("_", " "),
+                s["films"],
+                s["false_positives"],
+                f"{s['per_1000']:.1f}",
+                f"{s['specificity']:.4f}",
+                _span(s["specificity_ci95"]),
+            )
+        )
+    return lines

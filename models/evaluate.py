@@ -1,0 +1,278 @@
+"""Measure the shipped weights on films they never saw and write their cards.
+
+`python -m models.evaluate --data ../shared/data --out models/weights` writes `<name>.card.json` beside the weights and
+`docs/models/<name>.md` from it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.body_part import BodyPartReader, BodyPartReading
+from models.calibrate import filter_scenes
+from models.cards import write_card
+from models.data import EXTERNAL_SOURCES, Film, canonical_film, films
+from models.filter_data import Scene, can_carry_filter, compose
+from models.ivc_filter import IvcFilterReader
+from models.labels import REGIONS36, ROUTER5
+from models.preprocess import canonical_of_values
+from models.rendering import UNSEEN_VOLUME, grey, load_volume, project
+from models.scores import calibration_error, confusion, per_class, summary, wilson
+from models.wires import TRAINING_DESIGNS, UNSEEN_DESIGN, draw_distractors
+
+log = logging.getLogger("models.evaluate")
+
+SOURCES = [
+    {
+        "name": "UNIFESP X-ray body part",
+        "licence": "CC BY-NC-SA 4.0 (second-hand statement): research use only",
+        "folder": "unifesp",
+    },
+    {"name": "NIH ChestX-ray", "licence": "no restriction, attribution", "folder": "nih"},
+    {"name": "Kermany children's chests", "licence": "CC BY 4.0", "folder": "kermany"},
+    {"name": "Hannover COVID-19 image repository", "licence": "CC BY 3.0", "folder": "hannover", "use": "tests only"},
+    {"name": "CADMA whole-spine films", "licence": "CC BY 4.0", "folder": "cadma", "use": "tests only"},
+    {"name": "UCI shoulder implants", "licence": "CC BY 4.0 (to confirm)", "folder": "shoulder", "use": "tests only"},
+    {
+        "name": "CT volumes: ACRIN, LIDC (training), TotalSegmentator example (tests)",
+        "licence": "TCIA and Zenodo terms",
+        "folder": "ct",
+    },
+]
+
+
+def unseen_films(data: Path) -> list[Film]:
+    """Films of patients and sources that training never saw."""
+    return [film for film in films(data) if film.split in ("test", "held_out")]
+
+
+def evaluate_body_part(reader: BodyPartReader, selection: list[Film], images: NDArray[np.uint8]) -> dict[str, Any]:
+    """All figures of the body-part network."""
+    began = time.perf_counter()
+    readings = reader.read(list(images))
+    seconds = time.perf_counter() - began
+    with_age = reader.read(list(images), [film.age_years for film in selection])
+    internal = np.array([film.source not in EXTERNAL_SOURCES for film in selection])
+    hospital = np.array([film.split == "test" for film in selection])
+    everything = np.ones(len(selection), dtype=bool)
+    subsets = {"internal": internal, "external": ~internal, "all": everything, "hospital_films": hospital}
+    subsets |= {s: np.array([f.source == s for f in selection]) for s in sorted({f.source for f in selection})}
+    truth = np.array([ROUTER5.index(film.router5) for film in selection])
+    said = np.array([ROUTER5.index(reading.router5) for reading in readings])
+    groups = [_group(film) for film in selection]
+    majority = np.full(len(truth), ROUTER5.index(Counter(f.router5 for f in selection).most_common(1)[0][0]))
+
+    def of(answers: NDArray[np.int64], chosen: NDArray[np.bool_]) -> dict[str, Any]:
+        return summary(truth[chosen], answers[chosen], len(ROUTER5), [groups[i] for i in np.flatnonzero(chosen)])
+
+    matrix = confusion(truth, said, len(ROUTER5))
+    aged = np.array([ROUTER5.index(reading.router5) for reading in with_age])
+    confident = np.array([reading.confident for reading in readings])
+    score = np.array([reading.router5_score for reading in readings])
+    return {
+        "router5": {
+            "by_subset": {name: of(said, chosen) for name, chosen in subsets.items()},
+            "with_age_where_known": of(aged, everything),
+            "majority_baseline": of(majority, everything),
+            "per_class": _table(ROUTER5, per_class(matrix)),
+            "confusion": {"classes": list(ROUTER5), "rows_truth": matrix.tolist()},
+            "confident": {
+                "share": float(confident.mean()),
+                "accuracy": float((truth == said)[confident].mean()) if confident.any() else None,
+            },
+            "calibration_error": calibration_error(score, truth == said),
+        },
+        "examined36": _examined(reader, selection, readings, groups),
+        "visible36": _visible(selection, readings),
+        "speed": {"ms_per_image_cpu_1_thread": 1000 * seconds / len(images), "images": len(images)},
+        "calibration": reader.settings.get("calibration", {}),
+    }
+
+
+def _group(film: Film) -> str:
+    """The patient; a film of its own where the source tells no patients apart."""
+    return str(film.path) if film.source in EXTERNAL_SOURCES else film.group
+
+
+def _table(names: tuple[str, ...], scores: dict[str, NDArray[np.float64]]) -> dict[str, dict[str, float]]:
+    return {
+        name: {key: float(values[i]) for key, values in scores.items()}
+        for i, name in enumerate(names)
+        if scores["support"][i] > 0
+    }
+
+
+def _examined(
+    reader: BodyPartReader, selection: list[Film], readings: list[BodyPartReading], groups: list[str]
+) -> dict[str, Any]:
+    """Accuracy, top-2 and per-region scores over films whose examined region is known."""
+    known = [i for i, film in enumerate(selection) if film.examined is not None]
+    truth = np.array([REGIONS36.index(str(selection[i].examined)) for i in known])
+    said = np.array([REGIONS36.index(readings[i].examined) for i in known])
+    second = np.array(
+        [selection[i].examined in list(readings[i].probabilities["examined36"])[:2] for i in known], dtype=bool
+    )
+    sources = np.array([selection[i].source for i in known])
+    result: dict[str, Any] = {"trained_regions": reader.settings["trained_regions"], "by_subset": {}}
+    limbs = np.array([selection[i].source == "unifesp" for i in known])
+    subsets = {"all": np.ones(len(known), dtype=bool), "internal": ~np.isin(sources, EXTERNAL_SOURCES)}
+    subsets |= {"external": np.isin(sources, EXTERNAL_SOURCES), "unifesp": limbs}
+    subsets["unifesp_without_chest"] = limbs & (truth != REGIONS36.index("CHEST"))
+    for name, chosen in subsets.items():
+        figures = summary(
+            truth[chosen], said[chosen], len(REGIONS36), [groups[known[i]] for i in np.flatnonzero(chosen)]
+        )
+        result["by_subset"][name] = {**figures, "top2_accuracy": float(second[chosen].mean())}
+    result["per_class"] = _table(REGIONS36, per_class(confusion(truth, said, len(REGIONS36))))
+    result["majority_baseline_accuracy"] = float((truth == np.bincount(truth).argmax()).mean())
+    return result
+
+
+def _visible(selection: list[Film], readings: list[BodyPartReading]) -> dict[str, Any]:
+    """Subset accuracy and F1 of the multi-label head, as the sources annotate."""
+
+    def of(chosen: list[int]) -> dict[str, Any]:
+        truth = [set(selection[i].visible or ()) for i in chosen]
+        said = [set(readings[i].visible) for i in chosen]
+        hits = sum(len(t & s) for t, s in zip(truth, said, strict=True))
+        return {
+            "films": len(chosen),
+            "subset_accuracy": float(np.mean([t == s for t, s in zip(truth, said, strict=True)])),
+            "micro_f1": 2 * hits / max(1, sum(map(len, truth)) + sum(map(len, said))),
+        }
+
+    known = [i for i, film in enumerate(selection) if film.visible is not None]
+    internal = [i for i in known if selection[i].source not in EXTERNAL_SOURCES]
+    unifesp = [i for i in known if selection[i].source == "unifesp"]
+    return {"all": of(known), "internal": of(internal), "unifesp": of(unifesp)}
+
+
+def evaluate_filter(
+    reader: IvcFilterReader, data: Path, selection: list[Film], images: NDArray[np.uint8]
+) -> dict[str, Any]:
+    """All figures of the detector; every positive is synthetic."""
+    carriers = [i for i, film in enumerate(selection) if can_carry_filter(film)]
+    chosen, pictures = [selection[i] for i in carriers], images[carriers]
+    sensitivity = {}
+    for name, designs in (("training_designs", tuple(TRAINING_DESIGNS)), ("unseen_design", (UNSEEN_DESIGN,))):
+        scenes = [s for s in filter_scenes(chosen, pictures, 300, designs, 202) if s.box is not None]
+        sensitivity[name] = _found(reader, scenes)
+    sensitivity["unseen_volume_rendered"] = _found(reader, _rendered_scenes(data))
+    false: dict[str, Any] = {}
+    readings = reader.read(list(images))
+    for source in ["all", *sorted({film.source for film in selection})]:
+        here = [r.present for r, film in zip(readings, selection, strict=True) if source in ("all", film.source)]
+        false[source] = _false_alarms(sum(here), len(here))
+    generator = np.random.default_rng(303)
+    metal = [
+        compose(_with_metal(images[i], generator), selection[i], False, generator).image
+        for i in generator.choice(carriers, min(300, len(carriers)), replace=False)
+    ]
+    false["trunk_films_with_drawn_metal"] = _false_alarms(sum(r.present for r in reader.read(metal)), len(metal))
+    return {"threshold": reader.threshold, "sensitivity_synthetic": sensitivity, "false_positives_real_films": false}
+
+
+def _found(reader: IvcFilterReader, scenes: list[Scene]) -> dict[str, Any]:
+    """Share of filters found: the picture is called present, and a box of it holds the filter's middle."""
+    readings = reader.read([scene.image for scene in scenes])
+    said = sum(reading.present for reading in readings)
+    placed = 0
+    for scene, reading in zip(scenes, readings, strict=True):
+        assert scene.box is not None
+        x, y = (scene.box[0] + scene.box[2]) / 2, (scene.box[1] + scene.box[3]) / 2
+        placed += any(b["box"][0] <= x <= b["box"][2] and b["box"][1] <= y <= b["box"][3] for b in reading.boxes)
+    n = len(scenes)
+    return {
+        "films": n,
+        "sensitivity": said / max(1, n),
+        "sensitivity_ci95": wilson(said, n),
+        "located": placed / max(1, n),
+    }
+
+
+def _false_alarms(count: int, films_read: int) -> dict[str, Any]:
+    return {
+        "films": films_read,
+        "false_positives": int(count),
+        "per_1000": 1000 * count / max(1, films_read),
+        "specificity": 1 - count / max(1, films_read),
+        "specificity_ci95": wilson(films_read - count, films_read),
+    }
+
+
+def _with_metal(image: NDArray[np.uint8], generator: np.random.Generator) -> NDArray[np.uint8]:
+    """A film with drawn catheters, clips or rods and certainly no filter."""
+    layer = draw_distractors(image.shape, generator.uniform(0.95, 2.1), generator)
+    bright = image.astype(np.float32) * 0.8 + 255 * generator.uniform(0.15, 0.5) * np.minimum(layer, 1)
+    return np.clip(bright, 0, 255).astype(np.uint8)
+
+
+def _rendered_scenes(data: Path, count: int = 60) -> list[Scene]:
+    """Renderings of the CT volume that training never saw, with filters."""
+    path = data / "ct" / UNSEEN_VOLUME
+    if not path.is_file():
+        return []
+    generator = np.random.default_rng(404)
+    volume = load_volume(path)
+    film = Film(None, "rendered", "unseen volume", "test", "abdominal", "ABDOMEN", ("ABDOMEN",))
+    scenes: list[Scene] = []
+    while len(scenes) < count:
+        picture, _ = project(volume, False, generator)
+        image = canonical_of_values(grey(picture, generator))
+        for _ in range(6):
+            scene = compose(image, film, True, generator)
+            if scene.box is not None:
+                scenes.append(scene)
+    return scenes
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description="Measure the weights and write their cards.")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("models/weights"))
+    parser.add_argument("--docs", type=Path, default=Path("docs/models"))
+    parser.add_argument("--cache", type=Path, default=Path("var/models"))
+    parser.add_argument("--only", choices=("body_part", "ivc_filter"))
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(1)
+    selection = unseen_films(arguments.data)
+    images = _canonical_images(selection, arguments.cache)
+    if arguments.only in (None, "body_part"):
+        reader = BodyPartReader.load(arguments.out / "body_part.pt")
+        log.info("body part: %d films", len(selection))
+        figures = evaluate_body_part(reader, selection, images)
+        write_card(arguments.out / "body_part.pt", arguments.docs, reader.model_id, reader.settings, figures, SOURCES)
+    if arguments.only in (None, "ivc_filter"):
+        detector = IvcFilterReader.load(arguments.out / "ivc_filter.pt")
+        log.info("IVC filter: %d films", len(selection))
+        figures = evaluate_filter(detector, arguments.data, selection, images)
+        write_card(
+            arguments.out / "ivc_filter.pt", arguments.docs, detector.model_id, detector.settings, figures, SOURCES
+        )
+
+
+def _canonical_images(selection: list[Film], cache: Path) -> NDArray[np.uint8]:
+    """Canonical 512-pixel images of films, cached as one array read from disk as needed."""
+    stored = cache / f"canonical-unseen-{len(selection)}.npy"
+    if not stored.is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        partial = stored.with_suffix(".part.npy")
+        np.save(partial, np.stack([canonical_film(film) for film in selection]))
+        partial.rename(stored)
+    images: NDArray[np.uint8] = np.load(stored, mmap_mode="r")
+    return images
+
+
+if __name__ == "__main__":
+    main()

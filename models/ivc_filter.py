@@ -1,0 +1,112 @@
+"""Find inferior vena cava filters in canonical images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.networks import FilterNetwork, local_contrast
+from models.weights_files import SHIPPED, Weights, WeightsUnusable, load_weights
+
+ARCHITECTURE = "centre_heatmap_fpn"
+BATCH = 8
+PEAKS = 5
+"""Places looked at in a picture, at most."""
+
+
+@dataclass(frozen=True)
+class IvcReading:
+    """What the detector finds in one picture.
+
+    Attributes:
+        present: whether the best place scores above the threshold of the card.
+        score: score of the best place, 0..1.
+        boxes: places above the threshold, best first: `{"box": [x0, y0, x1, y1], "score": s}` in pixels of the
+            512-pixel canonical image.
+    """
+
+    present: bool
+    score: float
+    boxes: list[dict[str, Any]]
+
+    def detail(self) -> dict[str, Any]:
+        """The reading without label and score, as JSON."""
+        return {"boxes": self.boxes}
+
+
+class IvcFilterReader:
+    """A loaded detector.
+
+    Attributes:
+        model_id: `ivc_filter-<architecture>-<first 12 of the weights' digest>`.
+        architecture: name of the network.
+        weights_sha256: digest of the weights file.
+        card: the model card as JSON, `{}` when none stands beside the weights.
+        threshold: score from which a filter counts as present.
+    """
+
+    def __init__(self, weights: Weights) -> None:
+        if weights.architecture != ARCHITECTURE:
+            raise WeightsUnusable(
+                f"the weights are for {weights.architecture!r}, not for {ARCHITECTURE!r}; pass ivc_filter.pt"
+            )
+        self.architecture = weights.architecture
+        self.weights_sha256 = weights.sha256
+        self.model_id = f"ivc_filter-{self.architecture}-{weights.sha256[:12]}"
+        self.card = weights.card
+        self.settings = weights.settings
+        self.threshold = float(weights.settings["threshold"])
+        self._network = FilterNetwork()
+        weights.put_into(self._network)
+        self._network.eval()
+
+    @classmethod
+    def load(cls, weights: Path | None = None) -> Self:
+        """Load a weights file, by default the one that ships with the project.
+
+        Raises:
+            WeightsUnusable: missing, damaged or foreign weights.
+        """
+        return cls(load_weights(SHIPPED / "ivc_filter.pt" if weights is None else weights))
+
+    def read(self, images: list[NDArray[np.uint8]]) -> list[IvcReading]:
+        """Look at pictures in order, in batches.
+
+        Args:
+            images: canonical images, uint8 `(512, 512)`.
+        """
+        readings: list[IvcReading] = []
+        for start in range(0, len(images), BATCH):
+            for places in self.places(np.stack(images[start : start + BATCH])):
+                found = [place for place in places if place["score"] >= self.threshold]
+                best = places[0]["score"] if places else 0.0
+                readings.append(IvcReading(bool(found), best, found))
+        return readings
+
+    def places(self, images: NDArray[np.uint8]) -> list[list[dict[str, Any]]]:
+        """The best places of each picture `(n, 512, 512)` with boxes and scores, whatever the threshold."""
+        with torch.inference_mode():
+            outputs = self._network(local_contrast(torch.from_numpy(images)[:, None].float() / 255))
+            heat = torch.sigmoid(outputs[:, :1])
+            # A place is a peak where it is the highest of its neighbourhood.
+            peaks = heat * (torch.nn.functional.max_pool2d(heat, 9, 1, 4) == heat)
+            scores, where = peaks.flatten(1).topk(PEAKS)
+        columns = heat.shape[-1]
+        sizes = outputs[:, 1:].clamp(-2, 2.5).exp().numpy() * 32
+        result = []
+        for index in range(len(images)):
+            places = []
+            for score, place in zip(scores[index].tolist(), where[index].tolist(), strict=True):
+                row, column = divmod(place, columns)
+                width, height = sizes[index, :, row, column]
+                x, y = (column + 0.5) * FilterNetwork.stride, (row + 0.5) * FilterNetwork.stride
+                corners = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+                box = [round(float(np.clip(v, 0, images.shape[-1] - 1)), 1) for v in corners]
+                places.append({"box": box, "score": round(float(score), 4)})
+            result.append(places)
+        return result

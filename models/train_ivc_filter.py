@@ -1,0 +1,175 @@
+"""Train the IVC-filter detector: `python -m models.train_ivc_filter --data ../shared/data --out models/weights`.
+
+Positives are real films with rendered filters (`models.wires`); one design is kept for tests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from models.data import Film
+from models.filter_data import Scene, backgrounds, can_carry_filter, compose, film_changes, heat_target
+from models.networks import FilterNetwork, averaged, local_contrast
+from models.train_body_part import Clock, learning_rate
+from models.weights_files import save_weights
+
+log = logging.getLogger("models.train_ivc_filter")
+NAME = "ivc_filter"
+ARCHITECTURE = "centre_heatmap_fpn"
+BACKGROUND_LIMITS = {"unifesp": 420, "nih": 110, "kermany": 40}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What decides a training run: crop side in pixels, steps, crops a step, positives' share, rate, decay, seed."""
+
+    side: int = 192
+    steps: int = 450
+    batch: int = 16
+    positives: float = 0.55
+    peak_rate: float = 3e-3
+    decay: float = 0.02
+    seed: int = 11
+
+
+def loss_of(outputs: Tensor, heat: Tensor, size: Tensor, counts: Tensor) -> Tensor:
+    """Penalty-reduced focal loss of the heatmap (CornerNet, Law and Deng 2018) and L1 of the log sizes."""
+    logits = outputs[:, 0]
+    probability = torch.sigmoid(logits).clamp(1e-5, 1 - 1e-5)
+    centre = heat >= 0.999
+    positive = -((1 - probability) ** 2 * torch.log(probability))[centre].sum()
+    negative = -((1 - heat) ** 4 * probability**2 * torch.log(1 - probability))[~centre].sum()
+    found = centre.sum().clamp_min(1)
+    sizes = (outputs[:, 1:] - size).abs().sum(1)[counts].sum() / counts.sum().clamp_min(1)
+    return (positive + negative) / found + 0.3 * sizes
+
+
+class SceneSource:
+    """Crops with their targets, drawn by seed and step."""
+
+    def __init__(self, selection: list[Film], images: NDArray[np.uint8], recipe: Recipe) -> None:
+        self.selection, self.images, self.recipe = selection, images, recipe
+        self.carriers = [i for i, film in enumerate(selection) if can_carry_filter(film)]
+        # Chests outnumber the abdomens that filters really stand on.
+        share = np.array([1.0 if selection[i].router5 == "adult_chest" else 4.0 for i in self.carriers])
+        self.weights = share / share.sum()
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Standardised crops `(n, 1, side, side)`, heatmaps, log sizes and where these count."""
+        generator = np.random.default_rng((self.recipe.seed, step))
+        crops, boxes = [], []
+        for _ in range(0, self.recipe.batch, 2):
+            scene = self._scene(generator)
+            for _ in range(2):  # composing costs as much as learning from it, so each scene is seen twice
+                crop, box = self._crop(scene, generator)
+                crops.append(crop)
+                boxes.append(box)
+        heat, size, counts = heat_target(boxes, self.recipe.side, FilterNetwork.stride)
+        pictures = torch.from_numpy(np.stack(crops))[:, None].float() / 255
+        return local_contrast(pictures), torch.from_numpy(heat), torch.from_numpy(size), torch.from_numpy(counts)
+
+    def _scene(self, generator: np.random.Generator) -> Scene:
+        positive = bool(generator.random() < self.recipe.positives)
+        if positive:
+            index = int(generator.choice(self.carriers, p=self.weights))
+        else:
+            index = int(generator.integers(len(self.selection)))
+        return compose(self.images[index], self.selection[index], positive, generator)
+
+    def _crop(
+        self, scene: Scene, generator: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], tuple[float, float, float, float] | None]:
+        """A square crop, mirrored half of the time; around the filter where there is one."""
+        side, whole = self.recipe.side, scene.image.shape[0]
+        left, top = (int(v) for v in generator.integers(0, whole - side + 1, 2))
+        box = scene.box
+        if box is not None:
+            x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+            left = int(np.clip(x - generator.uniform(0.15, 0.85) * side, 0, whole - side))
+            top = int(np.clip(y - generator.uniform(0.15, 0.85) * side, 0, whole - side))
+            box = (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
+        crop = film_changes(scene.image[top : top + side, left : left + side], generator)
+        if generator.random() < 0.5:
+            crop = np.ascontiguousarray(crop[:, ::-1])
+            box = None if box is None else (side - box[2], box[1], side - box[0], box[3])
+        return crop, box
+
+
+class Training:
+    """A run: network, its average, optimiser, source of crops."""
+
+    def __init__(self, recipe: Recipe, source: SceneSource) -> None:
+        torch.manual_seed(recipe.seed)
+        self.recipe, self.source = recipe, source
+        self.network = FilterNetwork().to(memory_format=torch.channels_last)
+        self.average = averaged(self.network)
+        self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=recipe.peak_rate, weight_decay=recipe.decay)
+        self.step = 0
+
+    def run(self, limit_s: float | None = None) -> list[float]:
+        """Take the recipe's steps, or those that fit into `limit_s` seconds, and return their losses."""
+        losses = []
+        clock = Clock(self.recipe.steps, limit_s)
+        self.network.train()
+        recipe = self.recipe
+        while (progress := clock.progress(self.step)) < 1:
+            pictures, heat, size, counts = self.source.batch(self.step)
+            rate = learning_rate(progress, recipe.peak_rate)
+            for group in self.optimiser.param_groups:
+                group["lr"] = rate
+            loss = loss_of(self.network(pictures.contiguous(memory_format=torch.channels_last)), heat, size, counts)
+            self.optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+            self.optimiser.step()
+            self.average.update_parameters(self.network)
+            self.step += 1
+            losses.append(float(loss.detach()))
+            if self.step % 25 == 0:
+                log.info("step %d of %d: loss %.3f", self.step, recipe.steps, float(np.mean(losses[-25:])))
+        return losses
+
+
+def train(data: Path, out: Path, cache: Path, recipe: Recipe, limit_s: float | None = None) -> Path:
+    """Train by a recipe and write weights; returns their path. `models.evaluate` writes card and threshold."""
+    selection, images = backgrounds(data, {"train"}, cache, BACKGROUND_LIMITS)
+    log.info("%d films behind the filters", len(selection))
+    training = Training(recipe, SceneSource(selection, images, recipe))
+    training.run(limit_s)
+    path = out / f"{NAME}.pt"
+    save_weights(
+        path,
+        training.average.module.state_dict(),
+        ARCHITECTURE,
+        {"threshold": 0.5, "recipe": asdict(recipe), "steps_taken": training.step},
+    )
+    return path
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description="Train the IVC-filter detector.")
+    parser.add_argument("--data", type=Path, required=True, help="folder with manifest.csv")
+    parser.add_argument("--out", type=Path, default=Path("models/weights"))
+    parser.add_argument("--cache", type=Path, default=Path("var/models"))
+    parser.add_argument("--steps", type=int, default=Recipe.steps)
+    parser.add_argument("--minutes", type=float, help="end the schedule after this time")
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(arguments.threads)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    limit_s = None if arguments.minutes is None else arguments.minutes * 60
+    print(train(arguments.data, arguments.out, arguments.cache, Recipe(steps=arguments.steps), limit_s))
+
+
+if __name__ == "__main__":
+    main()

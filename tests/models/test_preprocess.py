@@ -1,0 +1,268 @@
+"""The one decode: every transfer syntax and photometric interpretation gives the same picture; bad input a reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
+
+from models.preprocess import NotReadable, canonical
+from tests.models.films import body, body_film, film, written
+
+
+@pytest.fixture
+def golden(tmp_path: Path) -> np.ndarray:
+    """The canonical image of the uncompressed film."""
+    return canonical(written(body_film(), tmp_path, "golden.dcm")).image
+
+
+def apart(one: np.ndarray, other: np.ndarray) -> int:
+    """Largest difference in grey levels."""
+    return int(np.abs(one.astype(int) - other.astype(int)).max())
+
+
+def test_geometry_and_levels_of_the_plain_film(golden: np.ndarray) -> None:
+    assert golden.shape == (512, 512)
+    assert golden.dtype == np.uint8
+    # 300 x 260 becomes 512 x 444, in the middle; the padding is black and the spine the brightest.
+    assert golden[:, :30].max() == 0
+    assert golden[:, -30:].max() == 0
+    assert golden[256, 256] > 250 > golden[256, 120] > golden[256, 60]
+
+
+def test_source_size_and_age_are_kept(tmp_path: Path) -> None:
+    result = canonical(written(body_film(PatientAge="018M"), tmp_path))
+    assert (result.source_rows, result.source_columns) == (300, 260)
+    assert result.patient_age_years == pytest.approx(1.5)
+    dated = canonical(written(body_film(PatientBirthDate="19800101", StudyDate="20200101"), tmp_path))
+    assert dated.patient_age_years == pytest.approx(40, abs=0.01)
+    for nonsense in ({"PatientAge": "000Y"}, {"PatientBirthDate": "20300101", "StudyDate": "20200101"}, {}):
+        assert canonical(written(body_film(**nonsense), tmp_path)).patient_age_years is None
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless, JPEGLSNearLossless, JPEG2000Lossless])
+def test_compressed_syntaxes_give_the_plain_picture(syntax: str, tmp_path: Path, golden: np.ndarray) -> None:
+    dataset = body_film()
+    options = {"jls_error": 2} if syntax == JPEGLSNearLossless else {}
+    dataset.compress(syntax, generate_instance_uid=False, **options)
+    difference = apart(canonical(written(dataset, tmp_path)).image, golden)
+    assert difference <= (1 if syntax == JPEGLSNearLossless else 0)
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian])
+def test_other_encodings_give_the_plain_picture(syntax: str, tmp_path: Path, golden: np.ndarray) -> None:
+    dataset = body_film()
+    dataset.file_meta.TransferSyntaxUID = syntax
+    assert apart(canonical(written(dataset, tmp_path)).image, golden) == 0
+
+
+def test_big_endian(tmp_path: Path, golden: np.ndarray) -> None:
+    dataset = film((body() * 3800 + 100).astype(">u2"))
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    path = tmp_path / "big.dcm"
+    dataset.save_as(path, enforce_file_format=True, little_endian=False, implicit_vr=False)
+    assert apart(canonical(path).image, golden) == 0
+
+
+@pytest.mark.parametrize("syntax", ["JPEGLossless", "JPEGExtended"])
+def test_jpeg_by_gdcm(syntax: str, tmp_path: Path, golden: np.ndarray) -> None:
+    gdcm = pytest.importorskip("gdcm")
+    source, target = written(body_film(), tmp_path, "plain.dcm"), tmp_path / "jpeg.dcm"
+    reader = gdcm.ImageReader()
+    reader.SetFileName(str(source))
+    assert reader.Read()
+    change = gdcm.ImageChangeTransferSyntax()
+    kind = (
+        gdcm.TransferSyntax.JPEGLosslessProcess14_1
+        if syntax == "JPEGLossless"
+        else gdcm.TransferSyntax.JPEGExtendedProcess2_4
+    )
+    change.SetTransferSyntax(gdcm.TransferSyntax(kind))
+    change.SetInput(reader.GetImage())
+    if not change.Change():
+        pytest.skip(f"this gdcm has no encoder for {syntax}")
+    writer = gdcm.ImageWriter()
+    writer.SetFileName(str(target))
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    assert writer.Write()
+    assert apart(canonical(target).image, golden) <= (0 if syntax == "JPEGLossless" else 4)
+
+
+def test_monochrome1_is_inverted(tmp_path: Path, golden: np.ndarray) -> None:
+    pixels = 4095 - (body() * 3800 + 100).astype(np.uint16)
+    assert apart(canonical(written(film(pixels, PhotometricInterpretation="MONOCHROME1"), tmp_path)).image, golden) <= 1
+
+
+def test_signed_with_rescale(tmp_path: Path, golden: np.ndarray) -> None:
+    pixels = (body() * 3800 + 100).astype(np.int16) - 2000
+    dataset = film(pixels, RescaleSlope="2", RescaleIntercept="-1000")
+    assert apart(canonical(written(dataset, tmp_path)).image, golden) <= 1
+
+
+def test_window_sets_the_levels(tmp_path: Path) -> None:
+    half = film((body() * 3800 + 100).astype(np.uint16), WindowCenter="1000", WindowWidth="2000")
+    result = canonical(written(half, tmp_path))
+    assert result.windowing == "window"
+    stored = int((body() * 3800 + 100).astype(np.uint16)[75, 65])
+    place = result.image[round(75 * 512 / 300), (512 - 444) // 2 + round(65 * 512 / 300)]
+    assert place == pytest.approx(stored / 2000 * 255, abs=6)
+
+
+@pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
+def test_window_functions_keep_the_order_of_levels(function: str, tmp_path: Path) -> None:
+    image = canonical(
+        written(body_film(WindowCenter="1900", WindowWidth="3800", VOILUTFunction=function), tmp_path)
+    ).image
+    assert image[256, 256] > image[256, 120] > image[256, 60]
+
+
+def test_a_window_that_burns_the_picture_is_not_believed(tmp_path: Path, golden: np.ndarray) -> None:
+    result = canonical(written(body_film(WindowCenter="30000", WindowWidth="10"), tmp_path))
+    assert result.windowing == "percentile"
+    assert apart(result.image, golden) == 0
+
+
+def test_voi_lut(tmp_path: Path) -> None:
+    table = Dataset()
+    table.LUTDescriptor = [4096, 0, 16]
+    table.LUTData = (np.linspace(0, 1, 4096) ** 2 * 65535).astype("<u2").tobytes()
+    table["LUTData"].VR = "OW"
+    result = canonical(written(body_film(VOILUTSequence=Sequence([table])), tmp_path))
+    assert result.windowing == "voi-lut"
+    # Half of the range becomes a quarter.
+    ratio = (body()[150, 30] * 3800 + 100) / 4095
+    assert result.image[256, 34 + round(30 * 512 / 300)] == pytest.approx(ratio**2 * 255, abs=4)
+
+
+def test_modality_lut(tmp_path: Path, golden: np.ndarray) -> None:
+    table = Dataset()
+    table.LUTDescriptor = [4096, 0, 16]
+    table.ModalityLUTType = "US"
+    table.LUTData = (4095 - np.arange(4096)).astype("<u2").tobytes()
+    table["LUTData"].VR = "OW"
+    dataset = body_film(ModalityLUTSequence=Sequence([table]), PhotometricInterpretation="MONOCHROME1")
+    assert apart(canonical(written(dataset, tmp_path)).image, golden) <= 1
+
+
+def test_padding_is_black_and_does_not_shift_the_levels(tmp_path: Path, golden: np.ndarray) -> None:
+    pixels = np.full((360, 260), 4095, dtype=np.uint16)
+    pixels[30:330] = (body() * 3800 + 100).astype(np.uint16)
+    image = canonical(written(film(pixels, PixelPaddingValue=4095), tmp_path)).image
+    assert apart(image, golden) <= 2  # black padding is cut away like any border
+
+
+def test_black_collimation_borders_are_cut_away(tmp_path: Path, golden: np.ndarray) -> None:
+    pixels = np.zeros((400, 420), dtype=np.uint16)
+    pixels[50:350, 80:340] = (body() * 3800 + 100).astype(np.uint16)
+    image = canonical(written(film(pixels), tmp_path)).image
+    assert np.abs(image.astype(int) - golden).mean() < 6
+
+
+def test_first_frame_of_several(tmp_path: Path, golden: np.ndarray) -> None:
+    frame = (body() * 3800 + 100).astype(np.uint16)
+    assert apart(canonical(written(film(np.stack([frame, frame[::-1]])), tmp_path)).image, golden) == 0
+
+
+def test_sixty_megapixels(tmp_path: Path) -> None:
+    small = (body(250, 240) * 3800 + 100).astype(np.uint16)
+    result = canonical(written(film(np.kron(small, np.ones((32, 32), dtype=np.uint16))), tmp_path))
+    assert (result.source_rows, result.source_columns) == (8000, 7680)
+    assert result.image[256, 256] > 240
+
+
+def test_float_pixels_with_nan(tmp_path: Path, golden: np.ndarray) -> None:
+    values = (body() * 3800 + 100).astype(np.float32)
+    values[:20, :20] = np.nan
+    dataset = film(np.zeros((300, 260), dtype=np.uint16), bits=16, PixelData=None)
+    for keyword in ("BitsStored", "HighBit", "PixelRepresentation"):
+        delattr(dataset, keyword)
+    dataset.BitsAllocated = 32
+    dataset.FloatPixelData = values.tobytes()
+    image = canonical(written(dataset, tmp_path)).image
+    assert np.abs(image.astype(int) - golden).mean() < 3
+
+
+def reason(dataset: object, folder: Path) -> str:
+    """Reason code with which a dataset is refused."""
+    with pytest.raises(NotReadable) as refusal:
+        canonical(written(dataset, folder))  # type: ignore[arg-type]
+    assert str(folder) not in str(refusal.value)
+    return refusal.value.reason_code
+
+
+BAD_RESCALE = {"RescaleSlope": "1e38", "RescaleIntercept": "1e39"}
+
+
+def test_unsuitable_pictures_are_refused(tmp_path: Path) -> None:
+    constant = np.full((200, 200), 7, dtype=np.uint16)
+    colour = film((body(100, 300) * 255).astype(np.uint8), bits=8)
+    colour.SamplesPerPixel, colour.PhotometricInterpretation, colour.PlanarConfiguration = 3, "RGB", 0
+    colour.Columns = 100
+    capture = body_film(SOPClassUID="1.2.840.10008.5.1.4.1.1.7")
+    capture.file_meta.MediaStorageSOPClassUID = capture.SOPClassUID
+    for dataset in (
+        film(constant),
+        colour,
+        capture,
+        body_film(PixelData=None),
+        film((body(1, 3000) * 4000).astype(np.uint16)),
+        body_film(Rows=0),
+        film(constant, PixelPaddingValue=7),
+        body_film(**BAD_RESCALE),
+    ):
+        assert reason(dataset, tmp_path) == "pixels-unsuitable"
+
+
+def test_undecodable_pixels_are_refused(tmp_path: Path) -> None:
+    short = body_film()
+    short.PixelData = short.PixelData[:1000]
+    assert reason(short, tmp_path) == "pixels-unreadable"
+    corrupt = body_film()
+    corrupt.compress(JPEG2000Lossless, generate_instance_uid=False)
+    data = bytearray(corrupt.PixelData)
+    data[60:400] = b"\xff" * 340
+    corrupt.PixelData = bytes(data)
+    assert reason(corrupt, tmp_path) == "pixels-unreadable"
+    foreign = body_film()
+    foreign.compress(RLELossless, generate_instance_uid=False)
+    foreign.file_meta.TransferSyntaxUID = JPEGLosslessSV1
+    assert reason(foreign, tmp_path) == "pixels-unreadable"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"not DICOM at all", b"\0" * 128 + b"DICM", b"\0" * 128 + b"DICM" + b"\xff" * 64]
+)
+def test_files_that_are_no_dicom(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "broken.dcm"
+    path.write_bytes(content)
+    with pytest.raises(NotReadable):
+        canonical(path)
+    with pytest.raises(NotReadable, match="pixels-unreadable"):
+        canonical(tmp_path / "missing.dcm")
+
+
+def test_real_objects_of_every_family_give_a_picture_or_a_reason(shared_data: Path) -> None:
+    files = sorted(shared_data.glob("dicom/pydicom-data/**/*"))
+    pictures = 0
+    for path in files:
+        if path.is_file() and path.stat().st_size < 2_000_000:
+            try:
+                assert canonical(path).image.shape == (512, 512)
+                pictures += 1
+            except NotReadable as refusal:
+                assert refusal.reason_code in ("pixels-unreadable", "pixels-unsuitable")
+    assert pictures > 10

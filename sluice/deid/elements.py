@@ -235,7 +235,12 @@ class _Reader:
         elements: DataSet = {}
         position, end = 0, len(self.data)
         while position + 8 <= end:
-            element, position = self.element(position, end, 0)
+            try:
+                element, position = self.element(position, end, 0)
+            except MalformedError:
+                if PIXEL_DATA in elements:
+                    break  # bytes behind the image that are no element: they go, the image is whole
+                raise
             elements[element.tag] = element
         return elements
 

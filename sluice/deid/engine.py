@@ -28,7 +28,7 @@ from sluice.deid.elements import (
 )
 from sluice.deid.held import Held
 from sluice.deid.identities import Identities, cap_age, is_patient, shift_date
-from sluice.deid.profile import TEMPORAL, Action, Profile, Rule, safe_private
+from sluice.deid.profile import DESCRIPTOR_TERMS, TEMPORAL, Action, Profile, Rule, safe_private
 
 IMPLEMENTATION_UID = "2.25.147352897540297482934420731086271908442"  # a UUID of ours, PS3.5 B.2
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -184,7 +184,7 @@ class _Instance:
             case Action.PATTERN:
                 return _matching(value, rule)
             case Action.TERMS | Action.CLEAN:
-                return self._terms(value, vr, character_sets)
+                return self._terms(value, vr, rule.pattern or DESCRIPTOR_TERMS, character_sets)
             case _:
                 return self._kept(value, vr, character_sets)
 
@@ -235,13 +235,13 @@ class _Instance:
             kept = [shift_date(part, self.shift_days) or "" for part in parts]
         return "\\".join(kept).encode() if any(kept) or not any(parts) else None
 
-    def _terms(self, value: bytes, vr: str, character_sets: str) -> bytes | None:
+    def _terms(self, value: bytes, vr: str, kinds: re.Pattern[str], character_sets: str) -> bytes | None:
         if vr == "CS":
-            return text.code_strings(text.known_terms(value.decode("latin-1"), vr).encode()) or None
+            return text.code_strings(text.known_terms(value.decode("latin-1"), vr, kinds).encode()) or None
         if vr not in TEXT:
             return None
         decoded = text.decode(value, character_sets)
-        return text.known_terms(decoded, vr).encode() or None if decoded is not None else None
+        return text.known_terms(decoded, vr, kinds).encode() or None if decoded is not None else None
 
     def _kept(self, value: bytes, vr: str, character_sets: str) -> bytes | None:
         """A value that an option keeps: text in UTF-8, the rest as it is where its form is right."""

@@ -37,7 +37,7 @@ class Action(Enum):
     BULK = "bulk"  # pixel data and lookup tables
     CLASS_UID = "class-uid"  # kept where it is registered in PS3.6, else removed
     PATTERN = "pattern"
-    TERMS = "terms"
+    TERMS = "terms"  # words of the kinds that the rule's pattern names
     CODED = "coded"  # code value, scheme, meaning: by the item as a whole
 
 
@@ -79,6 +79,7 @@ PRESETS = {
 }
 DATES = "retain_longitudinal_modified_dates"
 TEMPORAL = frozenset({"DA", "DT", "TM"})
+DESCRIPTOR_TERMS = re.compile("anatomy|technique")
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ class Profile:
 
     def _find(self, tag: int, iod: str) -> Rule | None:
         group = tag >> 16
-        if group & 1 or group in (0x0002, 0x0004) or not tag & 0xFFFF or 0x5000 <= group <= 0x50FF:
+        if group & 1 or group <= 0x0004 or not tag & 0xFFFF or 0x5000 <= group <= 0x50FF:
             return None
         if 0x6000 <= group <= 0x60FF:  # the whole overlay: descriptions and labels have no row of their own
             return None
@@ -234,6 +235,6 @@ def safe_private() -> dict[tuple[str, int, int], str]:
 
 
 @cache
-def terms() -> frozenset[str]:
-    """Words that cleaned text may keep, upper case."""
-    return frozenset(row["term"].upper() for row in table("terms"))
+def terms(kinds: re.Pattern[str]) -> frozenset[str]:
+    """Words that cleaned text may keep, upper case, of the kinds that the pattern matches."""
+    return frozenset(row["term"].upper() for row in table("terms") if kinds.fullmatch(row["kind"]))

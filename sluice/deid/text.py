@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import warnings
 from functools import cache
 
-from pydicom.charset import python_encoding
+from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.sr import _concepts_dict
 
 from sluice.deid.elements import DataSet, Element
@@ -13,6 +14,7 @@ from sluice.deid.profile import terms
 
 CODE_VALUE, SCHEME, MEANING = 0x00080100, 0x00080102, 0x00080104
 ESCAPE = b"\x1b"
+DELIMITERS = {0x0D, 0x0A, 0x09, 0x0C, 0x5C, 0x5E, 0x3D}  # end the effect of an escape sequence, PS3.5 6.1.2.5.3
 WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*|[^\W_]+")  # letters, X-RAY; else letters with digits: T1, 55F
 CODE_STRING = re.compile(r"[A-Z0-9_ ]{0,16}")
 LONG_NUMBER = re.compile(r"\d{6}")  # in a code string it is a date or an identifier, not a term
@@ -44,19 +46,18 @@ def decode(value: bytes, character_sets: str) -> str | None:
     value = value.rstrip(b" \0")
     if value.isascii() and ESCAPE not in value:
         return value.decode("ascii")
-    defined = [part.strip() for part in character_sets.split("\\")]
-    encoding = python_encoding.get(defined[0]) if len(defined) == 1 else None
-    if encoding is None or ESCAPE in value:
-        return None
-    try:
-        return value.decode(encoding)
-    except (UnicodeDecodeError, LookupError):
-        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # pydicom warns where it replaces, and its warnings would print the value
+        try:
+            encodings = convert_encodings([part.strip() for part in character_sets.split("\\")])
+            return decode_bytes(value, encodings, DELIMITERS)
+        except (UserWarning, UnicodeError, LookupError, ValueError):
+            return None
 
 
-def known_terms(text: str, vr: str) -> str:
+def known_terms(text: str, vr: str, kinds: re.Pattern[str]) -> str:
     """The words of a description that are on the list, in order; everything else goes."""
-    allowed = terms()
+    allowed = terms(kinds)
     kept = " ".join(word for word in WORD.findall(text) if word.upper() in allowed)
     return kept[: LENGTHS.get(vr, len(kept))].rstrip()
 

@@ -1,0 +1,50 @@
+"""Project files are validated when they are loaded; a wrong one says what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sluice.release.projects import ProjectError, load_project, project_names
+from sluice.settings import CHECKOUT
+
+GOOD = """
+name: good
+title: Good
+profile: basic
+selection: {modalities: [CR]}
+bucket: releases
+pseudonym_prefix: RAD
+"""
+
+
+def test_the_projects_of_this_repository_are_valid() -> None:
+    names = project_names(CHECKOUT / "projects")
+    assert {"radiographs", "chest-follow-up"} <= set(names)
+    assert len({load_project(name, CHECKOUT / "projects").pseudonym_prefix for name in names}) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("basic", "public", "basic, longitudinal"),
+        ("[CR]", "[]", "modalities"),
+        ("title: Good", "titel: Good", "titel"),
+        ("RAD", "Smith John", "pseudonym_prefix"),
+        ("name: good", "name: other", "must agree"),
+        ("name: good", "name: ../good", "name"),
+        ("{modalities", "{{", "no YAML"),
+    ],
+)
+def test_wrong_projects_say_what_is_wrong(tmp_path: Path, old: str, new: str, message: str) -> None:
+    (tmp_path / "good.yaml").write_text(GOOD.replace(old, new, 1))
+    with pytest.raises(ProjectError, match=message):
+        load_project("good", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["missing", "../good", ""])
+def test_unknown_projects_name_the_known_ones(tmp_path: Path, name: str) -> None:
+    (tmp_path / "good.yaml").write_text(GOOD)
+    with pytest.raises(ProjectError, match="Projects there: good"):
+        load_project(name, tmp_path)

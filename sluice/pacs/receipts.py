@@ -216,12 +216,15 @@ class ReceiptWriter:
 def write_entries(connection: Connection, entries: list[Entry]) -> list[str]:
     """Insert entries within an open transaction; the outcome of each, as `ReceiptWriter.write` tells them."""
     outcomes = ["written"] * len(entries)
-    by_table: dict[str, list[int]] = {}
-    for position, entry in enumerate(entries):
-        by_table.setdefault(entry.table, []).append(position)
     with connection.cursor() as cursor:
-        for table in ("receipt", "receipt_conflict", "quarantine"):
-            positions = by_table.get(table, [])
+        for table in TABLES:
+            positions = [position for position, entry in enumerate(entries) if entry.table == table]
+            if table == "receipt_conflict":  # without a receipt there is nothing that they contradict
+                known = _receipts(cursor, [entries[position] for position in positions])
+                for position in positions:
+                    if entries[position].values["sop_instance_uid"] not in known:
+                        outcomes[position] = "orphan"
+                positions = [position for position in positions if outcomes[position] != "orphan"]
             if not positions:
                 continue
             psycopg2.extras.execute_values(
@@ -230,25 +233,20 @@ def write_entries(connection: Connection, entries: list[Entry]) -> list[str]:
                 [entries[position].row() for position in positions],
                 page_size=LARGEST_COMMIT,
             )
-            if table == "quarantine":
-                continue
-            known = _receipts(cursor, [entries[position].values["sop_instance_uid"] for position in positions])
-            for position in positions:
-                outcomes[position] = _outcome(entries[position], known)
+            if table == "receipt":
+                known = _receipts(cursor, [entries[position] for position in positions])
+                for position in positions:
+                    values = entries[position].values
+                    if known[values["sop_instance_uid"]] != values["sha256"]:
+                        outcomes[position] = "conflict"
     return outcomes
 
 
-def _receipts(cursor: Any, sop_uids: list[str]) -> dict[str, str]:
+def _receipts(cursor: Any, entries: list[Entry]) -> dict[str, str]:
     """SHA-256 of the receipts there are, by SOP Instance UID."""
-    cursor.execute("select sop_instance_uid, sha256 from receipt where sop_instance_uid = any (%s)", (sop_uids,))
+    wanted = [entry.values["sop_instance_uid"] for entry in entries]
+    cursor.execute("select sop_instance_uid, sha256 from receipt where sop_instance_uid = any (%s)", (wanted,))
     return dict(cursor.fetchall())
-
-
-def _outcome(entry: Entry, known: dict[str, str]) -> str:
-    digest = known.get(entry.values["sop_instance_uid"])
-    if entry.table == "receipt_conflict":
-        return "written" if digest else "orphan"
-    return "written" if digest == entry.values["sha256"] else "conflict"
 
 
 def _as_conflict(entry: Entry) -> Entry:

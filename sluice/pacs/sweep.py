@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -48,8 +49,13 @@ class SweepSummary:
         return asdict(self)
 
 
-def sweep(database: Database, node: PacsNode, window: Window) -> SweepSummary:
+def sweep(
+    database: Database, node: PacsNode, window: Window, matching: Mapping[str, str] | None = None
+) -> SweepSummary:
     """C-FIND a window at STUDY level with splitting, then SERIES and IMAGE level of every study (PS3.4 C.4.1).
+
+    Args:
+        matching: further matching keys by DICOM keyword, e.g. `{"ModalitiesInStudy": "MR"}`; they narrow the window.
 
     Asked again, it adds what is new, refreshes `found_study.last_found_at` and changes nothing else.
 
@@ -63,7 +69,10 @@ def sweep(database: Database, node: PacsNode, window: Window) -> SweepSummary:
             inventory.ask_studies, facts, lambda status: status_error(node, "C-FIND", status), inventory.mark_split
         )
         try:
-            studies = splitter.cover(Piece(window.starts_on, window.ends_on))
+            narrowed = dict(matching or {})
+            modality = narrowed.pop("ModalitiesInStudy", None)
+            piece = Piece(window.starts_on, window.ends_on, modality=modality, fixed=tuple(sorted(narrowed.items())))
+            studies = splitter.cover(piece)
         finally:
             remember(database, node.name, facts)
         inside = {

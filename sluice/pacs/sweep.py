@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -49,13 +48,8 @@ class SweepSummary:
         return asdict(self)
 
 
-def sweep(
-    database: Database, node: PacsNode, window: Window, matching: Mapping[str, str] | None = None
-) -> SweepSummary:
+def sweep(database: Database, node: PacsNode, window: Window) -> SweepSummary:
     """C-FIND a window at STUDY level with splitting, then SERIES and IMAGE level of every study (PS3.4 C.4.1).
-
-    Args:
-        matching: further matching keys by DICOM keyword, e.g. `{"ModalitiesInStudy": "MR"}`; they narrow the window.
 
     Asked again, it adds what is new, refreshes `found_study.last_found_at` and changes nothing else.
 
@@ -69,10 +63,7 @@ def sweep(
             inventory.ask_studies, facts, lambda status: status_error(node, "C-FIND", status), inventory.mark_split
         )
         try:
-            narrowed = dict(matching or {})
-            modality = narrowed.pop("ModalitiesInStudy", None)
-            piece = Piece(window.starts_on, window.ends_on, modality=modality, fixed=tuple(sorted(narrowed.items())))
-            studies = splitter.cover(piece)
+            studies = splitter.cover(Piece(window.starts_on, window.ends_on))
         finally:
             remember(database, node.name, facts)
         inside = {

@@ -53,7 +53,7 @@ def funnel(store: Store, window: Window) -> dict[str, Any]:
     """How far the window's instances came, and a name for each gap."""
     rows = store.rows("page_funnel", {"window_key": window})
     if not rows:
-        raise HTTPException(404, "Nothing is known of this window yet. Run sweep for it.")
+        return {"window_key": window, "members": 0, "steps": []}
     counts = rows[0]
     gaps: dict[str, list[Gap]] = {step: [] for step in STEPS}
     for row in store.rows("gaps_by_reason", {"window_key": window}):
@@ -124,17 +124,11 @@ def _seen(row: dict[str, Any]) -> dict[str, Any]:
     detail = row.pop("detail") or {}
     ivc_detail = row.pop("ivc_detail") or {}
     return row | {
-        "examined": region_of(detail.get("examined")),
-        "visible": [region for region in map(region_of, detail.get("visible") or []) if region],
+        "examined": detail.get("examined"),
+        "visible": detail.get("visible") or [],
+        "confident": detail.get("confident", True),
         "boxes": ivc_detail.get("boxes") or [],
     }
-
-
-def region_of(value: Any) -> str | None:
-    """A region key, whether the model gives it alone or with its score."""
-    if isinstance(value, Mapping):
-        value = value.get("region")
-    return value if isinstance(value, str) else None
 
 
 @router.get("/quality")

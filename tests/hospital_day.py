@@ -142,7 +142,7 @@ def _radiographs(rows: LedgerRows, canonical: Path, count: int) -> list[str]:
                 "task": "body_part",
                 "label": label,
                 "score": 0.99 - number / 100,
-                "detail": {"examined": examined, "visible": [examined]},
+                "detail": {"examined": examined, "visible": [examined], "confident": number % 11 != 3},
             },
         )
         filtered = label == "abdominal"
@@ -154,7 +154,7 @@ def _radiographs(rows: LedgerRows, canonical: Path, count: int) -> list[str]:
                 "task": "ivc_filter",
                 "label": "present" if filtered else "absent",
                 "score": 0.93 if filtered else 0.02,
-                "detail": {"boxes": [[30, 40, 20, 40]] if filtered else []},
+                "detail": {"boxes": [{"box": [42, 60, 58, 88], "score": 0.93}] if filtered else []},
             },
         )
     return images

@@ -57,7 +57,7 @@ async function ledger(key, turn) {
   try {
     const funnel = await ask("funnel", { window: key });
     if (turn !== shown) return;
-    place("verdict").replaceChildren(...drawVerdict(funnel));
+    place("verdict").replaceChildren(...(funnel.members ? drawVerdict(funnel) : []));
     place("ledger-body").replaceChildren(drawLedger(funnel, key));
   } catch (problem) {
     if (turn !== shown) return;

@@ -64,6 +64,11 @@ export function duration(seconds) {
 }
 
 export const words = (key) => (key ?? "").replaceAll("_", " ").toLowerCase();
+const REGIONS = {
+  CSPINE: "cervical spine", TSPINE: "thoracic spine", LSPINE: "lumbar spine", SSPINE: "sacrum",
+  SIJOINT: "sacroiliac joint", LOWERLEG: "lower leg", FACIALBONES: "facial bones", NASALBONE: "nasal bone",
+};
+export const region = (key) => REGIONS[key] ?? words(key);
 export const nothing = (text) => element("p", { class: "nothing" }, text);
 
 // A table; columns are {title, cell(row), number}.

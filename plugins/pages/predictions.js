@@ -1,6 +1,6 @@
 // What the models saw: counts to filter by, and a tile for each radiograph.
 
-import { ask, element, nothing, number, percent, words } from "./dom.js";
+import { ask, element, nothing, number, percent, region, words } from "./dom.js";
 
 const TASKS = { body_part: "Router class", ivc_filter: "IVC filter" };
 
@@ -32,6 +32,7 @@ export function drawPredictions(answer, key) {
       "button",
       { type: "button", "aria-pressed": String(chosen.label === label && chosen.show === show), onclick: () => choose(label, show) },
       text,
+      count === null ? null : " ",
       count === null ? null : element("span", {}, number(count)),
     );
   const drawFilters = () => {
@@ -62,8 +63,8 @@ export function drawPredictions(answer, key) {
 }
 
 function picture(row) {
-  const seen = row.examined ? words(row.examined) : "not said";
-  const header = row.header_region ? words(row.header_region) : "says nothing";
+  const seen = row.examined ? region(row.examined) : "not said";
+  const header = row.header_region ? region(row.header_region) : "says nothing";
   const filter = row.ivc_label === "present";
   return element(
     "figure",
@@ -86,6 +87,7 @@ function picture(row) {
       {},
       element("p", { class: "class" }, element("strong", {}, words(row.label) || "not read"),
         row.score === null ? null : element("span", { class: "soft" }, percent(row.score))),
+      row.confident ? null : element("p", { class: "unsure" }, "unsure: ask a person"),
       element(
         "dl",
         {},
@@ -96,19 +98,23 @@ function picture(row) {
   );
 }
 
-// Boxes are in pixels of the canonical image: x, y, width, height.
+// Boxes are corners in pixels of the canonical image: x0, y0, x1, y1.
 function mark(image, boxes) {
-  image.parentElement.style.aspectRatio = `${image.naturalWidth} / ${image.naturalHeight}`;
-  image.parentElement.classList.add(image.naturalWidth > image.naturalHeight ? "wide" : "tall");
-  for (const box of boxes) {
-    const [x, y, width, height] = Array.isArray(box) ? box : [box.x, box.y, box.width, box.height];
-    const share = (value, of) => `${(100 * value) / of}%`;
-    image.parentElement.append(
+  const frame = image.parentElement;
+  frame.style.aspectRatio = `${image.naturalWidth} / ${image.naturalHeight}`;
+  frame.classList.add(image.naturalWidth > image.naturalHeight ? "wide" : "tall");
+  const share = (value, of) => `${(100 * value) / of}%`;
+  for (const { box, score } of boxes) {
+    const [x0, y0, x1, y1] = box;
+    frame.append(
       element("i", {
         class: "box",
+        title: `IVC filter, score ${percent(score)}`,
         style: {
-          left: share(x, image.naturalWidth), top: share(y, image.naturalHeight),
-          width: share(width, image.naturalWidth), height: share(height, image.naturalHeight),
+          left: share(x0, image.naturalWidth),
+          top: share(y0, image.naturalHeight),
+          width: share(x1 - x0, image.naturalWidth),
+          height: share(y1 - y0, image.naturalHeight),
         },
       }),
     );

@@ -32,8 +32,7 @@ answer as (
 select answer.*,
        header_region is not null and examined is not null and header_region <> examined as disagrees
   from answer
-  cross join lateral (select case when jsonb_typeof(detail -> 'examined') = 'object'
-                                  then detail #>> '{examined,region}' else detail ->> 'examined' end as examined) e
+  cross join lateral (select detail ->> 'examined' as examined) e
  where sop_instance_uid > %(after)s
    and (%(label)s::text is null or label = %(label)s)
    and (%(show)s <> 'disagree' or header_region <> examined)

@@ -22,6 +22,11 @@ from tests.ledger_rows import LedgerRows
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+# As Airflow frames a plugin's page, in the dark theme.
+FRAME = (
+    '<html class="dark"><link rel="icon" href="data:,"><body><iframe src="/sluice/" width="1000" height="700" '
+    'sandbox="allow-scripts allow-same-origin allow-forms allow-downloads"></iframe></body></html>'
+)
 CHROMIUM = Path("/usr/bin/chromium")
 
 
@@ -61,6 +66,7 @@ def serve(database: Database, site: Settings) -> Iterator[str]:
     """Fill the ledger, check its quality, serve the page over both."""
     import uvicorn
     from fastapi import FastAPI
+    from fastapi.responses import HTMLResponse
 
     from plugins import app, connections
     from plugins.connections import read_only
@@ -71,6 +77,7 @@ def serve(database: Database, site: Settings) -> Iterator[str]:
     page.dependency_overrides[connections.database] = lambda: read_only(database.url)
     outer = FastAPI()
     outer.mount("/sluice", page)
+    outer.get("/plugin", response_class=HTMLResponse)(lambda: FRAME)
     port = free_port()
     server = uvicorn.Server(uvicorn.Config(outer, host="127.0.0.1", port=port, log_level="error"))
     thread = threading.Thread(target=server.run, daemon=True)

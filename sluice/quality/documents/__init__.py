@@ -32,6 +32,8 @@ COUNTS = frozenset({
 })  # fmt: skip
 OUTSIDE = re.compile(r"<script\b.*?</script>|<link\b[^>]*>|<img\b[^>]*>|<nav class=\"navbar.*?</nav>\s*</nav>", re.S)
 FOOTER = re.compile(r"<footer\b.*?</footer>", re.S)
+HANDLER = re.compile(r"\son[a-z]+=\"[^\"]*\"")
+NO_ICON = '<link rel="icon" href="data:,">'  # else browsers ask the server for one
 
 
 def folder(docs: Path, window_key: str) -> Path:
@@ -112,10 +114,10 @@ def _page(result: Any, level: Level, window_key: str, style: str) -> str:
         outcome.result = {name: value for name, value in outcome.result.items() if name in COUNTS}
     content = ValidationResultsPageRenderer(run_info_at_end=True).render(shown)
     page: str = DefaultJinjaPageView().render(content)  # type: ignore[no-untyped-call]
-    page = FOOTER.sub("", OUTSIDE.sub("", page))
+    page = HANDLER.sub("", FOOTER.sub("", OUTSIDE.sub("", page)))
     heading = (
         f'<p class="back"><a href="index.html">All rules of {window_key}</a></p><h1>{level.capitalize()} rules</h1>'
     )
     page = re.sub(r"<title>.*?</title>", f"<title>Quality of {window_key}: {level}</title>", page, count=1, flags=re.S)
-    page = page.replace("</head>", f"<style>{style}</style></head>", 1)
+    page = page.replace("</head>", f"{NO_ICON}<style>{style}</style></head>", 1)
     return page.replace("<body>", f'<body class="data-docs">{heading}', 1)

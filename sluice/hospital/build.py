@@ -20,6 +20,7 @@ from pydicom.config import settings as pydicom_settings
 
 from sluice.hospital import acquisition, headers, volumes
 from sluice.hospital.faults import DAY_ANSWER_CAP, Faults
+from sluice.hospital.index import Index
 from sluice.hospital.mishaps import ENDS, FAILS_ONCE, images
 from sluice.hospital.people import Patient
 from sluice.hospital.plan import DEFAULT_DAY, DEFAULT_SEED, Day, Exam, Image, Series, plan_day, size_of
@@ -60,6 +61,7 @@ def build(
         shutil.rmtree(home / folder, ignore_errors=True)
     truth = Builder(home, plan_day(seed, day, scale), real).build()
     truth.save(home / "truth.json")
+    Index(home / "pacs", home / "index.json")  # read every header now rather than when the PACS starts
     stamp_file.write_text(json.dumps(stamp))
     return truth
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydicom import Dataset, dcmread
 from pydicom.datadict import dictionary_VR, keyword_for_tag
@@ -92,32 +95,62 @@ class QueryError(RuntimeError):
 
 
 class Index:
-    """The objects under a folder, in memory."""
+    """The objects under a folder, in memory.
 
-    def __init__(self, folder: Path) -> None:
+    Reading 2,000 headers takes seconds, so what was read is kept in `cache` and read again only for a file whose
+    size or time changed.
+    """
+
+    def __init__(self, folder: Path, cache: Path | None = None) -> None:
         self.folder = folder
         self.objects: dict[str, Stored] = {}
         self.strays: list[Path] = []
         self._lock = threading.Lock()
+        known: dict[str, Any] = json.loads(cache.read_text()) if cache is not None and cache.exists() else {}
+        seen: dict[str, Any] = {}
         for path in sorted(folder.rglob("*")):
-            if path.is_file():
-                self.add(path)
+            if not path.is_file():
+                continue
+            name, state = str(path.relative_to(folder)), [path.stat().st_size, path.stat().st_mtime_ns]
+            remembered = known.get(name)
+            if remembered is not None and remembered["state"] == state:
+                self._list(_remembered(path, remembered) if remembered["syntax"] else None, path)
+                seen[name] = remembered
+            else:
+                stored = self.add(path)
+                seen[name] = {"state": state, "syntax": stored.transfer_syntax if stored else ""}
+                if stored:
+                    seen[name] |= {"charset": stored.charset, "values": stored.values}
+        if cache is not None and seen != known:
+            partial = cache.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
+            partial.write_text(json.dumps(seen))
+            partial.replace(cache)
         if self.strays:
             LOGGER.warning("%d files in the store are no DICOM objects; they are not listed", len(self.strays))
 
-    def add(self, path: Path) -> None:
+    def add(self, path: Path) -> Stored | None:
         """List the object in `path`; a file that is no DICOM object is noted and not listed."""
+        stored = self._read(path)
+        self._list(stored, path)
+        return stored
+
+    def _list(self, stored: Stored | None, path: Path) -> None:
+        if stored is None:
+            self.strays.append(path)
+            return
+        with self._lock:
+            self.objects[stored.one("SOPInstanceUID")] = stored
+
+    @staticmethod
+    def _read(path: Path) -> Stored | None:
         try:
             ds = dcmread(path, stop_before_pixels=True, specific_tags=[*ALL_ATTRIBUTES, "SpecificCharacterSet"])
             syntax = str(ds.file_meta.TransferSyntaxUID)
         except (InvalidDicomError, AttributeError, EOFError):
-            self.strays.append(path)
-            return
+            return None
         values = {keyword: tuple(values_of(ds[keyword])) for keyword in ALL_ATTRIBUTES if keyword in ds}
         charset = ds.get("SpecificCharacterSet", "") or ""
-        stored = Stored(path, syntax, (charset,) if isinstance(charset, str) else tuple(charset), values)
-        with self._lock:
-            self.objects[stored.one("SOPInstanceUID")] = stored
+        return Stored(path, syntax, (charset,) if isinstance(charset, str) else tuple(charset), values)
 
     def find(self, root: str, identifier: Dataset, relational: bool = True) -> list[Dataset]:
         """Answers to a C-FIND identifier.
@@ -221,6 +254,11 @@ class Index:
         key = UNIQUE_KEYS[level]
         with self._lock:
             return [stored for stored in self.objects.values() if stored.one(key) == one.one(key)]
+
+
+def _remembered(path: Path, values: dict[str, Any]) -> Stored:
+    attributes = {keyword: tuple(value) for keyword, value in values["values"].items()}
+    return Stored(path, values["syntax"], tuple(values["charset"]), attributes)
 
 
 def _count(members: list[Stored], keyword: str) -> list[str]:

@@ -84,7 +84,7 @@ class HospitalPacs:
         self.allowed_ae_titles = allowed_ae_titles
         self.faults = faults if faults is not None else Faults.load(home / "faults.json")
         self.relational = relational
-        self.index = Index(home / "pacs")
+        self.index = Index(home / "pacs", home / "index.json")
         self._server: Any = None
         self._lock = threading.Lock()
         self._failed_once: set[str] = set()
@@ -104,6 +104,7 @@ class HospitalPacs:
             ae.require_calling_aet = [*self.allowed_ae_titles, *stations()]
         ae.maximum_associations = 32
         ae.maximum_pdu_size = 0
+        ae.network_timeout = None  # a long move keeps its requestor silent; that is no reason to abort
         ae.add_supported_context(Verification)
         for uid in (*_PATIENT_ROOT, *_STUDY_ROOT):
             ae.add_supported_context(uid, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])

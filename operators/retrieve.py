@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 STUDIES_PER_PIECE = 25
 MOST_PIECES = 64
 PASSES = 3
-FIRST_DELAY_S = 20.0
 DELAY_GROWTH = 4.0
 
 
@@ -152,7 +151,7 @@ class RetrieveOperator(BaseOperator):
 
     Args:
         piece: `StudyPiece.as_dict()`.
-        passes: how often to ask; the delay between two grows from `FIRST_DELAY_S` by `DELAY_GROWTH`.
+        passes: how often to ask; the delay between two grows from the setting `retrieve_pause_s` by `DELAY_GROWTH`.
         pacs_conn_id: connection of the PACS.
         pass_timeout: how long one pass may take.
     """
@@ -220,7 +219,9 @@ class RetrieveOperator(BaseOperator):
         }
 
     def _ask(self, number: int, sums: dict[str, int]) -> NoReturn:
-        delay_s = 0.0 if number == 1 else FIRST_DELAY_S * DELAY_GROWTH ** (number - 2)
+        from sluice.settings import settings
+
+        delay_s = 0.0 if number == 1 else settings().retrieve_pause_s * DELAY_GROWTH ** (number - 2)
         self.defer(
             trigger=MoveTrigger(self.piece, number, sums, delay_s, self.pacs_conn_id),
             method_name="look_again",

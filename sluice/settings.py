@@ -32,6 +32,8 @@ class Settings(BaseSettings):
         transfer_floor_s: what even the fastest transfer from a scanner is assumed to take, seconds; a clock's
             offset cannot be told from it (`sluice.scanners.clocks`). 15 is a guess between a direct send (2)
             and one that waits for a series to be checked (30 and more): a site that knows better sets it.
+        retrieve_pause_s: pause before a PACS is asked a second time for what did not come, seconds; it grows
+            before each further pass.
     """
 
     model_config = SettingsConfigDict(
@@ -53,6 +55,7 @@ class Settings(BaseSettings):
     opens_at: time = time(7, 0)
     closes_at: time = time(19, 0)
     transfer_floor_s: float = Field(default=15.0, ge=0)
+    retrieve_pause_s: float = Field(default=20.0, ge=0)
 
     @property
     def archive(self) -> Path:

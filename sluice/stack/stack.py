@@ -202,6 +202,8 @@ class Stack:
             "SLUICE_PACS_AE_TITLE": PACS_AE_TITLE,
             "SLUICE_PACS_CALLING_AE_TITLE": RECEIVER_AE_TITLE,
             "SLUICE_PACS_MOVE_DESTINATION": RECEIVER_AE_TITLE,
+            # the simulated PACS recovers at once, so nobody has to wait for it
+            "SLUICE_RETRIEVE_PAUSE_S": "1",
             "SLUICE_RECEIVER_AE_TITLE": RECEIVER_AE_TITLE,
             "SLUICE_RECEIVER_HOST": "127.0.0.1",
             "SLUICE_RECEIVER_PORT": str(self.ports.of_running("receiver")),

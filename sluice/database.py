@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
+import json
 import re
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -14,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import psycopg2
+import psycopg2.errors
 import psycopg2.extras
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 SQL = Path(__file__).resolve().parents[1] / "sql"
-NULL = f"null-{uuid.uuid4().hex}"  # no value of a header can be mistaken for it
+_ESCAPES = (("\\", "\\\\"), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t"), ("\x00", ""))
 MIGRATION_LOCK = 7_350_001  # any constant; two migrations at once wait for each other
 
 
@@ -100,26 +100,30 @@ def copy_rows(
     connection: Connection,
     table: str,
     columns: Sequence[str],
-    rows: Iterable[Sequence[Any]],
+    rows: Iterable[Iterable[Any]],
     on_conflict: str = "do nothing",
+    expect_new: bool = False,
 ) -> int:
     """COPY rows into a staging table, then insert them into `table`; return how many were inserted or updated.
 
     Args:
         on_conflict: what follows `on conflict` in the insert, e.g. `do nothing` or
             `(window_key, scanner) do update set offset_s = excluded.offset_s`.
+        expect_new: COPY straight into `table`, and take the way over staging only when a row is there already
+            (wide rows are then written once instead of twice).
 
     None becomes NULL, lists become Postgres arrays, dicts become JSON, anything else its `str`.
     """
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    count = 0
-    for row in rows:
-        writer.writerow([_csv_value(value) for value in row])
-        count += 1
-    if not count:
+    lines = ["\t".join([_copy_value(value) for value in row]) for row in rows]
+    if not lines:
         return 0
-    buffer.seek(0)
+    lines.append("")
+    buffer = io.BytesIO("\n".join(lines).encode())
+    if expect_new:
+        try:
+            return _copy_straight(connection, table, columns, buffer)
+        except psycopg2.errors.UniqueViolation:
+            buffer.seek(0)
     names = sql.SQL(", ").join(map(sql.Identifier, columns))
     staging = sql.Identifier("staging_" + hashlib.sha1(table.encode()).hexdigest()[:12])
     target = sql.Identifier(table)
@@ -130,9 +134,7 @@ def copy_rows(
             )
         )
         cursor.copy_expert(
-            sql.SQL("copy {} ({}) from stdin with (format csv, null {})")
-            .format(staging, names, sql.Literal(NULL))
-            .as_string(cursor),
+            sql.SQL("copy {} ({}) from stdin with (encoding 'UTF8')").format(staging, names).as_string(cursor),
             buffer,
         )
         cursor.execute(
@@ -144,16 +146,37 @@ def copy_rows(
     return inserted
 
 
-def _csv_value(value: Any) -> Any:
+def _copy_straight(connection: Connection, table: str, columns: Sequence[str], buffer: io.BytesIO) -> int:
+    names = sql.SQL(", ").join(map(sql.Identifier, columns))
+    statement = sql.SQL("copy {} ({}) from stdin with (encoding 'UTF8')").format(sql.Identifier(table), names)
+    with connection.cursor() as cursor:
+        cursor.execute("savepoint straight")
+        try:
+            cursor.copy_expert(statement.as_string(cursor), buffer)
+        except psycopg2.errors.UniqueViolation:
+            cursor.execute("rollback to savepoint straight")
+            raise
+        copied = int(cursor.rowcount)
+        cursor.execute("release savepoint straight")
+    return copied
+
+
+def _copy_value(value: Any) -> str:
+    """A value as COPY's text format writes it: backslash, tab and line ends escaped, NULL as \\N."""
     if value is None:
-        return NULL
+        return "\\N"
+    if isinstance(value, int | float):
+        return str(value)
     if isinstance(value, dict):
-        return psycopg2.extras.Json(value).dumps(value)
-    if isinstance(value, list | tuple):
-        return "{" + ",".join(_array_item(item) for item in value) + "}"
-    if isinstance(value, str):
-        return value.replace("\x00", "")
-    return value
+        text = json.dumps(value)
+    elif isinstance(value, list | tuple):
+        text = "{" + ",".join(_array_item(item) for item in value) + "}"
+    else:
+        text = str(value)
+    for raw, written in _ESCAPES:
+        if raw in text:
+            text = text.replace(raw, written)
+    return text
 
 
 def _array_item(item: Any) -> str:

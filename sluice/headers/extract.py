@@ -133,7 +133,8 @@ def _write_indexed(connection: Connection, readings: Readings) -> tuple[int, int
     _copy(connection, "study", [rows.study for rows in series], "study_instance_uid")
     _copy(connection, "series", [rows.series for rows in series], "series_instance_uid")
     _copy(connection, "header_anatomy", [_anatomy(rows) for rows in series], "series_instance_uid")
-    new = _copy(connection, "instance", [_instance(reading) for reading in readings.indexed], "sop_instance_uid")
+    instances = [_instance(reading) for reading in readings.indexed]
+    new = _copy(connection, "instance", instances, "sop_instance_uid", expect_new=True)
     clashing = select(
         connection,
         "select count(*) as count from instance join series using (series_instance_uid) "
@@ -143,12 +144,13 @@ def _write_indexed(connection: Connection, readings: Readings) -> tuple[int, int
     return new, int(clashing[0]["count"])
 
 
-def _copy(connection: Connection, table: str, rows: list[dict[str, Any]], key: str) -> int:
+def _copy(connection: Connection, table: str, rows: list[dict[str, Any]], key: str, expect_new: bool = False) -> int:
     if not rows:
         return 0
     unique = {row[key]: row for row in reversed(rows)}
     names = list(rows[0])
-    return copy_rows(connection, table, names, ([unique[uid][name] for name in names] for uid in sorted(unique)))
+    values = (unique[uid].values() for uid in sorted(unique))  # every row has its columns in one order
+    return copy_rows(connection, table, names, values, expect_new=expect_new)
 
 
 def _instance(reading: Indexed) -> dict[str, Any]:

@@ -20,14 +20,17 @@ from typing import Any
 
 import pydicom
 from pydicom._uid_dict import UID_dictionary
-from pydicom.datadict import dictionary_has_tag
-from pydicom.dataelem import DataElement
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.valuerep import PersonName
 
 TEXT_VRS = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT", "UN"})
 SHORT_VRS = frozenset({"IS", "DS", "DA", "DT", "TM", "AS", "UI"})
 BULK_VRS = frozenset({"OB", "OW", "OD", "OF", "OL", "OV"})
+# VRs of the original that hold nothing to look for, and those that are searched for UIDs only.
+NEVER_TELLING = BULK_VRS | {"US", "SS", "UL", "SL", "FL", "FD", "SV", "UV", "AT", "DS", "IS", "TM", "AS", "CS"}
+PLAIN_TEXT = frozenset({"LO", "LT", "SH", "ST", "UC", "UR", "UT"})
 PIXEL_DATA = 0x7FE00010
 # Attributes whose value is an identifier as a whole (PS3.15 E.1-1; HIPAA 164.514(b)(2)(i)).
 IDENTIFIERS = frozenset({
@@ -129,9 +132,17 @@ def _walk(dataset: Dataset, path: tuple[int, ...] = ()) -> Iterator[tuple[tuple[
 def _tolerant_walk(dataset: Dataset, path: tuple[int, ...] = ()) -> Iterator[tuple[tuple[int, ...], Any, str, bytes]]:
     """Path, value, VR and raw bytes of each element of the original, as far as each can be decoded."""
     for tag in sorted(dataset.keys()):
-        value = getattr(dataset.get_item(tag), "value", None)
+        raw: Any = dataset.get_item(tag)
+        value = getattr(raw, "value", None)
         encoded = value if isinstance(value, bytes) else b""
         here = (*path, int(tag))
+        if isinstance(raw, RawDataElement) and isinstance(value, bytes) and int(tag) not in IDENTIFIERS:
+            vr = raw.VR or _known_vr(int(tag))
+            if vr in NEVER_TELLING or int(tag) == PIXEL_DATA:
+                continue
+            if vr in PLAIN_TEXT:  # searched for UIDs only, which are ASCII: no need to decode
+                yield here, encoded.decode("latin-1"), vr, encoded
+                continue
         try:
             element = dataset[tag]
         except Exception:
@@ -142,6 +153,13 @@ def _tolerant_walk(dataset: Dataset, path: tuple[int, ...] = ()) -> Iterator[tup
                 yield from _tolerant_walk(item, here)
         elif int(tag) != PIXEL_DATA:
             yield here, element.value, str(element.VR), encoded
+
+
+def _known_vr(tag: int) -> str:
+    try:
+        return dictionary_VR(tag)
+    except KeyError:
+        return "UN"
 
 
 def _needles(dataset: Dataset, known: Iterable[str]) -> _Needles:

@@ -120,6 +120,7 @@ def prepare(
             else:
                 reasons.append((candidate["sop_instance_uid"], *reason))
         note_gaps(connection, reasons)
+        _note_pending(connection, members)
         release = _find_or_begin(connection, project, window_key, profile, members)
         batches = _cut(connection, release["release_id"], part_size)
     counted: dict[str, int] = {}
@@ -140,7 +141,11 @@ def prepare(
 
 
 def note_gaps(connection: Connection, reasons: Sequence[tuple[str, str, str | None]]) -> None:
-    """Write gaps at the step `released` (SOP Instance UID, reason code, detail) that are not the newest already."""
+    """Write gaps at the step `released` (SOP Instance UID, reason code, detail) that are not the newest already.
+
+    Several projects look at one instance, and the newest gap is what people see: that one project does not want an
+    instance says less than any other reason, so it is written only where nothing else was.
+    """
     if not reasons:
         return
     with connection.cursor() as cursor:
@@ -154,10 +159,27 @@ def note_gaps(connection: Connection, reasons: Sequence[tuple[str, str, str | No
                                   where gap.sop_instance_uid = v.uid and gap.step = 'released'
                                   order by gap_id desc limit 1) newest on true
              where (newest.reason_code, newest.detail) is distinct from (v.code, v.detail)
+               and (v.code <> 'not-in-project' or newest.reason_code is null)
             """,
             reasons,
             template="(%s, %s, %s::text)",
             page_size=1000,
+        )
+
+
+def _note_pending(connection: Connection, members: list[str]) -> None:
+    """A member that another project did not want waits for its release: that is its newest reason now."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            insert into gap (sop_instance_uid, step, reason_code)
+            select newest.sop_instance_uid, 'released', 'not-released-yet'
+              from (select distinct on (sop_instance_uid) sop_instance_uid, reason_code
+                      from gap where step = 'released' and sop_instance_uid = any(%s)
+                     order by sop_instance_uid, gap_id desc) newest
+             where newest.reason_code = 'not-in-project'
+            """,
+            (members,),
         )
 
 

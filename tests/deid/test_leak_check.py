@@ -55,6 +55,11 @@ def deep(dataset: Dataset) -> None:
     dataset.ReferencedStudySequence = [outer]
 
 
+def full_width(dataset: Dataset) -> None:
+    dataset.SpecificCharacterSet = "ISO_IR 192"
+    dataset.StudyDescription = "Ｑｕｉｌｌｆｅａｔｈｅｒ"
+
+
 def test_nothing_is_found_in_what_the_engine_made() -> None:
     assert seen(RESULT.data) == set()
 
@@ -63,7 +68,7 @@ def test_nothing_is_found_in_what_the_engine_made() -> None:
     ("edit", "kind"),
     [
         (put(0x00081030, "LO", "QUILLFEATHER chest"), "identifier"),
-        (put(0x00081030, "LO", "Ｑｕｉｌｌｆｅａｔｈｅｒ"), "identifier"),  # full-width letters
+        (full_width, "identifier"),
         (put(0x00081030, "LO", "of ottoline"), "identifier"),
         (put(0x00080005, "CS", "ISO_IR 192"), ""),
         (put(0x00180015, "CS", "QUILLFEATHER"), "identifier"),

@@ -170,6 +170,29 @@ def test_not_eligible_instances_stay_with_their_reason(
     assert good not in reasons(database)
 
 
+def test_a_project_that_wants_nothing_hides_no_reason_of_another(
+    database: Database, archive: Path, bucket: ObjectStore, keys: Path, day: list[str]
+) -> None:
+    database.execute(
+        "insert into quality_finding (window_key, rule, severity, level, sop_instance_uid) "
+        "values (%s, 'test', 'stop', 'instance', %s)",
+        (DAY, day[0]),
+    )
+    picky = project(bucket, "picky").model_copy(update={"selection": Selection(modalities=("MG",))})
+    for _ in range(2):
+        prepare(database, picky, DAY, keys=keys)
+        plan = prepare(database, project(bucket), DAY, keys=keys)
+        prepare(database, picky, DAY, keys=keys)
+        waiting = reasons(database)
+        assert waiting[day[0]] == "quality-stop"
+        assert waiting[day[1]] == "not-released-yet"
+        assert waiting[day[9]] == "not-in-project"
+    for part in plan.batches:
+        export_batch(database, archive, bucket, project(bucket), plan.release_id, part, keys=keys)
+    prepare(database, picky, DAY, keys=keys)
+    assert reasons(database)[day[8]] == "held-class"
+
+
 def test_storage_that_goes_away_in_the_middle(
     database: Database, archive: Path, keys: Path, day: list[str], tmp_path: Path
 ) -> None:

@@ -20,14 +20,9 @@ WINDOW = "{{ dag_run.partition_key or params.window_key or '' }}"
 """Template of the window a run works on: its partition, or the one a person typed in."""
 
 
-# DIMSE statuses that a retry cannot change (PS3.4 tables C.4-1 to C.4-3, PS3.7 Annex C): unknown move destination,
-# identifier does not match the SOP class, SOP class not supported, not authorized.
-PERMANENT_STATUSES = frozenset({"A801", "A900", "0122", "0124"})
-
-
 def is_permanent(error: BaseException) -> bool:
-    """Whether trying again cannot help, so that a person has to."""
-    return bool(getattr(error, "permanent", False)) or getattr(error, "status", None) in PERMANENT_STATUSES
+    """Whether trying again cannot help, so that a person has to; errors of the domain say so themselves."""
+    return bool(getattr(error, "permanent", False))
 
 
 class DomainRetryPolicy(RetryPolicy):

@@ -95,19 +95,19 @@ def _confidence_threshold(scores: NDArray[np.float32], right: NDArray[np.bool_])
     return float(scores[order[enough[-1]]]) if len(enough) else 1.0
 
 
-def filter_scenes(
+def positive_scenes(
     selection: list[Film], images: NDArray[np.uint8], count: int, designs: tuple[str, ...], seed: int
 ) -> list[Scene]:
-    """`count` films with a rendered filter of one of the designs, then every film once without."""
+    """`count` films of the trunk with a rendered filter of one of the designs."""
     generator = np.random.default_rng(seed)
     carriers = [i for i, film in enumerate(selection) if can_carry_filter(film)]
-    scenes = []
+    scenes: list[Scene] = []
     while len(scenes) < count and carriers:
         index = carriers[int(generator.integers(len(carriers)))]
         scene = compose(images[index], selection[index], True, generator, designs)
         if scene.box is not None:
             scenes.append(scene)
-    return scenes + [Scene(image, None, None) for image in images]
+    return scenes
 
 
 def calibrate_filter(weights: Weights, scenes: list[Scene]) -> dict[str, Any]:
@@ -146,7 +146,8 @@ def main() -> None:
     if arguments.only in (None, "ivc_filter"):
         weights = load_weights(arguments.out / "ivc_filter.pt")
         selection, images = backgrounds(arguments.data, {"validation"}, arguments.cache, {})
-        found = calibrate_filter(weights, filter_scenes(selection, images, 120, tuple(TRAINING_DESIGNS), 101))
+        scenes = positive_scenes(selection, images, 60, tuple(TRAINING_DESIGNS), 101)
+        found = calibrate_filter(weights, scenes + [Scene(image, None, None) for image in images])
         log.info("ivc_filter: %s", found)
         save_weights(
             arguments.out / "ivc_filter.pt", weights.state, weights.architecture, {**weights.settings, **found}

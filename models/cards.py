@@ -10,22 +10,22 @@ from models.weights_files import card_path, digest
 
 LIMITS = {
     "body_part": [
-        "UNIFESP, the only source of spines, abdomens and limbs in training, is licensed CC BY-NC-SA 4.0 by a second-hand "
-        "statement: use these weights for research only.",
-        "Training has 27 real abdomens and 40 real spines; renderings from two CT volumes fill up. Regions without data "
-        "(`trained_regions` lists those with) are never named.",
-        "CADMA, Hannover and the shoulder implants are wholly unseen in training; their figures are the external ones.",
-        "`visible36` is scored against what the sources annotate, mostly the examined part alone, not against all that is seen.",
-        "Nearly all children's chests are of one hospital (Kermany): pass the patient's age, which decides where known.",
+        "UNIFESP, the only source of real spines, abdomens and limbs in training, is licensed CC BY-NC-SA 4.0 by a "
+        "second-hand statement: research only.",
+        "Training has 27 real abdomens and 40 real spines; renderings from two CT volumes fill up. Regions without "
+        "data (`trained_regions` lists those with) are never named.",
+        "CADMA, Hannover and the shoulder implants are wholly unseen in training; theirs are the external figures.",
+        "`visible36` is scored against what the sources annotate, mostly the examined part alone.",
+        "Nearly all children's chests come from one hospital: pass the patient's age, which decides where known.",
     ],
     "ivc_filter": [
-        "There is no real radiograph with an IVC filter in the training or test data. Every sensitivity here is on rendered "
-        "filters put on real films or on rendered films; sensitivity on real filters is unknown.",
+        "No real radiograph with an IVC filter is in training or test data. Every sensitivity here is on rendered "
+        "filters, put on real films or on rendered films; real sensitivity is unknown.",
         "The detector reads the 512-pixel canonical image, on which a filter is 35 to 100 pixels long.",
         "Not for clinical use: a screening aid that proposes films to a person.",
         "Backgrounds are partly UNIFESP films (CC BY-NC-SA 4.0 by a second-hand statement): research use only.",
     ],
-}  # fmt: skip
+}
 
 PUBLISHED = {
     "body_part": "VinDr DICOM Imaging Router 2021: router5 macro F1 0.981 on its own test set. SNOMED body-part paper: "
@@ -75,7 +75,8 @@ def page(name: str, card: dict[str, Any]) -> str:
     lines = [
         f"# {head}",
         "",
-        f"Model `{card['model_id']}`, weights SHA-256 `{card['weights_sha256']}`, {card['weights_bytes'] / 1e6:.1f} MB.",
+        f"Model `{card['model_id']}`, {card['weights_bytes'] / 1e6:.1f} MB,",
+        f"weights SHA-256 `{card['weights_sha256']}`.",
         f"Written by `python -m models.evaluate` from `models/weights/{name}.card.json`; do not edit.",
         "",
         f"Recipe: {recipe}; {card['settings'].get('steps_taken', '?')} steps taken.",
@@ -111,8 +112,9 @@ def _header(*cells: str) -> list[str]:
 def _body_part(figures: dict[str, Any]) -> list[str]:
     router, examined, visible = figures["router5"], figures["examined36"], figures["visible36"]
     lines = [
-        "Films of patients that training never saw. *Internal*: sources of which other patients were trained on; *external*:",
-        "sources wholly unseen; *hospital films*: those that the simulated hospital shows. Intervals: 95 %, patients resampled.",
+        "Films of patients that training never saw. *Internal*: sources of which other patients were trained on;",
+        "*external*: sources wholly unseen; *hospital films*: those that the simulated hospital shows.",
+        "Intervals: 95 %, patients resampled.",
         "",
         "## Router classes (from the picture alone)",
         "",
@@ -134,7 +136,8 @@ def _body_part(figures: dict[str, Any]) -> list[str]:
         "",
         f"Confident readings: {sure['share']:.1%} of the films, {sure['accuracy'] or 0:.1%} of them right. "
         f"Expected calibration error {router['calibration_error']:.3f}. "
-        f"{figures['speed']['ms_per_image_cpu_1_thread']:.1f} ms an image from the canonical image, one CPU thread (shared machine).",
+        f"{figures['speed']['ms_per_image_cpu_1_thread_shared_machine']:.1f} ms an image "
+        "from the canonical image on one thread of a busy CPU.",
         "",
         "## Examined region",
         "",
@@ -163,7 +166,7 @@ def _body_part(figures: dict[str, Any]) -> list[str]:
 
 def _filter(figures: dict[str, Any]) -> list[str]:
     lines = [
-        f"A film counts as positive from a score of {figures['threshold']:.3f} on (99 % specificity on validation films).",
+        f"A film is positive from a score of {figures['threshold']:.3f} on: 99 % specificity on validation films.",
         "",
         "## Sensitivity, on synthetic filters only",
         "",

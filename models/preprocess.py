@@ -21,6 +21,8 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.pixels import pixel_array
 
+from models.decode_apart import DECODER, DecodeFailed
+
 SIZE = 512
 """Side of the canonical image, pixels."""
 WORKING_SIDE = 1024
@@ -77,7 +79,7 @@ def canonical(path: Path) -> Canonical:
         warnings.simplefilter("ignore")  # pydicom's warnings quote header values
         dataset = _read(path)
         rows, columns = _refuse_unsuitable(dataset)
-        stored = _decode(dataset)
+        stored = _decode(dataset, path)
         values, padding = _averaged(stored, _padding_mask(dataset, stored))
         grey, windowing = _grey_levels(dataset, values, padding)
         if _text(dataset, "PhotometricInterpretation") == "MONOCHROME1":
@@ -116,14 +118,19 @@ def _refuse_unsuitable(dataset: Dataset) -> tuple[int, int]:
     return int(rows), int(columns)
 
 
-def _decode(dataset: Dataset) -> NDArray[Any]:
+def _decode(dataset: Dataset, path: Path) -> NDArray[Any]:
     """Stored values of the first frame, whichever installed plugin reads its transfer syntax."""
+    syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
+    name = getattr(syntax, "name", "unknown transfer syntax")
     try:
-        frame = pixel_array(dataset, index=0, raw=True)
+        if syntax is None or syntax.is_private or syntax.is_encapsulated:
+            frame = DECODER.first_frame(path)
+        else:
+            frame = pixel_array(dataset, index=0, raw=True)
+    except DecodeFailed as error:
+        raise NotReadable("pixels-unreadable", f"{name}: {error}") from None
     except Exception as error:
-        # Decoders raise whatever their C libraries make of damaged bytes.
-        syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", "unknown")
-        name = getattr(syntax, "name", syntax)
+        # Lengths and attributes that contradict each other fail in many ways.
         raise NotReadable("pixels-unreadable", f"{name}: cannot be decoded ({type(error).__name__})") from None
     if frame.ndim != 2:
         raise NotReadable("pixels-unsuitable", f"the frame has {frame.ndim} dimensions instead of 2")

@@ -131,14 +131,15 @@ class Training:
         clock.at_start = clock.progress(self.step)
         self.network.train()
         while (progress := clock.progress(self.step)) < 1:
-            losses.append(self._one(learning_rate(progress, self.recipe.peak_rate)))
+            losses.append(self.take_step(learning_rate(progress, self.recipe.peak_rate)))
             if self.step % 25 == 0:
                 log.info("step %d of %d: loss %.3f", self.step, self.recipe.steps, float(np.mean(losses[-25:])))
             if checkpoint is not None and self.step % 50 == 0:
-                self._save(checkpoint)
+                self.save(checkpoint)
         return losses
 
-    def _one(self, rate: float) -> float:
+    def take_step(self, rate: float) -> float:
+        """One optimiser step at a learning rate; returns its loss."""
         recipe = self.recipe
         # Seeds by step: a continued run draws what an uninterrupted one would have drawn.
         generator = np.random.default_rng((recipe.seed, self.step))
@@ -160,7 +161,8 @@ class Training:
         self.step += 1
         return float(loss.detach())
 
-    def _save(self, path: Path) -> None:
+    def save(self, path: Path) -> None:
+        """Write a checkpoint that `resume` continues from."""
         state = {"step": self.step, "network": self.network.state_dict(), "average": self.average.state_dict()}
         partial = path.with_suffix(".part")
         torch.save({**state, "optimiser": self.optimiser.state_dict(), "recipe": asdict(self.recipe)}, partial)

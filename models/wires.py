@@ -1,7 +1,8 @@
 """Inferior vena cava filters as 3-D wire models, and how they look on a radiograph.
 
-Dimensions are those of the common designs in outline (length 35 to 55 mm, base 20 to 32 mm, wires of 0.3 to 0.5 mm); none
-copies a product. A filter is projected at a random pose and its wires are added to a film in the attenuation domain.
+Dimensions are those of the common designs in outline (length 35 to 55 mm, base 20 to 32 mm, wires of 0.3 to 0.5 mm);
+none copies a product. A filter is projected at a random pose and its wires are added to a film in the attenuation
+domain.
 """
 
 from __future__ import annotations

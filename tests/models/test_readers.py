@@ -1,0 +1,141 @@
+"""The readers with the weights that ship: figures on real films, errors, batches, cards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models.body_part import BodyPartReader, decide_router5
+from models.cards import page
+from models.data import canonical_film, films
+from models.filter_data import can_carry_filter, compose
+from models.ivc_filter import IvcFilterReader
+from models.labels import REGIONS36, ROUTER5
+from models.scores import calibration_error, confusion, macro_f1, summary, wilson
+from models.weights_files import SHIPPED, WeightsUnusable, digest, save_weights
+
+NAMES = ("body_part", "ivc_filter")
+
+
+@pytest.fixture(scope="module")
+def body_part() -> BodyPartReader:
+    torch.set_num_threads(1)
+    return BodyPartReader.load()
+
+
+@pytest.fixture(scope="module")
+def ivc_filter() -> IvcFilterReader:
+    torch.set_num_threads(1)
+    return IvcFilterReader.load()
+
+
+def noise(count: int) -> list[np.ndarray]:
+    generator = np.random.default_rng(0)
+    return [generator.integers(0, 255, (512, 512), dtype=np.uint8) for _ in range(count)]
+
+
+def test_cards_belong_to_the_weights(body_part: BodyPartReader, ivc_filter: IvcFilterReader) -> None:
+    for name, reader in zip(NAMES, (body_part, ivc_filter), strict=True):
+        assert reader.card["weights_sha256"] == reader.weights_sha256 == digest(SHIPPED / f"{name}.pt")
+        assert reader.card["model_id"] == reader.model_id
+        assert reader.model_id.startswith(f"{name}-{reader.architecture}-")
+        written = Path(__file__).resolve().parents[2] / "docs" / "models" / f"{name}.md"
+        assert written.read_text(encoding="utf-8") == page(name, reader.card)
+    assert sum(path.stat().st_size for path in SHIPPED.glob("*.pt")) < 15_000_000
+
+
+def test_readings_are_complete_and_repeatable(body_part: BodyPartReader) -> None:
+    images = [*noise(3), np.zeros((512, 512), dtype=np.uint8)]
+    first, again = body_part.read(images), body_part.read(images)
+    assert first == again
+    for reading in first:
+        assert reading.router5 in ROUTER5
+        assert reading.examined in REGIONS36
+        assert set(reading.visible) <= set(REGIONS36)
+        assert 0 <= reading.router5_score <= 1
+        assert sum(reading.probabilities["router5"].values()) == pytest.approx(1, abs=1e-3)
+        assert set(reading.detail()) >= {"examined", "visible", "confident", "probabilities"}
+    assert body_part.read([]) == []
+    with pytest.raises(ValueError, match="4 images but 1 ages"):
+        body_part.read(images, [3.0])
+
+
+def test_batch_size_does_not_change_a_reading(body_part: BodyPartReader) -> None:
+    images = noise(5)
+    alone = [body_part.read([image])[0].router5_score for image in images]
+    assert [reading.router5_score for reading in body_part.read(images)] == pytest.approx(alone, abs=1e-4)
+
+
+def test_age_decides_between_chests() -> None:
+    chest = np.array([0.05, 0.3, 0.5, 0.1, 0.05], dtype=np.float32)
+    assert ROUTER5[decide_router5(chest, None)[0]] == "pediatric_chest"
+    label, score, by_age = decide_router5(chest, 44.0)
+    assert (ROUTER5[label], by_age) == ("adult_chest", True)
+    assert score == pytest.approx(0.8)
+    assert ROUTER5[decide_router5(chest, 14.9)[0]] == "pediatric_chest"
+    # Two halves of a chest beat a single other class, and age turns no spine into a chest.
+    assert ROUTER5[decide_router5(np.array([0.35, 0.3, 0.3, 0.05, 0], dtype=np.float32), None)[0]] == "adult_chest"
+    assert ROUTER5[decide_router5(np.array([0, 0.2, 0.2, 0.6, 0], dtype=np.float32), 3.0)[0]] == "spine"
+
+
+def test_test_films_are_read_right(body_part: BodyPartReader, shared_data: Path) -> None:
+    chosen = [film for film in films(shared_data) if film.split == "test"]
+    chosen = [chosen[int(i)] for i in np.linspace(0, len(chosen) - 1, 100)]
+    readings = body_part.read([canonical_film(f) for f in chosen], [f.age_years for f in chosen])
+    right = np.mean([r.router5 == f.router5 for r, f in zip(readings, chosen, strict=True)])
+    assert right >= body_part.card["figures"]["router5"]["by_subset"]["hospital_films"]["accuracy"] - 0.12
+    assert right > 0.5
+
+
+def test_filters_are_found_and_films_without_are_not(ivc_filter: IvcFilterReader, shared_data: Path) -> None:
+    chosen = [film for film in films(shared_data) if film.split == "test" and can_carry_filter(film)]
+    images = [canonical_film(chosen[int(i)]) for i in np.linspace(0, len(chosen) - 1, 30)]
+    generator = np.random.default_rng(9)
+    scenes = [compose(image, chosen[0], True, generator) for image in images]
+    with_filter = ivc_filter.read([scene.image for scene in scenes if scene.box is not None])
+    without = ivc_filter.read(images)
+    measured = ivc_filter.card["figures"]["sensitivity_synthetic"]["training_designs"]["sensitivity"]
+    assert np.mean([r.present for r in with_filter]) >= measured - 0.3
+    assert np.mean([r.present for r in without]) <= 0.1
+    assert np.mean([r.score for r in with_filter]) > 2 * np.mean([r.score for r in without])
+    for reading in with_filter:
+        assert reading.present == bool(reading.boxes)
+        for found in reading.boxes:
+            x0, y0, x1, y1 = found["box"]
+            assert 0 <= x0 < x1 <= 511
+            assert 0 <= y0 < y1 <= 511
+
+
+@pytest.mark.parametrize("reader", [BodyPartReader, IvcFilterReader])
+def test_missing_damaged_and_foreign_weights(reader: type, tmp_path: Path) -> None:
+    with pytest.raises(WeightsUnusable, match="no weights at"):
+        reader.load(tmp_path / "none.pt")
+    damaged = tmp_path / "damaged.pt"
+    damaged.write_bytes((SHIPPED / "ivc_filter.pt").read_bytes()[:5000])
+    with pytest.raises(WeightsUnusable, match="no weights file of this project"):
+        reader.load(damaged)
+    other = SHIPPED / ("ivc_filter.pt" if reader is BodyPartReader else "body_part.pt")
+    with pytest.raises(WeightsUnusable, match="the weights are for"):
+        reader.load(other)
+
+
+def test_weights_that_name_one_network_and_hold_another(tmp_path: Path) -> None:
+    path = tmp_path / "odd.pt"
+    save_weights(path, {"x": torch.zeros(3)}, "compact_resnet", {"side": 64, "trained_regions": ["CHEST"]})
+    with pytest.raises(WeightsUnusable, match="do not fit"):
+        BodyPartReader.load(path)
+
+
+def test_scores() -> None:
+    truth, said = np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1])
+    assert macro_f1(confusion(truth, said, 3)) == pytest.approx((2 / 3 + 0.8) / 2)
+    figures = summary(truth, said, 3, ["a", "a", "b", "c"])
+    assert figures["accuracy"] == 0.75
+    assert figures["patients"] == 3
+    assert figures["accuracy_ci95"][0] <= 0.75 <= figures["accuracy_ci95"][1]
+    assert summary(truth, said, 3, ["a", "a", "b", "c"]) == figures
+    assert wilson(96, 100) == pytest.approx([0.902, 0.984], abs=0.001)
+    assert calibration_error(np.array([0.9, 0.9]), np.array([True, False])) == pytest.approx(0.4)

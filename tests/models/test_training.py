@@ -1,0 +1,166 @@
+"""Training code on small synthetic pictures: losses fall, seeds decide, nothing leaks between splits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models.augment import Augmenter, content_boxes
+from models.data import Film, films, sampling_weights, split_of, targets_of
+from models.filter_data import compose, heat_target
+from models.labels import REGIONS36, ROUTER5, examined_of, regions_of
+from models.networks import TRUNKS, BodyPartNetwork, FilterNetwork, local_contrast
+from models.train_body_part import Recipe, Training
+from models.train_ivc_filter import Recipe as FilterRecipe
+from models.train_ivc_filter import SceneSource
+from models.train_ivc_filter import Training as FilterTraining
+from models.wires import DESIGNS, place_filter
+
+SMALL = Recipe(side=64, steps=14, batch=16, peak_rate=2e-3, seed=3)
+
+
+def pictures_of_two_kinds(count: int) -> tuple[np.ndarray, list[Film]]:
+    """Bright discs ("abdomen") and bright bars ("lumbar spine") on noise."""
+    generator = np.random.default_rng(5)
+    y, x = np.mgrid[-1:1:256j, -1:1:256j]
+    images, known = [], []
+    for index in range(count):
+        bar = index % 2 == 1
+        shape = np.abs(x) < 0.15 if bar else x**2 + y**2 < 0.4
+        images.append((40 + 150 * shape + generator.integers(0, 40, x.shape)).astype(np.uint8))
+        region, router5 = ("LSPINE", "spine") if bar else ("ABDOMEN", "abdominal")
+        known.append(Film(None, "drawn", f"p{index}", "train", router5, region, (region,)))
+    return np.stack(images), known
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def test_body_part_losses_fall_and_the_seed_decides() -> None:
+    images, known = pictures_of_two_kinds(24)
+    first = Training(SMALL, images, known).run()
+    again = Training(SMALL, images, known).run()
+    other = Training(replace(SMALL, seed=4), images, known).run()
+    assert np.mean(first[-3:]) < 0.7 * np.mean(first[:3])
+    assert first == again
+    assert first != other
+
+
+def test_a_stopped_run_continues_as_if_it_had_not_stopped(tmp_path: Path) -> None:
+    images, known = pictures_of_two_kinds(24)
+    checkpoint = tmp_path / "run.pt"
+    whole = Training(replace(SMALL, steps=8), images, known)
+    rates = [0.001] * 8
+    losses = [whole.take_step(rate) for rate in rates]
+    stopped = Training(replace(SMALL, steps=8), images, known)
+    for rate in rates[:5]:
+        stopped.take_step(rate)
+    stopped.save(checkpoint)
+    continued = Training(replace(SMALL, steps=8), images, known)
+    assert continued.resume(checkpoint)
+    assert [continued.take_step(rate) for rate in rates[5:]] == pytest.approx(losses[5:], abs=1e-4)
+    assert not Training(SMALL, images, known).resume(checkpoint)  # another recipe starts anew
+
+
+def test_filter_losses_fall() -> None:
+    generator = np.random.default_rng(1)
+    images = np.stack([generator.integers(60, 120, (512, 512)).astype(np.uint8) for _ in range(4)])
+    known = [Film(None, "drawn", "p", "train", "abdominal", "ABDOMEN", ("ABDOMEN",))] * 4
+    recipe = FilterRecipe(side=96, steps=16, batch=4, positives=1.0, seed=2)
+    losses = FilterTraining(recipe, SceneSource(known, images, recipe)).run()
+    assert np.mean(losses[-4:]) < 0.8 * np.mean(losses[:4])
+
+
+@pytest.mark.parametrize("architecture", list(TRUNKS))
+def test_every_trunk_has_the_heads(architecture: str) -> None:
+    with torch.inference_mode():
+        outputs = BodyPartNetwork(architecture).eval()(torch.zeros(2, 1, 64, 64))
+    assert {name: tuple(t.shape) for name, t in outputs.items()} == {
+        "router5": (2, len(ROUTER5)),
+        "examined36": (2, 36),
+        "visible36": (2, 36),
+    }
+
+
+def test_filter_network_keeps_a_quarter_of_the_side() -> None:
+    with torch.inference_mode():
+        assert FilterNetwork().eval()(local_contrast(torch.rand(1, 1, 64, 96))).shape == (1, 3, 16, 24)
+
+
+def test_augmentation_keeps_range_and_repeats_by_seed() -> None:
+    images = torch.from_numpy(pictures_of_two_kinds(6)[0])
+    boxes = content_boxes(images)
+    one, mirrored = Augmenter(96, 5)(images, boxes)
+    assert torch.equal(one, Augmenter(96, 5)(images, boxes)[0])
+    assert one.shape == (6, 1, 96, 96)
+    assert float(one.min()) >= 0
+    assert float(one.max()) <= 1
+    assert mirrored.dtype == torch.bool
+
+
+def test_labels() -> None:
+    assert len(REGIONS36) == len(set(REGIONS36)) == 36
+    assert regions_of("Hand|Wrist") == ("WRIST", "HAND")
+    assert regions_of("Others") is None
+    assert examined_of(("WRIST", "HAND")) is None
+    assert examined_of(("KNEE",)) == "KNEE"
+    assert examined_of(("TSPINE", "LSPINE")) == "SPINE"
+
+
+def test_splits_by_hash_and_patient() -> None:
+    assert split_of("c", {"0", "c"}) == "test"
+    assert split_of("0", {"0", "c"}) == "held_out"
+    assert split_of("0", {"0", "a"}) == "validation"
+    assert split_of("0", {"0", "9"}) == "train"
+
+
+def test_no_patient_is_on_both_sides(shared_data: Path) -> None:
+    known = films(shared_data)
+    trained_on = {film.group for film in known if film.split == "train"}
+    assert trained_on
+    assert trained_on.isdisjoint(film.group for film in known if film.split != "train")
+    assert all(f.path is not None and f.router5 in ROUTER5 for f in known)
+
+
+def test_sampling_gives_every_class_its_share() -> None:
+    many = [Film(None, "s", str(i), "train", "adult_chest", "CHEST", ("CHEST",)) for i in range(90)]
+    few = [Film(None, "s", "x", "train", "spine", "LSPINE", ("LSPINE",)) for _ in range(3)]
+    weights = sampling_weights(many + few)
+    assert weights.sum() == pytest.approx(1)
+    assert weights[90:].sum() == pytest.approx(0.5)
+    targets = targets_of(few)
+    assert targets.visible[0, REGIONS36.index("LSPINE")] == 1
+    assert targets.examined[0] == REGIONS36.index("LSPINE")
+
+
+@pytest.mark.parametrize("design", list(DESIGNS))
+def test_filters_have_the_size_of_filters(design: str) -> None:
+    placed = place_filter(design, (512, 512), (256.0, 256.0), 1.0, np.random.default_rng(0))
+    width, height = placed.box[2] - placed.box[0], placed.box[3] - placed.box[1]
+    assert 15 < width < 70
+    assert 25 < height < 110
+    rows, columns = np.nonzero(placed.layer > 0.05)
+    assert placed.box[0] - 3 <= columns.min() <= columns.max() <= placed.box[2] + 3
+    assert placed.box[1] - 3 <= rows.min() <= rows.max() <= placed.box[3] + 3
+
+
+def test_scenes_with_and_without_filter() -> None:
+    film = Film(None, "drawn", "p", "train", "abdominal", "ABDOMEN", ("ABDOMEN",))
+    image = np.full((512, 512), 90, dtype=np.uint8)
+    with_filter = compose(image, film, True, np.random.default_rng(0))
+    assert with_filter.box is not None
+    assert compose(image, film, False, np.random.default_rng(0)).box is None
+
+
+def test_heat_peaks_at_the_middle_of_the_box() -> None:
+    heat, size, counts = heat_target([(40.0, 20.0, 72.0, 84.0), None], 128, 4)
+    assert np.unravel_index(heat[0].argmax(), heat[0].shape) in [(12, 14), (13, 14), (12, 13), (13, 13)]
+    assert heat[1].max() == 0
+    row, column = np.argwhere(counts[0])[0]
+    assert np.exp(size[0, :, row, column]) * 32 == pytest.approx([32, 64])

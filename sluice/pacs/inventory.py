@@ -6,8 +6,8 @@ each instance a row of `expectation`. `sweep` and `sweep_cohort` differ only in 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -84,13 +84,24 @@ class Inventory:
         self.counts = Counts()
         self._stack = ExitStack()
         self._association: PacsAssociation | None = None
+        self._connection: Connection | None = None
 
     def __enter__(self) -> Self:
         self._connect()
         return self
 
     def __exit__(self, *error: Any) -> None:
+        if self._connection is not None:
+            self._connection.close()
         self._stack.__exit__(*error)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        """A transaction over one connection for the whole inventory; a sweep writes after every query."""
+        if self._connection is None or self._connection.closed:
+            self._connection = self.database.connect()
+        with self._connection:
+            yield self._connection
 
     def ask_studies(self, piece: Piece, parent: int | None = None) -> Asked:
         """C-FIND at STUDY level; the leaf is written at once."""
@@ -99,7 +110,7 @@ class Inventory:
     def ask_study_keys(self, keys: Mapping[str, str], parent: int | None = None) -> Asked:
         """C-FIND at STUDY level for any matching keys."""
         found = self._find("STUDY", keys, STUDY_KEYS)
-        with self.database.transaction() as connection:
+        with self._transaction() as connection:
             (leaf,) = self._write_leaves(connection, [_Leaf("STUDY", keys, found)], parent)
         answers: dict[str, Dataset] = {}
         for answer in found.answers:
@@ -112,13 +123,14 @@ class Inventory:
 
     def mark_split(self, leaf: int | None) -> None:
         """Say in the ledger that a leaf was cut off and its pieces were asked."""
-        self.database.execute("update sweep_leaf set was_split = true where leaf_id = %s", (leaf,))
+        with self._transaction() as connection, connection.cursor() as cursor:
+            cursor.execute("update sweep_leaf set was_split = true where leaf_id = %s", (leaf,))
 
     def expect(self, studies: Mapping[str, Dataset], leaf: int | None = None) -> None:
         """Ask SERIES and IMAGE level of each study and write what is expected, one transaction a study."""
         for uid, answer in studies.items():
             contents = self._contents(uid)
-            with self.database.transaction() as connection:
+            with self._transaction() as connection:
                 leaves = self._write_leaves(connection, contents.leaves, leaf)
                 self._write_study(connection, uid, answer, leaf)
                 copy_rows(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import (
@@ -25,6 +25,8 @@ UID_ROOT = "1.2.826.0.1.3680043.10.999."
 def make_instance(study: str, series: str, number: int, **elements: Any) -> Dataset:
     """A small CT instance."""
     instance = Dataset()
+    instance.file_meta = FileMetaDataset()
+    instance.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     instance.SOPClassUID = CTImageStorage
     instance.SOPInstanceUID = generate_uid(UID_ROOT)
     instance.StudyInstanceUID, instance.SeriesInstanceUID = study, series

@@ -12,7 +12,7 @@ import hashlib
 import json
 import random
 import shutil
-from datetime import date, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
 from pydicom import Dataset, dcmwrite
@@ -27,7 +27,7 @@ from sluice.hospital.plan import DEFAULT_DAY, DEFAULT_SEED, Day, Exam, Image, Se
 from sluice.hospital.real import JoinedFile, Radiographs, join
 from sluice.hospital.truth import TrueInstance, TrueScanner, TrueSeries, TrueStudy, Truth
 
-FORMAT = 1  # raise it when the same seed gives other files than before
+FORMAT = 2  # raise it when the same seed gives other files than before
 PACS_ZONE = timezone(timedelta(hours=1))
 STRAY = b"This file lies in the image store of the PACS but is no DICOM object.\n" * 9
 ROUTER5 = {"ABDOMEN": "abdominal", "SPINE": "spine", "LSPINE": "spine", "TSPINE": "spine", "CSPINE": "spine"}

@@ -60,8 +60,9 @@ def dataset(exam: Exam, series: Series, image: Image, seed: int) -> Dataset:
     ds.SpecificCharacterSet = patient.charset.split("\\") if patient.charset else "ISO_IR 6"
     if not patient.charset:
         del ds.SpecificCharacterSet
-    ds.SOPClassUID, ds.SOPInstanceUID = sop_class, image.sop_instance_uid
-    ds.file_meta.MediaStorageSOPClassUID, ds.file_meta.MediaStorageSOPInstanceUID = sop_class, image.sop_instance_uid
+    ds.SOPClassUID, ds.SOPInstanceUID = sop_class, UID(image.sop_instance_uid)
+    ds.file_meta.MediaStorageSOPClassUID = sop_class
+    ds.file_meta.MediaStorageSOPInstanceUID = UID(image.sop_instance_uid)
     ds.file_meta.SourceApplicationEntityTitle = exam.scanner.station_name
     _patient(ds, exam, image, chance)
     _study(ds, exam, chance)
@@ -134,8 +135,8 @@ def _series(ds: Dataset, exam: Exam, series: Series, image: Image, chance: rando
     ds.ProtocolName = sayable(f"{spoken(exam.region, exam.language)} {exam.scanner.modality}", charset)
     written = body_part_written(exam.region, series.dirt, chance)
     if written is not None:
-        encoded = written.encode("gb18030" if charset == "GB18030" else "utf-8" if charset == "ISO_IR 192" else "latin-1",
-                                 errors="replace")  # fmt: skip
+        codec = {"GB18030": "gb18030", "ISO_IR 192": "utf-8"}.get(charset, "latin-1")
+        encoded = written.encode(codec, errors="replace")
         # Vendors put umlauts and Chinese into this CS although only A-Z, 0-9, space and _ are allowed (PS3.5 6.2).
         tag = Tag("BodyPartExamined")
         encoded += b" " * (len(encoded) % 2)

@@ -172,7 +172,7 @@ class Index:
         return [answer for answer in answers if answer is not None]
 
     def select(self, root: str, identifier: Dataset) -> list[Stored]:
-        """The objects that a C-MOVE or C-GET identifier asks for: unique keys only, lists of UIDs allowed (C.4.2.1.4)."""
+        """The objects a C-MOVE or C-GET asks for: unique keys only, lists of UIDs allowed (PS3.4 C.4.2.1.4)."""
         level = self._level(root, identifier)
         unique = UNIQUE_KEYS[level]
         if unique not in identifier or not values_of(identifier[unique]):

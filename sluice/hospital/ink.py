@@ -138,7 +138,7 @@ def _tube(distance: Field, radius: Field | float, amount: float, cortex: float, 
     square = (distance / radius) ** 2
     outer = np.sqrt(np.clip(1.0 - square, 0, None))
     inner = np.sqrt(np.clip((1.0 - cortex) ** 2 - square, 0, None))
-    return (amount * (outer - marrow * inner)).astype(np.float32)
+    return np.asarray(amount * (outer - marrow * inner), np.float32)
 
 
 def smooth(points: list[Point], closed: bool = True, steps: int = 8) -> list[Point]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from sluice.hospital.ink import Canvas, Point
@@ -26,7 +28,7 @@ def _rays(
             return (root[0] + (tip[0] - root[0]) * share, root[1] + (tip[1] - root[1]) * share)
 
         canvas.bone(at(0.3), at(1.02), (flesh, flesh * 0.72), 0.24, cortex=1.0)
-        for place, (start, end) in enumerate(zip(cuts, cuts[1:], strict=False)):
+        for place, (start, end) in enumerate(pairwise(cuts)):
             thin = width * (1.0 - 0.16 * place)
             last = place == len(cuts) - 2
             _long_bone(
@@ -47,7 +49,7 @@ def hand(canvas: Canvas, chance: Generator) -> None:
     canvas.shape([(0.36, 1.4), (0.34, 1.05), (0.68, 1.05), (0.66, 1.4)], 0.3, 0.01)
     roots = [fan(p) for p in ((0.31, 0.89), (0.4, 0.845), (0.485, 0.84), (0.57, 0.855), (0.645, 0.885))]
     tips = [fan(p) for p in ((0.065, 0.47), (0.32, 0.125), (0.48, 0.065), (0.65, 0.115), (0.84, 0.26))]
-    parts = [(0.0, 0.42, 0.76, 1.0)] + [(0.0, 0.42, 0.7, 0.88, 1.0)] * 4
+    parts: list[tuple[float, ...]] = [(0.0, 0.42, 0.76, 1.0)] + [(0.0, 0.42, 0.7, 0.88, 1.0)] * 4
     _rays(canvas, roots, tips, parts, 0.028, 0.048)
     carpals = (
         (0.335, 0.93),

@@ -21,15 +21,6 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, _config, evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_context
-from pynetdicom.sop_class import (
-    PatientRootQueryRetrieveInformationModelFind,
-    PatientRootQueryRetrieveInformationModelGet,
-    PatientRootQueryRetrieveInformationModelMove,
-    StudyRootQueryRetrieveInformationModelFind,
-    StudyRootQueryRetrieveInformationModelGet,
-    StudyRootQueryRetrieveInformationModelMove,
-    Verification,
-)
 
 from sluice.hospital.equipment import stations
 from sluice.hospital.faults import Faults
@@ -38,16 +29,10 @@ from sluice.hospital.index import Index, QueryError, Stored
 LOGGER = logging.getLogger(__name__)
 PENDING, SUCCESS, CANCELLED = 0xFF00, 0x0000, 0xFE00
 CANNOT_STORE, OUT_OF_RESOURCES = 0xC000, 0xA700
-_PATIENT_ROOT = {
-    PatientRootQueryRetrieveInformationModelFind,
-    PatientRootQueryRetrieveInformationModelMove,
-    PatientRootQueryRetrieveInformationModelGet,
-}
-_STUDY_ROOT = {
-    StudyRootQueryRetrieveInformationModelFind,
-    StudyRootQueryRetrieveInformationModelMove,
-    StudyRootQueryRetrieveInformationModelGet,
-}
+VERIFICATION = UID("1.2.840.10008.1.1")
+# Find, Move and Get of the two information models (PS3.4 C.6.1.3 and C.6.2.3).
+PATIENT_ROOT = tuple(UID(f"1.2.840.10008.5.1.4.1.2.1.{service}") for service in (1, 2, 3))
+STUDY_ROOT = tuple(UID(f"1.2.840.10008.5.1.4.1.2.2.{service}") for service in (1, 2, 3))
 Answer = tuple[int, Dataset | None]
 
 
@@ -105,8 +90,8 @@ class HospitalPacs:
         ae.maximum_associations = 32
         ae.maximum_pdu_size = 0
         ae.network_timeout = None  # a long move keeps its requestor silent; that is no reason to abort
-        ae.add_supported_context(Verification)
-        for uid in (*_PATIENT_ROOT, *_STUDY_ROOT):
+        ae.add_supported_context(VERIFICATION)
+        for uid in (*PATIENT_ROOT, *STUDY_ROOT):
             ae.add_supported_context(uid, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
         for context in AllStoragePresentationContexts:
             ae.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES, scu_role=True, scp_role=True)
@@ -168,7 +153,7 @@ class HospitalPacs:
     # --- retrieve ----------------------------------------------------------------------------------------------
 
     def _on_move(self, event: evt.Event) -> Iterator[Any]:
-        destination = self.destinations.get(event.move_destination.strip())
+        destination = self.destinations.get(str(event.move_destination).strip())
         if destination is None:
             yield None, None
             return
@@ -179,7 +164,7 @@ class HospitalPacs:
             LOGGER.warning("C-MOVE refused: %s", problem)
             wanted, status = [], problem.status
         if status is not None:
-            yield (*destination, {"contexts": [build_context(Verification)], "evt_handlers": []})
+            yield (*destination, {"contexts": [build_context(VERIFICATION)], "evt_handlers": []})
             yield 1
             yield status, None
             return
@@ -226,7 +211,8 @@ class HospitalPacs:
 
     def _on_established(self, event: evt.Event) -> None:
         """Let what pynetdicom sends on this association be the stored file instead of a re-encoded dataset."""
-        event.assoc.send_c_store = functools.partial(self._send, event.assoc)
+        association: Any = event.assoc
+        association.send_c_store = functools.partial(self._send, event.assoc)
 
     def _send(self, association: Association, ticket: Dataset, **request: Any) -> Dataset:
         """Send the stored object that `ticket` names; returns the C-STORE status as `Association.send_c_store` does."""
@@ -264,7 +250,7 @@ class HospitalPacs:
         ds = event.dataset
         ds.file_meta = event.file_meta
         ds.InstanceCoercionDateTime = datetime.now(UTC).strftime("%Y%m%d%H%M%S.%f%z")
-        path = self.home / "pacs" / "INBOX" / f"{event.request.AffectedSOPInstanceUID}.dcm"
+        path = self.home / "pacs" / "INBOX" / f"{ds.SOPInstanceUID}.dcm"
         path.parent.mkdir(parents=True, exist_ok=True)
         dcmwrite(path, ds, enforce_file_format=True)
         self.index.add(path)
@@ -278,9 +264,10 @@ def _contexts(wanted: list[Stored]) -> list[PresentationContext]:
 
 
 def _root(event: evt.Event) -> str:
-    return "PATIENT" if event.request.AffectedSOPClassUID in _PATIENT_ROOT else "STUDY"
+    return "PATIENT" if event.request.AffectedSOPClassUID in PATIENT_ROOT else "STUDY"
 
 
 def no_delay(event: evt.Event) -> None:
     """DIMSE is small messages to and fro: Nagle's algorithm would hold each back for 40 ms."""
-    event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection: Any = event.assoc.dul.socket
+    connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

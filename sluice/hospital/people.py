@@ -57,27 +57,12 @@ _NAMES: tuple[tuple[str, str, str], ...] = (
     (LATIN, "MUELLER,HANS", "M"),
     (LATIN, "Groß^Käthe^Ida^Freifrau von^", "F"),
 )
-_FAMILIES = [
-    "Becker",
-    "Vogel",
-    "Richter",
-    "König",
-    "Jäger",
-    "Lorenz",
-    "Kühn",
-    "Böhm",
-    "Sauer",
-    "Krämer",
-    "Öztürk",
-    "Hübner",
-    "Fuß",
-    "Götz",
-    "Pohl",
-    "Ritter",
-]
+_FAMILIES = tuple(
+    "Becker Vogel Richter König Jäger Lorenz Kühn Böhm Sauer Krämer Öztürk Hübner Fuß Götz Pohl Ritter".split()  # noqa: SIM905
+)
 _GIVEN = {
-    "F": ["Anna", "Sofie", "Käthe", "Lena", "Ruth", "Zoë", "Inès", "Mia", "Elke", "Jördis"],
-    "M": ["Paul", "Jörg", "Emil", "Noël", "Karl", "Götz", "André", "Finn", "Otto", "Rémi"],
+    "F": ("Anna", "Sofie", "Käthe", "Lena", "Ruth", "Zoë", "Inès", "Mia", "Elke", "Jördis"),
+    "M": ("Paul", "Jörg", "Emil", "Noël", "Karl", "Götz", "André", "Finn", "Otto", "Rémi"),
 }
 
 

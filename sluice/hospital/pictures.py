@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from sluice.hospital import limbs, trunk
+from sluice.hospital import limbs, spine, trunk
 from sluice.hospital.ink import Canvas, Field
 
 Picture = npt.NDArray[np.uint16]
@@ -22,9 +22,9 @@ BITS = 12
 DRAWINGS: dict[str, tuple[Callable[[Canvas, np.random.Generator], None], float]] = {
     "CHEST": (trunk.chest, 1.0),
     "ABDOMEN": (trunk.abdomen, 1.22),
-    "LSPINE": (trunk.lumbar_spine, 1.6),
-    "TSPINE": (trunk.thoracic_spine, 1.6),
-    "CSPINE": (trunk.cervical_spine, 1.25),
+    "LSPINE": (spine.lumbar_spine, 1.6),
+    "TSPINE": (spine.thoracic_spine, 1.6),
+    "CSPINE": (spine.cervical_spine, 1.25),
     "PELVIS": (trunk.pelvis, 0.82),
     "SKULL": (limbs.skull, 0.9),
     "SHOULDER": (limbs.shoulder, 0.95),
@@ -50,7 +50,7 @@ def radiograph(
     canvas = Canvas(rows, columns)
     draw(canvas, chance)
     if ivc_filter:
-        trunk.ivc_filter(canvas, chance)
+        spine.ivc_filter(canvas, chance)
     picture = _exposed(canvas.field, chance)
     if laterality == "L":
         picture = picture[:, ::-1]
@@ -72,7 +72,7 @@ def _exposed(field: Field, chance: np.random.Generator) -> Picture:
     picture = np.clip((film - low) / max(high - low, 1e-3), 0.0, 1.0) ** 0.9
     top, left = (round(edge * chance.uniform(0.012, 0.03)) for edge in field.shape)
     picture[:top], picture[-top:], picture[:, :left], picture[:, -left:] = 0, 0, 0, 0
-    return (picture * ((1 << BITS) - 96) + 24).astype(np.uint16)
+    return np.asarray(picture * ((1 << BITS) - 96) + 24, np.uint16)
 
 
 def _blurred(field: Field, radius: int) -> Field:

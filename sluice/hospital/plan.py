@@ -171,9 +171,18 @@ _TOLD: dict[str, tuple[tuple[str, bool, bool, str | None], ...]] = {
     ),
 }
 _DRAWN = {
-    "DX": [*["CHEST"] * 5, *["ABDOMEN"] * 2, *["LSPINE"] * 2, "CSPINE", "TSPINE", "KNEE", "KNEE", "HAND", "FOOT"]
-    + ["PELVIS", "SHOULDER", "SKULL"],
-    "CR": [*["CHEST"] * 6, "ABDOMEN", "HAND", "FOOT", "KNEE", "SHOULDER"],
+    "DX": (
+        *("CHEST",) * 5,
+        *("ABDOMEN", "LSPINE", "KNEE") * 2,
+        "CSPINE",
+        "TSPINE",
+        "HAND",
+        "FOOT",
+        "PELVIS",
+        "SHOULDER",
+        "SKULL",
+    ),
+    "CR": (*("CHEST",) * 6, "ABDOMEN", "HAND", "FOOT", "KNEE", "SHOULDER"),
 }
 PAIRED = {"KNEE", "HAND", "FOOT", "SHOULDER", "WRIST", "ANKLE", "ELBOW", "HIP"}
 

@@ -21,7 +21,7 @@ from sluice.hospital.headers import date_of, time_of
 from sluice.hospital.ink import Canvas
 from sluice.hospital.pictures import BITS
 from sluice.hospital.plan import Day, Exam, Image, uid
-from sluice.hospital.trunk import ivc_filter
+from sluice.hospital.spine import ivc_filter
 
 NOT_FOR_TRAINING = "cdef"
 _LABELS = {
@@ -86,7 +86,7 @@ def _deep(path: Path, seed: int) -> Film:
     with Picture.open(path) as picture:
         grey = np.asarray(picture.convert("L"), np.float32)
     noise = np.random.default_rng(seed).uniform(0, 15.9, grey.shape)
-    return np.clip(grey * 16 + noise, 0, (1 << BITS) - 1).astype(np.uint16)
+    return np.asarray(np.clip(grey * 16 + noise, 0, (1 << BITS) - 1), np.uint16)
 
 
 def _with_filter(film: Film, seed: int) -> Film:
@@ -96,7 +96,8 @@ def _with_filter(film: Film, seed: int) -> Film:
     ivc_filter(canvas, np.random.default_rng(seed))
     wires = 1.0 - np.exp(-1.6 * np.clip(canvas.field, 0, None))
     top = float(np.percentile(film, 99.5))
-    return np.clip(film + wires * (top - film.astype(np.float32)) * 0.9, 0, (1 << BITS) - 1).astype(np.uint16)
+    covered = film + wires * (top - film.astype(np.float32)) * 0.9
+    return np.asarray(np.clip(covered, 0, (1 << BITS) - 1), np.uint16)
 
 
 @dataclass(frozen=True)

@@ -145,7 +145,7 @@ class Stack:
         noise = {"LUNG": 42.0, "BONE": 30.0}.get(self.contrast, 12.0)
         picture += self.chance.normal(0.0, noise, picture.shape).astype(np.float32)
         if self.modality == "MR":
-            picture = np.abs(picture) * (1.0 - 0.18 * self.x * self.y)
+            picture = (np.abs(picture) * (1 - 0.18 * self.x * self.y)).astype(np.float32)
         return np.clip(np.round(picture), -1024 if self.modality == "CT" else 0, 3071).astype(np.int16)
 
 
@@ -160,7 +160,7 @@ def topogram(region: str, edge: int, seed: int) -> Slice:
 
 
 def ultrasound(edge: int, seed: int, lines: list[str]) -> Bytes:
-    """An ultrasound screen: a speckled sector below a banner with the patient's name burned in. Shape (rows, columns, 3)."""
+    """An ultrasound screen: a speckled sector below a banner of burned-in `lines`; shape (rows, columns, 3)."""
     from PIL import Image, ImageDraw, ImageFont
 
     chance = np.random.default_rng(seed)

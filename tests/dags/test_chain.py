@@ -68,6 +68,7 @@ def scene(
     database = Database(postgres.url("test_chain"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLUICE_HOME", str(home))
+        patch.setenv("SLUICE_RETRIEVE_PAUSE_S", "0.2")
         settings.cache_clear()
         store = s3.bucket("sluice-releases")
         receiver = Receiver(
@@ -87,7 +88,6 @@ def scene(
         aws["config_kwargs"] = {"s3": {"addressing_style": "path"}}
         keys = {"login": s3.access_key, "password": s3.secret_key}
         patch.setenv("AIRFLOW_CONN_SLUICE_S3", connection("aws", extra=aws, **keys))
-        patch.setenv("SLUICE_RETRIEVE_PAUSE_S", "0.2")
         yield Scene(truth, pacs, database, store, home)
         pacs.stop()
         receiver.stop()

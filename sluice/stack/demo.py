@@ -128,7 +128,7 @@ def _show(stack: Stack, truth: Truth, time_line: Timeline, say: Callable[[str], 
     _name_failures(api, runs, say)
     sections = [judge_runs({dag_id: run.state for dag_id, run in runs.items()}, DAY_DAGS)]
     facts = read_facts(stack.database, window_key)
-    sections += judge(truth, facts)
+    sections += judge(truth, facts, _asked_for())
     sections.append(
         time_line.measure("reading the bucket", lambda: judge_bucket(stack.bucket, stack.database, truth, window_key))
     )
@@ -139,6 +139,13 @@ def _show(stack: Stack, truth: Truth, time_line: Timeline, say: Callable[[str], 
     failing = sum(line.holds is False for section in sections for line in section.lines)
     say("Every line holds." if held else f"{failing} lines do not hold.")
     return held
+
+
+def _asked_for() -> set[str]:
+    """Modalities that at least one project releases."""
+    from sluice.release.projects import load_project, project_names
+
+    return {modality for name in project_names() for modality in load_project(name).selection.modalities}
 
 
 def _push(stack: Stack, say: Callable[[str], None]) -> None:

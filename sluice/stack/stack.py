@@ -21,7 +21,7 @@ from sluice.stack.postgres import EmbeddedPostgres
 from sluice.stack.processes import StackError, listens, start, stop, wait_until
 from sluice.stack.s3 import EmbeddedS3
 
-BUCKET = "research"
+BUCKET = "sluice-releases"
 RECEIVER_AE_TITLE = "SLUICE"
 PACS_AE_TITLE = "HOSPITAL_PACS"
 

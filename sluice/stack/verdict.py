@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from sluice.hospital.truth import TrueInstance, TrueSeries, TrueStudy, Truth
+from sluice.scanners.clocks import MINIMUM_SAMPLES
 from sluice.stack.facts import STEPS, Clock, Facts
 
 RADIOGRAPHS = {"CR", "DX"}
 NOT_A_RADIOGRAPH = "not-a-radiograph"
+NOT_IN_PROJECT = "not-in-project"
 BODY_PART_FLOOR = 0.70  # share of radiographs whose router5 class is right; the model card has the measured figure
 CLOCK_TOLERANCE_S = 60.0
 UTILIZATION_TOLERANCE = 0.05  # five points of a hundred
@@ -47,11 +49,12 @@ def all_hold(sections: Iterable[Section]) -> bool:
 
 @dataclass(frozen=True)
 class _Case:
-    """An instance of the truth with what it belongs to."""
+    """An instance of the truth with what it belongs to, and whether any project asks for its modality."""
 
     study: TrueStudy
     series: TrueSeries
     instance: TrueInstance
+    is_asked_for: bool
 
     @property
     def uid(self) -> str:
@@ -69,6 +72,8 @@ class _Case:
             gaps.setdefault(self.instance.ends_at_step, self.instance.reason_code)
         if not self.is_radiograph and not gaps.keys() & {"received", "indexed"}:
             gaps.setdefault("predicted", NOT_A_RADIOGRAPH)
+        if not self.is_asked_for and not gaps.keys() & {"received", "indexed"}:
+            gaps["released"] = NOT_IN_PROJECT  # nobody looks further into what nobody asked for
         return gaps
 
     def passes(self, step: str) -> bool:
@@ -79,10 +84,14 @@ class _Case:
         return not self.gaps.keys() & {*before.get(step, ("received", "indexed")), step}
 
 
-def judge(truth: Truth, facts: Facts) -> list[Section]:
-    """Compare the ledger, the models and the reports with the truth."""
+def judge(truth: Truth, facts: Facts, asked_for: Collection[str]) -> list[Section]:
+    """Compare the ledger, the models and the reports with the truth.
+
+    Args:
+        asked_for: modalities that at least one project releases.
+    """
     cases = [
-        _Case(study, series, instance)
+        _Case(study, series, instance, series.modality in asked_for)
         for study in truth.studies
         for series in study.series
         for instance in series.instances
@@ -215,7 +224,9 @@ def _clock_problems(clock: Clock | None, true_offset_s: float, dst_slip: bool) -
     if clock is None:
         return ["no clock reported"]
     if clock.offset_s is None:
-        return [f"its clock could not be told from {clock.samples} samples"]
+        if clock.samples < MINIMUM_SAMPLES:
+            return []  # nobody could tell it, and the report says so
+        return [f"its clock was not told, in spite of {clock.samples} samples"]
     problems = []
     if abs(clock.offset_s - true_offset_s) > CLOCK_TOLERANCE_S:
         problems.append(f"its clock is off by {abs(clock.offset_s - true_offset_s):.0f} s more than reported")
@@ -232,7 +243,7 @@ def _open_minutes() -> float:
 
 
 def _seconds(value: float | None) -> str:
-    return "?" if value is None else f"{value:+.0f} s"
+    return "too few" if value is None else f"{value:+.0f} s"
 
 
 def judge_runs(states: Mapping[str, str], wanted: Iterable[str]) -> Section:

@@ -15,6 +15,7 @@ from psycopg2.extras import Json, execute_values
 from sluice import __version__
 from sluice.database import Database, named_query, select
 from sluice.deid.identities import Identities, project_key
+from sluice.deid.profile import sop_classes
 from sluice.release.projects import Project, load_project
 from sluice.settings import settings
 
@@ -100,9 +101,9 @@ def prepare(
 ) -> ReleasePlan:
     """Freeze the members of a release of one window.
 
-    Members are the indexed and checked instances that the project selects and no quality finding stops; every
-    other indexed instance gets a gap at the step `released` with its reason. The same window with the same members
-    and profile is the same release; otherwise the project's next version begins.
+    Members are the indexed and checked instances of SOP classes that may leave, that the project selects and no
+    quality finding stops; every other indexed instance gets a gap at the step `released` with its reason. The same
+    window with the same members and profile is the same release; otherwise the project's next version begins.
 
     Raises:
         ProjectError, ProjectKeyError: the project or its key cannot be used.
@@ -193,6 +194,9 @@ def _reason_against(candidate: dict[str, Any], project: Project) -> tuple[str, s
         return "held-identity", "its study has more than one Patient ID"
     if not candidate["checked"]:
         return "not-checked-yet", None
+    sop_class = sop_classes().get(candidate["sop_class_uid"])
+    if sop_class is None or sop_class["disposition"] != "release":
+        return "held-class", sop_class["reason"] if sop_class else "no rule for this SOP class"
     return None
 
 

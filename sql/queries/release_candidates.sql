@@ -14,7 +14,7 @@ with member as (
      where task = 'body_part' and sop_instance_uid in (select sop_instance_uid from member)
      order by sop_instance_uid, predicted_at desc
 )
-select m.sop_instance_uid, m.receipt_id, m.modality,
+select m.sop_instance_uid, m.receipt_id, m.modality, i.sop_class_uid,
        m.checked_at is not null  as checked,
        p.patient_ids,
        h.region_key              as region,
@@ -25,7 +25,8 @@ select m.sop_instance_uid, m.receipt_id, m.modality,
                        or (f.level = 'series' and f.series_instance_uid = m.series_instance_uid)
                        or (f.level = 'study' and f.study_instance_uid = m.study_instance_uid))) as quality_stop
   from member m
-  left join patients p using (study_instance_uid)
+  join instance i using (sop_instance_uid)
+  left join patients p on p.study_instance_uid = m.study_instance_uid
   left join header_anatomy h on h.series_instance_uid = m.series_instance_uid
   left join body_part b using (sop_instance_uid)
  order by m.receipt_id

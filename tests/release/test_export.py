@@ -44,15 +44,16 @@ def keys(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def day(database: Database, archive: Path) -> list[str]:
-    """Six CT of one patient, two DX of another, one Secondary Capture as CT, one MR."""
+    """Six CT of one patient, two DX of another, a CT with text in it, an MR, a Secondary Capture."""
     return store_day(
         database,
         archive,
         [
             *(image(number) for number in range(1, 7)),
             *(image(n, "PID-88", "Larkspur^Bo", DX, study=2, modality="DX") for n in (1, 2)),
-            image(1, sop_class=SECONDARY_CAPTURE, study=3),
+            image(1, study=3, edit=lambda dataset: setattr(dataset, "BurnedInAnnotation", "YES")),
             image(1, study=4, modality="MR"),
+            image(1, sop_class=SECONDARY_CAPTURE, study=5),
         ],
     )
 
@@ -76,7 +77,7 @@ def test_release_end_to_end(database: Database, archive: Path, bucket: ObjectSto
     published = run(database, archive, bucket, keys, chosen)
 
     assert published.objects == 8
-    assert reasons(database) == {day[8]: "held-class", day[9]: "not-in-project"}
+    assert reasons(database) == {day[8]: "held-class", day[9]: "not-in-project", day[10]: "held-class"}
     listed = {entry.key for entry in bucket.list()}
     body = bucket.get("radiographs/v1/manifest.json")
     assert hashlib.sha256(body).hexdigest() == published.manifest_sha256
@@ -85,9 +86,9 @@ def test_release_end_to_end(database: Database, archive: Path, bucket: ObjectSto
     for one in manifest["objects"] + manifest["tables"]:
         assert hashlib.sha256(bucket.get(one["key"])).hexdigest() == one["sha256"]
     counts = manifest["counts"]
-    assert (counts["indexed"], counts["selected"], counts["released"]) == (10, 9, 8)
+    assert (counts["indexed"], counts["selected"], counts["released"]) == (11, 9, 8)
     assert counts["held"] == {"held-class": 1}
-    assert counts["left_out"] == {"not-in-project": 1}
+    assert counts["left_out"] == {"not-in-project": 1, "held-class": 1}
     assert manifest["profile"]["edition"] == "2026c"
     table = list(csv.DictReader(io.StringIO(bucket.get("radiographs/v1/instances.csv").decode())))
     assert len(table) == 8
@@ -117,7 +118,7 @@ def test_twice_is_once_and_new_members_make_a_new_version(
     assert run(database, archive, bucket, keys, chosen).as_dict() | {"counts": 0} == first.as_dict() | {"counts": 0}
     assert {entry.key: bucket.get(entry.key) for entry in bucket.list()} == before
     with database.transaction() as connection:
-        assert select(connection, "select count(*) as n from gap")[0]["n"] == 2  # none noted twice
+        assert select(connection, "select count(*) as n from gap")[0]["n"] == 3  # none noted twice
 
     store_day(database, archive, [image(50)])
     second = run(database, archive, bucket, keys, chosen)

@@ -18,12 +18,14 @@ from typing import Any, Self
 
 from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, _config, evt
+from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_context
 
+from sluice.hospital.encoding import SYNTAXES
 from sluice.hospital.equipment import stations
 from sluice.hospital.faults import Faults
+from sluice.hospital.headers import SOP_CLASSES
 from sluice.hospital.index import Index, QueryError, Stored
 
 LOGGER = logging.getLogger(__name__)
@@ -93,8 +95,8 @@ class HospitalPacs:
         ae.add_supported_context(VERIFICATION)
         for uid in (*PATIENT_ROOT, *STUDY_ROOT):
             ae.add_supported_context(uid, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
-        for context in AllStoragePresentationContexts:
-            ae.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES, scu_role=True, scp_role=True)
+        for sop_class, syntaxes in self._storage():
+            ae.add_supported_context(sop_class, syntaxes, scu_role=True, scp_role=True)
         handlers: list[Any] = [
             (evt.EVT_CONN_OPEN, no_delay),
             (evt.EVT_ESTABLISHED, self._on_established),
@@ -121,6 +123,17 @@ class HospitalPacs:
 
     def __exit__(self, *problem: object) -> None:
         self.stop()
+
+    def _storage(self) -> Iterator[tuple[str, list[str]]]:
+        """The SOP classes that the hospital's scanners make or the store holds, each in every syntax in use.
+
+        Offering all of the standard's 180 classes would make each association a tenth of a second slower.
+        """
+        objects = self.index.objects.values()
+        syntaxes = sorted({*map(str, SYNTAXES.values()), *(stored.transfer_syntax for stored in objects)})
+        classes = {*map(str, SOP_CLASSES.values()), *(stored.one("SOPClassUID") for stored in objects)}
+        for sop_class in sorted(classes):
+            yield sop_class, syntaxes
 
     # --- query -------------------------------------------------------------------------------------------------
 
@@ -164,7 +177,8 @@ class HospitalPacs:
             LOGGER.warning("C-MOVE refused: %s", problem)
             wanted, status = [], problem.status
         if status is not None:
-            yield (*destination, {"contexts": [build_context(VERIFICATION)], "evt_handlers": []})
+            # pynetdicom calls the destination before it lets us refuse, so offer what any storage SCP takes.
+            yield (*destination, {"contexts": [build_context(SOP_CLASSES["CT"])], "evt_handlers": []})
             yield 1
             yield status, None
             return

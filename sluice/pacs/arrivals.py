@@ -29,11 +29,11 @@ def count_of_study(database: Database, study_uid: str) -> int:
     return int(row["n"])
 
 
-def wait_for(database: Database, sop_uids: Sequence[str], enough: int, patience_s: float = PATIENCE_S) -> set[str]:
-    """Wait until `enough` of them have arrived, or nothing new arrives for `patience_s`; return those that have."""
+def wait_for(database: Database, sop_uids: Sequence[str], enough: int) -> set[str]:
+    """Wait until `enough` of them have arrived, or nothing new arrives for `PATIENCE_S`; return those that have."""
     here: set[str] = set()
     last_change = time.monotonic()
-    while len(here) < enough and time.monotonic() - last_change < patience_s:
+    while len(here) < enough and time.monotonic() - last_change < PATIENCE_S:
         now = arrived_of(database, sop_uids)
         if len(now) > len(here):
             here, last_change = now, time.monotonic()

@@ -14,7 +14,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode
 
 from sluice.database import Database, select
-from sluice.pacs.association import no_delay
+from sluice.pacs.association import ReactorGate, no_delay
 
 
 @contextmanager
@@ -27,6 +27,7 @@ def sender(port: int, contexts: Sequence[tuple[str, str]], ae_title: str = "SCAN
         "127.0.0.1", port, contexts=proposed, ae_title="SLUICE", evt_handlers=[(evt.EVT_CONN_OPEN, no_delay)]
     )
     assert association.is_established
+    ReactorGate(association)
     try:
         yield association
     finally:
@@ -51,12 +52,12 @@ def store_bytes(
     request.Priority = 2
     request.DataSet = BytesIO(data)
     (context,) = [c for c in association.accepted_contexts if c.abstract_syntax == (abstract or sop_class)]
-    association._reactor_checkpoint.clear()
-    while not association._is_paused:
-        pass
+    gate = association._reactor_checkpoint
+    assert isinstance(gate, ReactorGate)
+    gate.park()
     association.dimse.send_msg(request, context.context_id)
     _, response = association.dimse.get_msg(block=True)
-    association._reactor_checkpoint.set()
+    gate.set()
     return None if response is None else int(response.Status)
 
 

@@ -245,6 +245,19 @@ def test_no_identifier_travels_through_airflow(scene: Scene, run: Any) -> None:
         assert f'"{study.patient_id}"' not in values
 
 
+def test_links_lead_to_the_windows_pages_and_to_the_release(scene: Scene, run: Any) -> None:
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import select as query
+
+    with create_session() as session:
+        rows = session.scalars(query(XComModel).where(XComModel.key.like("\\_link%"))).all()
+        links = {XComModel.deserialize_value(row) for row in rows}
+    assert f"/sluice/?window={scene.day}" in links
+    assert f"/sluice/quality?window={scene.day}" in links
+    assert any("/sluice-releases/?list-type=2&prefix=radiographs%2Fv1%2F" in str(link) for link in links)
+
+
 def test_a_pacs_that_is_down_turns_the_run_red_with_reasons_in_the_ledger(
     scene: Scene, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -167,3 +167,12 @@ def test_a_typed_window_is_checked_in_the_form(dag_bag: Any, key: str) -> None:
 
     with pytest.raises(ParamValidationError):
         dag_bag.dags["retrieve"].params.get_param("window_key").resolve(key)
+
+
+def test_tasks_show_their_links_after_serialisation(dag_bag: Any) -> None:
+    def links(dag_id: str, task_id: str) -> set[str]:
+        return {link.name for link in stored(dag_bag.dags[dag_id]).get_task(task_id).operator_extra_links}
+
+    assert links("check_quality", "check_quality") == {"Sluice page", "Data Docs"}
+    assert links("export_release", "export_release.publish") == {"Sluice page", "Bucket"}
+    assert links("backfill_cohort", "find") == {"Sluice page"}

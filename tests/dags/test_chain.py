@@ -25,7 +25,7 @@ from sluice.stack.postgres import EmbeddedPostgres
 from sluice.stack.processes import free_port
 from sluice.stack.s3 import EmbeddedS3
 
-pytestmark = [pytest.mark.airflow, pytest.mark.slow]
+pytestmark = [pytest.mark.airflow, pytest.mark.slow, pytest.mark.timeout(900)]
 EMPTY_DAY = "2026-01-01"
 
 

@@ -30,7 +30,12 @@ COUNTS = frozenset({
     "element_count", "unexpected_count", "unexpected_percent", "missing_count", "missing_percent",
     "unexpected_percent_total", "unexpected_percent_nonmissing",
 })  # fmt: skip
-OUTSIDE = re.compile(r"<script\b.*?</script>|<link\b[^>]*>|<img\b[^>]*>|<nav class=\"navbar.*?</nav>\s*</nav>", re.S)
+OUTSIDE = re.compile(
+    r"<script\b.*?</script>|<style\b.*?</style>|<link\b[^>]*>|<img\b[^>]*>"
+    r"|<nav class=\"navbar navbar-expand.*?</nav>\s*</div>\s*</nav>",
+    re.S,
+)
+OTHER_PAGES = re.compile(r"<a href=\"\.\./[^\"]*\"\s*>(.*?)</a>", re.S)
 FOOTER = re.compile(r"<footer\b.*?</footer>", re.S)
 HANDLER = re.compile(r"\son[a-z]+=\"[^\"]*\"")
 NO_ICON = '<link rel="icon" href="data:,">'  # else browsers ask the server for one
@@ -114,7 +119,7 @@ def _page(result: Any, level: Level, window_key: str, style: str) -> str:
         outcome.result = {name: value for name, value in outcome.result.items() if name in COUNTS}
     content = ValidationResultsPageRenderer(run_info_at_end=True).render(shown)
     page: str = DefaultJinjaPageView().render(content)  # type: ignore[no-untyped-call]
-    page = HANDLER.sub("", FOOTER.sub("", OUTSIDE.sub("", page)))
+    page = OTHER_PAGES.sub(r"\1", HANDLER.sub("", FOOTER.sub("", OUTSIDE.sub("", page))))
     heading = (
         f'<p class="back"><a href="index.html">All rules of {window_key}</a></p><h1>{level.capitalize()} rules</h1>'
     )

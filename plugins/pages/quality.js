@@ -18,7 +18,7 @@ export function drawQuality(answer, key) {
     docs ?? "",
     element("ul", { class: "rules" }, answer.rules.map((rule) => line(rule, key))),
     element("p", { class: "soft" }, `${answer.rules.length} of ${answer.known_rules} rules are broken. `,
-      "Stop holds the whole study back from releases, quarantine the object, warn nothing."),
+      "Stop holds the object back from releases; quarantine: repair before use; warn: recorded."),
   );
 }
 

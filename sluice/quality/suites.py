@@ -29,7 +29,8 @@ class Rule(BaseModel):
     Attributes:
         name: what findings and pages call it, e.g. `study-with-two-patients`.
         level: what one row is: a study, a series or an instance (the columns of `sql/queries/quality_<level>.sql`).
-        severity: `warn` is recorded; `quarantine` holds the object back from releases; `stop` holds its whole study.
+        severity: `warn` is recorded; `quarantine` says the object should not be used before it is repaired; `stop`
+            holds the object (instance, series or study, as the level says) back from every release.
         expectation: type of a Great Expectations expectation about rows, e.g. `expect_column_values_to_be_between`.
         kwargs: its arguments.
         where: only rows for which this condition holds, in the syntax of `pandas.DataFrame.query`.

@@ -18,7 +18,8 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from sluice.headers.parser import DEEPEST, PIXEL_DATA, UNDEFINED, Header, HeaderError
+from sluice.headers.parser import DEEPEST, PIXEL_DATA, Header
+from sluice.headers.source import UNDEFINED, HeaderError
 from sluice.headers.values import BINARY_LIMIT, TEXT_LIMIT
 
 Json = dict[str, Any]

@@ -11,16 +11,35 @@ bytes: most of a header is then one dictionary look-up an element.
 from __future__ import annotations
 
 import os
-import struct
-import zlib
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 from pydicom.datadict import dictionary_VR, private_dictionary_VR
 
+from sluice.headers.source import (
+    DEFLATED_LITTLE,
+    EXPLICIT_BIG,
+    IMPLICIT_LITTLE,
+    ITEM,
+    KNOWN_VRS,
+    LONG_VRS,
+    SEQUENCE_END,
+    UNDEFINED,
+    File,
+    HeaderError,
+    Memory,
+    OddError,
+    check_padding,
+    ends_in,
+    file_meta,
+    implicit_header,
+    inflate,
+    length_at,
+    short_header,
+    skip_fragments,
+)
 from sluice.headers.values import (
-    BINARY_VRS,
     LATIN,
     WRITERS,
     Encodings,
@@ -31,42 +50,12 @@ from sluice.headers.values import (
 )
 
 CHUNK = 64 << 10
-LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
-KNOWN_VRS = BINARY_VRS | frozenset(WRITERS) | {b"SQ"}
-UNDEFINED = 0xFFFFFFFF
-ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 NOTED = frozenset({0x00080005, 0x00280103, 0x00283002})  # later elements depend on them
 PIXEL_DATA = 0x7FE00010
 DEEPEST = 100
 CACHED_BYTES = 256
 CACHE_SIZE = 40_000
-INFLATED_LIMIT = 1 << 30
 FRAGMENT_LIMIT = 16 << 20
-
-IMPLICIT_LITTLE = "1.2.840.10008.1.2"
-EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
-DEFLATED_LITTLE = "1.2.840.10008.1.2.1.99"
-EXPLICIT_BIG = "1.2.840.10008.1.2.2"
-NATIVE = frozenset({IMPLICIT_LITTLE, EXPLICIT_LITTLE, DEFLATED_LITTLE, EXPLICIT_BIG})
-
-_short_header = struct.Struct("<HH2sH").unpack_from
-_implicit_header = struct.Struct("<HHL").unpack_from
-_length_at = struct.Struct("<L").unpack_from
-
-
-class HeaderError(RuntimeError):
-    """A file whose header cannot be read; `reason_code` is one of the ledger's.
-
-    The message says where and what, never an element's value.
-    """
-
-    def __init__(self, reason_code: str, message: str) -> None:
-        super().__init__(message)
-        self.reason_code = reason_code
-
-
-class OddError(Exception):
-    """Bytes that only pydicom should judge."""
 
 
 class ShortError(Exception):
@@ -131,19 +120,19 @@ class HeaderParser:
         """
         descriptor = os.open(path, os.O_RDONLY)
         try:
-            return self._read(_File(os.fstat(descriptor).st_size, descriptor))
+            return self._read(File(os.fstat(descriptor).st_size, descriptor))
         finally:
             os.close(descriptor)
 
-    def _read(self, file: _File) -> Header:
+    def _read(self, file: File) -> Header:
         chunk = file.at(0, CHUNK)
         if chunk[128:132] != b"DICM":
             raise OddError
-        syntax, start = _file_meta(chunk)
+        syntax, start = file_meta(chunk)
         if syntax == EXPLICIT_BIG:
             raise OddError
         if syntax == DEFLATED_LITTLE:
-            file, start = _Memory(_inflate(file.at(start, file.size))), 0
+            file, start = Memory(inflate(file.at(start, file.size))), 0
         self._offset = None if syntax == DEFLATED_LITTLE else start
         header = Header(syntax, "", {})
         out: list[str] = []
@@ -166,7 +155,7 @@ class HeaderParser:
         header.json = "{" + ",".join(out) + "}"
         return header
 
-    def _top_level(self, data: bytes, file: _File, base: int, context: _Context, header: Header, out: list[str]) -> int:
+    def _top_level(self, data: bytes, file: File, base: int, context: _Context, header: Header, out: list[str]) -> int:
         """Read whole elements of `data`, which starts at `base` of the file; return where the next one starts."""
         position, end = 0, len(data)
         at_end = base + end >= file.size
@@ -175,24 +164,24 @@ class HeaderParser:
         while position < end:
             if position + 12 > end and not (at_end and position + 8 <= end):
                 if at_end:
-                    _check_padding(data[position:], base + position)
+                    check_padding(data[position:], base + position)
                     return base + end
                 return base + position
             # --- one element's header
             if implicit:
-                group, element, length = _implicit_header(data, position)
+                group, element, length = implicit_header(data, position)
                 vr, value = b"", position + 8
             else:
-                group, element, vr, length = _short_header(data, position)
+                group, element, vr, length = short_header(data, position)
                 if vr in LONG_VRS:
                     if position + 12 > end:
-                        raise HeaderError("truncated", _ends_in(group << 16 | element, base + end))
-                    length = int(_length_at(data, position + 8)[0])
+                        raise HeaderError("truncated", ends_in(group << 16 | element, base + end))
+                    length = int(length_at(data, position + 8)[0])
                     value = position + 12
                 elif vr in KNOWN_VRS:
                     value = position + 8
                 elif group == 0 and element == 0:
-                    _check_padding(file.at(base + position, file.size), base + position)
+                    check_padding(file.at(base + position, file.size), base + position)
                     return file.size
                 else:
                     raise OddError
@@ -201,14 +190,14 @@ class HeaderParser:
             # --- left out without being read: pixels, and whatever is too long for the chunk
             if length == UNDEFINED:
                 if vr != b"SQ" and vr != b"UN" and (vr or tag == PIXEL_DATA):
-                    after, total = _skip_fragments(file, base + value, tag)
+                    after, total = skip_fragments(file, base + value, tag)
                     out.append(bulk_text(tag, (vr or b"OB").decode("latin-1"), self._place(value), total))
                     if tag == PIXEL_DATA:
                         header.pixel_bytes = total
                     return after
             elif tag == PIXEL_DATA or (stop > end and length > CHUNK and vr != b"SQ" and vr != b"UN" and not implicit):
                 if base + stop > file.size:
-                    raise HeaderError("truncated", _ends_in(tag, file.size, length))
+                    raise HeaderError("truncated", ends_in(tag, file.size, length))
                 name = vr.decode("latin-1") if vr else "OW"
                 out.append(bulk_text(tag, name, self._place(value), length) if length else empty_text(tag, name))
                 if tag == PIXEL_DATA:
@@ -219,7 +208,7 @@ class HeaderParser:
                 continue
             elif stop > end:
                 if base + stop > file.size:
-                    raise HeaderError("truncated", _ends_in(tag, file.size, length))
+                    raise HeaderError("truncated", ends_in(tag, file.size, length))
                 return base + position
             # --- read
             text = remembered.get(data[position:stop]) if length <= CACHED_BYTES else None
@@ -231,7 +220,7 @@ class HeaderParser:
                     text, position = self._element(data, position, end, context, 0)
                 except ShortError as short:
                     if at_end:
-                        raise HeaderError("truncated", _ends_in(short.tag or tag, file.size)) from None
+                        raise HeaderError("truncated", ends_in(short.tag or tag, file.size)) from None
                     return base + start
                 if position - start <= CACHED_BYTES and text and not self._depends(tag, vr, context):
                     self._remember(remembered, data[start:position], text)
@@ -298,16 +287,16 @@ class HeaderParser:
             raise ShortError
         implicit = context.implicit
         if implicit:
-            group, element, length = _implicit_header(data, position)
+            group, element, length = implicit_header(data, position)
             tag, position = group << 16 | element, position + 8
             vr = self._vr(tag, context)
         else:
-            group, element, vr, length = _short_header(data, position)
+            group, element, vr, length = short_header(data, position)
             tag, position = group << 16 | element, position + 8
             if vr in LONG_VRS:
                 if position + 4 > end:
                     raise ShortError(tag)
-                length, position = int(_length_at(data, position)[0]), position + 4
+                length, position = int(length_at(data, position)[0]), position + 4
             elif vr not in KNOWN_VRS:
                 raise OddError
             if vr == b"UN":
@@ -328,7 +317,7 @@ class HeaderParser:
             return f'"{tag:08X}":{{"vr":"SQ"{inside}}}', stop
         if length == UNDEFINED:  # a compressed icon
             try:
-                stop, total = _skip_fragments(_Memory(data), position, tag)
+                stop, total = skip_fragments(Memory(data), position, tag)
             except HeaderError:
                 raise ShortError(tag) from None
             return bulk_text(tag, "OB", self._place(position), total), stop
@@ -346,7 +335,7 @@ class HeaderParser:
         while position < stop:
             if position + 8 > stop:
                 raise ShortError if delimited else OddError
-            group, element, length = _implicit_header(data, position)
+            group, element, length = implicit_header(data, position)
             tag, position = group << 16 | element, position + 8
             if tag == SEQUENCE_END:
                 if not delimited:
@@ -390,98 +379,6 @@ class HeaderParser:
         if length == UNDEFINED:
             raise ShortError
         return "{" + ",".join(out) + "}", position
-
-
-class _File:
-    """Bytes of an open file by position."""
-
-    def __init__(self, size: int, descriptor: int = -1) -> None:
-        self.size = size
-        self.descriptor = descriptor
-
-    def at(self, position: int, count: int) -> bytes:
-        """At most `count` bytes from `position`."""
-        return os.pread(self.descriptor, min(count, max(self.size - position, 0)), position)
-
-
-class _Memory(_File):
-    """The same over bytes in memory."""
-
-    def __init__(self, data: bytes) -> None:
-        super().__init__(len(data))
-        self.data = data
-
-    def at(self, position: int, count: int) -> bytes:
-        return self.data[position : position + count]
-
-
-def _file_meta(chunk: bytes) -> tuple[str, int]:
-    """Transfer syntax UID and where the data set starts (PS3.10 7.1)."""
-    position, syntax = 132, ""
-    while position + 8 <= len(chunk):
-        group, element, vr, length = _short_header(chunk, position)
-        if group != 2:
-            break
-        if vr not in KNOWN_VRS:
-            raise OddError
-        value = position + 8
-        if vr in LONG_VRS:
-            if position + 12 > len(chunk):
-                raise OddError
-            length, value = int(_length_at(chunk, position + 8)[0]), position + 12
-        if value + length > len(chunk):
-            raise OddError
-        if element == 0x0010:
-            syntax = chunk[value : value + length].decode("latin-1").strip(" \x00")
-        position = value + length
-    if not syntax:
-        raise OddError
-    return syntax, position
-
-
-def _inflate(data: bytes) -> bytes:
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    try:
-        inflated = inflater.decompress(data, INFLATED_LIMIT)
-    except zlib.error:
-        raise HeaderError("unreadable", "the deflated data set is damaged") from None
-    if inflater.unconsumed_tail:
-        raise HeaderError("unreadable", f"the deflated data set is longer than {INFLATED_LIMIT >> 30} GiB")
-    if not inflater.eof:
-        raise HeaderError("truncated", "the deflated data set ends early")
-    return inflated
-
-
-def _skip_fragments(file: _File, position: int, tag: int) -> tuple[int, int]:
-    """Walk the fragments of an encapsulated value; return where it ends and its length without the end (PS3.5 A.4)."""
-    start, data, base = position, b"", position
-    while True:
-        here = position - base
-        if here + 8 > len(data):
-            base, data, here = position, file.at(position, 4096), 0
-            if len(data) < 8:
-                raise HeaderError("truncated", _ends_in(tag, file.size))
-        group, element, length = _implicit_header(data, here)
-        found = group << 16 | element
-        position += 8
-        if found == SEQUENCE_END:
-            return position, position - 8 - start
-        if found != ITEM or length == UNDEFINED:
-            raise OddError
-        position += length
-        if position > file.size:
-            raise HeaderError("truncated", _ends_in(tag, file.size))
-
-
-def _check_padding(rest: bytes, position: int) -> None:
-    """What follows the last element may be zeros; anything else is the beginning of one that is not there."""
-    if rest.strip(b"\x00"):
-        raise HeaderError("truncated", f"the file ends inside the element that starts at byte {position}")
-
-
-def _ends_in(tag: int, size: int, length: int | None = None) -> str:
-    wants = f", which wants {length} bytes" if length is not None else ""
-    return f"the file ends at byte {size} inside element ({tag >> 16:04X},{tag & 0xFFFF:04X}){wants}"
 
 
 @lru_cache(maxsize=65536)

@@ -12,7 +12,8 @@ from typing import Any
 from sluice.anatomy import SOURCE_TAGS, AnatomyReading, read_anatomy
 from sluice.headers import columns
 from sluice.headers.lenient import read_leniently
-from sluice.headers.parser import NATIVE, Header, HeaderError, HeaderParser, OddError
+from sluice.headers.parser import Header, HeaderParser
+from sluice.headers.source import NATIVE, HeaderError, OddError
 
 WANTED = columns.NEEDED | SOURCE_TAGS
 

@@ -12,7 +12,6 @@ import math
 from typing import Any
 
 import pydicom
-from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
 from sluice.headers.values import BINARY_LIMIT, TEXT_LIMIT
@@ -92,6 +91,3 @@ def differences(ours: Json, dataset: pydicom.FileDataset) -> list[str]:
         if "refused" not in str(theirs[key]) and not same(level(ours[key]), level(theirs[key])):
             found.append(f"{key}: {str(level(ours[key]))[:150]} != {str(level(theirs[key]))[:150]}")
     return sorted(found)
-
-
-__all__ = ["DataElement", "by_pydicom", "differences", "level", "same"]

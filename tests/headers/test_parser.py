@@ -24,7 +24,8 @@ from pydicom.uid import (
 )
 
 from sluice.headers.lenient import read_leniently
-from sluice.headers.parser import Header, HeaderError, HeaderParser, OddError
+from sluice.headers.parser import Header, HeaderParser
+from sluice.headers.source import HeaderError, OddError
 from tests.headers.reference import differences
 
 SYNTAXES = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian]
@@ -226,7 +227,7 @@ def test_a_deflated_bomb_and_a_damaged_stream_are_refused(tmp_path: Path, monkey
     data = encoded(data_set(DeflatedExplicitVRLittleEndian))
     with pytest.raises(HeaderError, match="ends early"):
         read_bytes(tmp_path, data[:-6])
-    monkeypatch.setattr("sluice.headers.parser.INFLATED_LIMIT", 1 << 20)
+    monkeypatch.setattr("sluice.headers.source.INFLATED_LIMIT", 1 << 20)
     squeeze = zlib.compressobj(9, zlib.DEFLATED, -15)
     bomb = squeeze.compress(b"\0" * (8 << 20)) + squeeze.flush()
     head = data[: 132 + 12 + struct.unpack_from("<L", data, 140)[0]]

@@ -30,7 +30,7 @@ def _key_of(folder: str) -> bytes:
 
 
 def test_workers_that_start_at_once_agree_on_one_key(tmp_path: Path) -> None:
-    with multiprocessing.get_context("spawn").Pool(4) as pool:
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
         keys = set(pool.map(_key_of, [str(tmp_path / "keys")] * 16))
     assert len(keys) == 1
     path = tmp_path / "keys" / "race.key"

@@ -224,7 +224,7 @@ class _Watchdog:
             return
 
 
-class ReactorGate(threading.Event):
+class ReactorGate:
     """Stands in for pynetdicom's reactor checkpoint and knows when the reactor really waits.
 
     Before a request pynetdicom pauses its reactor thread, but may take a thread that is just about to look for a
@@ -232,27 +232,38 @@ class ReactorGate(threading.Event):
     its time limit. On a loaded machine that happens once in some thousand queries.
     """
 
-    def __init__(self, association: Association) -> None:
-        super().__init__()
-        self._parked = threading.Event()
+    def __init__(self, association: Any) -> None:
         self._association = association
-        self.set()
+        self._changed = threading.Condition()
+        self._open = True
+        self._waiting = False
         association._reactor_checkpoint = self
 
-    def wait(self, timeout: float | None = None) -> bool:
+    def set(self) -> None:
+        """Let the reactor go on."""
+        with self._changed:
+            self._open, self._waiting = True, False
+            self._changed.notify_all()
+
+    def clear(self) -> None:
+        """Make the reactor wait when it comes by."""
+        with self._changed:
+            self._open = False
+
+    def wait(self) -> None:
         """Called by the reactor in each of its rounds."""
-        if not self.is_set():
-            self._parked.set()
-        passed = super().wait(timeout)
-        self._parked.clear()
-        return passed
+        with self._changed:
+            while not self._open:
+                self._waiting = True
+                self._changed.notify_all()
+                self._changed.wait()
 
     def park(self) -> None:
         """Return when the reactor waits, so that the next response is ours; or when the association is over."""
-        self.clear()
-        while not self._parked.wait(0.5):
-            if not self._association.is_alive():
-                return
+        with self._changed:
+            self._open = False
+            while not self._waiting and self._association.is_alive():
+                self._changed.wait(0.5)
 
 
 def no_delay(event: evt.Event) -> None:

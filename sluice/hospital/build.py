@@ -21,7 +21,7 @@ from pydicom.config import settings as pydicom_settings
 from sluice.hospital import acquisition, headers, volumes
 from sluice.hospital.faults import DAY_ANSWER_CAP, Faults
 from sluice.hospital.index import Index
-from sluice.hospital.mishaps import ENDS, FAILS_ONCE, images
+from sluice.hospital.mishaps import ALSO, ENDS, FAILS_ONCE, images
 from sluice.hospital.people import Patient
 from sluice.hospital.plan import DEFAULT_DAY, DEFAULT_SEED, Day, Exam, Image, Series, plan_day, size_of
 from sluice.hospital.real import JoinedFile, Radiographs, join
@@ -230,7 +230,7 @@ def _true_instance(image: Image) -> TrueInstance:
         acquired_at=image.acquired_at,
         ends_at_step=step,
         reason_code=reason,
-        gaps={step: reason} if step and reason else {},
+        gaps=({step: reason} if step and reason else {}) | ALSO.get(image.mishap or "", {}),
         mishap=image.mishap,
     )
 

@@ -21,6 +21,8 @@ ENDS: dict[str, tuple[str, str]] = {
     "held-class": ("released", "held-class"),
     "burned-in": ("released", "held-class"),
 }
+# further steps that stay open for the same mishap
+ALSO: dict[str, dict[str, str]] = {"corrupt-pixels": {"released": "held-unreadable"}}
 FAILS_ONCE = "fails-once"
 HELD_KINDS = {"dose-screen", "dose-report", "letter", "ultrasound"}
 

@@ -38,7 +38,7 @@ BATCH = 4_000  # for the whole step
 ROUNDS = 3
 DAY = date(2026, 10, 26)
 GOAL_READING = 10.0
-GOAL_ROWS = 5.0  # 20 is the aim, once a series is stored once
+GOAL_ROWS = 20.0
 
 
 def run(work: Path) -> list[Row]:

@@ -57,12 +57,12 @@ class DecoderProcess:
                 child.stdin.flush()
                 good, size = _HEADER.unpack(self._read(child.stdout, _HEADER.size, deadline))
                 answer = self._read(child.stdout, size, deadline)
-            except (OSError, EOFError):
-                self.close()
-                raise DecodeFailed("the decoder crashed on it") from None
             except TimeoutError:
                 self.close()
                 raise DecodeFailed(f"not decoded within {self.time_limit_s:.0f} s") from None
+            except (OSError, EOFError):
+                self.close()
+                raise DecodeFailed("the decoder crashed on it") from None
         if not good:
             raise DecodeFailed(answer.decode())
         frame: NDArray[np.generic] = np.load(io.BytesIO(answer), allow_pickle=False)

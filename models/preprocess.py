@@ -31,6 +31,10 @@ MIN_SIDE = 32
 """A picture with a shorter side shows no body part."""
 MAX_PIXELS = 150_000_000
 """A frame with more pixels is refused before it is decoded."""
+# pydicom warns about odd values by quoting them, and a quoted value may identify a patient. Set here once, for
+# `warnings.catch_warnings` is not safe between the threads that decode.
+warnings.filterwarnings("ignore", module=r"pydicom\b.*")
+
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 FloatImage = NDArray[np.float32]
@@ -75,17 +79,15 @@ def canonical(path: Path) -> Canonical:
     Raises:
         NotReadable: with `pixels-unreadable` or `pixels-unsuitable` and what was wrong.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's warnings quote header values
-        dataset = _read(path)
-        rows, columns = _refuse_unsuitable(dataset)
-        stored = _decode(dataset, path)
-        values, padding = _averaged(stored, _padding_mask(dataset, stored))
-        grey, windowing = _grey_levels(dataset, values, padding)
-        if _text(dataset, "PhotometricInterpretation") == "MONOCHROME1":
-            grey = 1.0 - grey
-        grey = np.where(padding, np.float32(0), grey)
-        return Canonical(square(grey), rows, columns, patient_age_years(dataset), windowing)
+    dataset = _read(path)
+    rows, columns = _refuse_unsuitable(dataset)
+    stored = _decode(dataset, path)
+    values, padding = _averaged(stored, _padding_mask(dataset, stored))
+    grey, windowing = _grey_levels(dataset, values, padding)
+    if _text(dataset, "PhotometricInterpretation") == "MONOCHROME1":
+        grey = 1.0 - grey
+    grey = np.where(padding, np.float32(0), grey)
+    return Canonical(square(grey), rows, columns, patient_age_years(dataset), windowing)
 
 
 def _read(path: Path) -> Dataset:

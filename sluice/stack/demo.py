@@ -29,6 +29,7 @@ from sluice.stack.chain import (
 from sluice.stack.daily import build_hospital, sign
 from sluice.stack.facts import STEPS, read_facts
 from sluice.stack.memory import MemoryWatch
+from sluice.stack.processes import StackError
 from sluice.stack.stack import RECEIVER_AE_TITLE, Stack
 from sluice.stack.table import render
 from sluice.stack.verdict import Line, Section, all_hold, judge, judge_runs
@@ -37,7 +38,8 @@ MEMORY_BOUND_GIB = 8.0
 DAY_DEADLINE_S = 1_800.0
 COHORT_DEADLINE_S = 600.0
 SHOW_EVERY_S = 5.0
-COHORT = "demo"
+COHORT_PROJECT = "radiographs"
+COHORT_NAME = "first-request"
 
 
 @dataclass
@@ -186,9 +188,12 @@ def _cohort(
     api = stack.airflow.api("researcher")
     wanted = [study for study in truth.studies if study.in_pacs and study.accession_number][:3]
     rows = ["accession_number", *(study.accession_number for study in wanted), "NO-SUCH-STUDY"]
-    conf = {"project": COHORT, "name": "first-request", "csv": "\n".join(rows)}
+    conf = {"project": COHORT_PROJECT, "name": COHORT_NAME, "csv": "\n".join(rows)}
     say(f"A researcher asks for a cohort of {len(wanted)} studies and one that does not exist.")
-    request_cohort(api, conf)
+    try:
+        request_cohort(api, conf)
+    except StackError as error:
+        return Section("Cohort request", [Line(COHORT_DAG, "success", "refused", False, str(error))])
     runs = time_line.measure(
         "cohort",
         lambda: wait_for(
@@ -197,7 +202,28 @@ def _cohort(
     )
     _name_failures(api, runs, say)
     state = runs[COHORT_DAG].state if COHORT_DAG in runs else "no run"
-    return Section("Cohort request", [Line(COHORT_DAG, "success", state, state == "success", "see its red task")])
+    window_key = f"cohort/{COHORT_PROJECT}/{COHORT_NAME}"
+    found = read_facts(stack.database, window_key)
+    instances = {
+        instance.sop_instance_uid
+        for study in wanted
+        for series in study.series
+        for instance in series.instances
+        if "received" not in instance.gaps
+    }
+    return Section(
+        "Cohort request",
+        [
+            Line(COHORT_DAG, "success", state, state == "success", "see its red task"),
+            Line(
+                "its instances, received",
+                str(len(instances)),
+                str(len(found.at["received"])),
+                instances == found.at["received"],
+                "others than the three studies hold",
+            ),
+        ],
+    )
 
 
 def _name_failures(api: AirflowApi, runs: dict[str, Run], say: Callable[[str], None]) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from models import data as films_room
 from models.augment import Augmenter, content_boxes
 from models.networks import BodyPartNetwork, averaged, standardise
-from models.weights_files import save_weights
+from models.weights_files import Weights, load_weights, save_weights
 
 log = logging.getLogger("models.train_body_part")
 NAME = "body_part"
@@ -141,7 +141,8 @@ class Training:
     def take_step(self, rate: float) -> float:
         """One optimiser step at a learning rate; returns its loss."""
         recipe = self.recipe
-        # Seeds by step: a continued run draws what an uninterrupted one would have drawn.
+        # Seeds by step: a continued run draws (and drops out) what an uninterrupted one would have.
+        torch.manual_seed(recipe.seed * 1_000_003 + self.step)
         generator = np.random.default_rng((recipe.seed, self.step))
         chosen = torch.from_numpy(generator.choice(len(self.images), recipe.batch, p=self.weights))
         pictures, _ = Augmenter(recipe.side, recipe.seed * 1_000_003 + self.step)(
@@ -182,8 +183,13 @@ class Training:
         return True
 
 
-def train(data: Path, out: Path, cache: Path, recipe: Recipe, limit_s: float | None = None) -> Path:
-    """Train by a recipe and write weights; returns their path. `models.evaluate` writes the card."""
+def train(
+    data: Path, out: Path, cache: Path, recipe: Recipe, limit_s: float | None = None, start: Path | None = None
+) -> Path:
+    """Train by a recipe, from given weights or from scratch, and write weights; returns their path.
+
+    `models.calibrate` and `models.evaluate` then set thresholds and write the card.
+    """
     selection = [film for film in films_room.films(data) if film.split == "train"]
     rendered, pictures = films_room.rendered_films(data, recipe.renderings, recipe.seed, cache)
     images = np.concatenate([films_room.images_of(selection, cache), pictures])
@@ -191,6 +197,8 @@ def train(data: Path, out: Path, cache: Path, recipe: Recipe, limit_s: float | N
     checkpoint = cache / f"{NAME}-{recipe.architecture}.checkpoint.pt"
     if training.resume(checkpoint):
         log.info("continuing at step %d", training.step)
+    elif start is not None:
+        start_from(load_weights(start), training)
     training.run(limit_s, checkpoint)
     checkpoint.unlink(missing_ok=True)
     path = out / f"{NAME}.pt"
@@ -204,6 +212,12 @@ def train(data: Path, out: Path, cache: Path, recipe: Recipe, limit_s: float | N
     return path
 
 
+def start_from(weights: Weights, training: Training) -> None:
+    """Begin with weights of an earlier run of the same architecture."""
+    weights.put_into(training.network)
+    weights.put_into(training.average.module)
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="Train the body-part network.")
@@ -213,6 +227,7 @@ def main() -> None:
     parser.add_argument("--architecture", default=Recipe.architecture)
     parser.add_argument("--steps", type=int, default=Recipe.steps)
     parser.add_argument("--minutes", type=float, help="end the schedule after this time")
+    parser.add_argument("--start", type=Path, help="weights to begin with")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -220,7 +235,7 @@ def main() -> None:
     recipe = Recipe(architecture=arguments.architecture, steps=arguments.steps)
     arguments.out.mkdir(parents=True, exist_ok=True)
     limit_s = None if arguments.minutes is None else arguments.minutes * 60
-    print(train(arguments.data, arguments.out, arguments.cache, recipe, limit_s))
+    print(train(arguments.data, arguments.out, arguments.cache, recipe, limit_s, arguments.start))
 
 
 if __name__ == "__main__":

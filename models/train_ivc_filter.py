@@ -19,7 +19,7 @@ from models.data import Film
 from models.filter_data import Scene, backgrounds, can_carry_filter, compose, film_changes, heat_target
 from models.networks import FilterNetwork, averaged, local_contrast
 from models.train_body_part import Clock, learning_rate
-from models.weights_files import save_weights
+from models.weights_files import load_weights, save_weights
 
 log = logging.getLogger("models.train_ivc_filter")
 NAME = "ivc_filter"
@@ -138,11 +138,20 @@ class Training:
         return losses
 
 
-def train(data: Path, out: Path, cache: Path, recipe: Recipe, limit_s: float | None = None) -> Path:
-    """Train by a recipe and write weights; returns their path. `models.evaluate` writes card and threshold."""
+def train(
+    data: Path, out: Path, cache: Path, recipe: Recipe, limit_s: float | None = None, start: Path | None = None
+) -> Path:
+    """Train by a recipe, from given weights or from scratch, and write weights; returns their path.
+
+    `models.calibrate` and `models.evaluate` then set the threshold and write the card.
+    """
     selection, images = backgrounds(data, {"train"}, cache, BACKGROUND_LIMITS)
     log.info("%d films behind the filters", len(selection))
     training = Training(recipe, SceneSource(selection, images, recipe))
+    if start is not None:
+        weights = load_weights(start)
+        weights.put_into(training.network)
+        weights.put_into(training.average.module)
     training.run(limit_s)
     path = out / f"{NAME}.pt"
     save_weights(
@@ -162,13 +171,16 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("var/models"))
     parser.add_argument("--steps", type=int, default=Recipe.steps)
     parser.add_argument("--minutes", type=float, help="end the schedule after this time")
+    parser.add_argument("--start", type=Path, help="weights to begin with")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(arguments.threads)
     arguments.out.mkdir(parents=True, exist_ok=True)
     limit_s = None if arguments.minutes is None else arguments.minutes * 60
-    print(train(arguments.data, arguments.out, arguments.cache, Recipe(steps=arguments.steps), limit_s))
+    print(
+        train(arguments.data, arguments.out, arguments.cache, Recipe(steps=arguments.steps), limit_s, arguments.start)
+    )
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ capped) and writes them down as *expected*. Everything else follows from it: thi
 
 **When.** Every night at 02:00 in the hospital's time zone, for the day that ended. The partition key is the window
 key, `2026-10-26`. The run is made at midnight, when the day is over, and waits in the triggerer until 02:00, when
-the PACS is quiet.
+the PACS is quiet. Switched on, it asks for the last day at once, unless `SLUICE_FIRST_NIGHT` names a later night.
 
 **An older day, or many.** *Trigger → Backfill*, from the first to the last day, both inclusive: one run for each day,
 and each cascades to the end. Days that ran before are left alone unless you choose *reprocess*.
@@ -27,7 +27,7 @@ from airflow.sdk import CronPartitionTimetable, dag
 
 from operators import steps
 from operators.assets import INVENTORY
-from operators.policies import DEFAULT_ARGS, HOSPITAL_TIME_ZONE, RUN_TIMEOUT, WINDOW, window_param
+from operators.policies import DEFAULT_ARGS, FIRST_NIGHT, HOSPITAL_TIME_ZONE, RUN_TIMEOUT, WINDOW, window_param
 
 QUIET = "{{ (dag_run.run_after + macros.timedelta(hours=2 if dag_run.run_type == 'scheduled' else 0)).isoformat() }}"
 
@@ -35,7 +35,8 @@ QUIET = "{{ (dag_run.run_after + macros.timedelta(hours=2 if dag_run.run_type ==
 @dag(
     # Midnight, not 02:00: a backfill from the 26th to the 26th then means the 26th.
     schedule=CronPartitionTimetable("0 0 * * *", timezone=HOSPITAL_TIME_ZONE, run_offset=-1, key_format="%Y-%m-%d"),
-    catchup=False,  # and no start date: switched on, it waits for the next night
+    start_date=FIRST_NIGHT,  # of the nightly runs; a backfill may begin earlier
+    catchup=False,
     max_active_runs=2,
     dagrun_timeout=RUN_TIMEOUT,
     default_args=DEFAULT_ARGS,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, time, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from airflow.sdk import Param, RetryAction, RetryDecision, RetryPolicy
 
@@ -15,6 +16,8 @@ DATABASE = "sluice_db"
 BUCKET = "sluice_s3"
 GPU_POOL = "gpu"
 HOSPITAL_TIME_ZONE = settings().time_zone
+_night = settings().first_night
+FIRST_NIGHT = datetime.combine(_night, time(), ZoneInfo(HOSPITAL_TIME_ZONE)) if _night else None
 
 WINDOW = "{{ dag_run.partition_key or params.window_key or '' }}"
 """Template of the window a run works on: its partition, or the one a person typed in."""

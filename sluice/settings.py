@@ -6,7 +6,7 @@ Airflow (PACS, S3, database of the DAGs) are Airflow connections; see `operators
 
 from __future__ import annotations
 
-from datetime import time
+from datetime import date, time
 from functools import lru_cache
 from pathlib import Path
 
@@ -28,6 +28,8 @@ class Settings(BaseSettings):
         receiver_min_free_bytes: below this much free disk the receiver refuses with A700.
         move_source_ae_titles: calling AE titles whose instances count as moved rather than pushed.
         time_zone: IANA zone of the hospital; headers without an offset are read in it.
+        first_night: the first night on which `sweep` runs by itself; None is the night before it is switched on.
+            Earlier days come by backfill.
         opens_at, closes_at: opening hours that utilization is measured against.
         transfer_floor_s: what even the fastest transfer from a scanner is assumed to take, seconds; a clock's
             offset cannot be told from it (`sluice.scanners.clocks`). 15 is a guess between a direct send (2)
@@ -52,6 +54,7 @@ class Settings(BaseSettings):
     receiver_min_free_bytes: int = 1 << 30
     move_source_ae_titles: tuple[str, ...] = ("HOSPITAL_PACS",)
     time_zone: str = "Europe/Berlin"
+    first_night: date | None = None
     opens_at: time = time(7, 0)
     closes_at: time = time(19, 0)
     transfer_floor_s: float = Field(default=15.0, ge=0)

@@ -207,6 +207,8 @@ class EmbeddedAirflow:
             "WORKERS__MIN_HEARTBEAT_INTERVAL": 1,
             "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": 0.2,
             "DAG_PROCESSOR__REFRESH_INTERVAL": 15,
+            # each parse of a file is a fork and a second of CPU; nobody edits DAGs every half minute
+            "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 120,
             "USAGE_DATA_COLLECTION__ENABLED": False,
         }
         return (

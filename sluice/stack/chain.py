@@ -64,19 +64,6 @@ def switch_on(api: AirflowApi, dag_ids: Sequence[str], deadline_s: float = 120) 
         api.patch(f"dags/{dag_id}", {"is_paused": False})
 
 
-def leave_out_last_night(api: AirflowApi, deadline_s: float = 15) -> None:
-    """Mark the run that Airflow makes for last night when `sweep` is switched on: the demo's hospital has one day."""
-    end = time.monotonic() + deadline_s
-    while time.monotonic() < end:
-        for run in api.get("dags/sweep/dagRuns", order_by="-id", limit=5)["dag_runs"]:
-            if run["run_type"] == "scheduled":
-                if run["state"] not in FINISHED:
-                    note = "Left out by the demo: the simulated hospital has no last night."
-                    api.patch(f"dags/sweep/dagRuns/{run['dag_run_id']}", {"state": "success", "note": note})
-                return
-        time.sleep(0.5)
-
-
 def backfill_day(api: AirflowApi, day: date) -> None:
     """Airflow's own backfill of `sweep` for one day; a day that ran before runs again.
 

@@ -20,7 +20,6 @@ from sluice.stack.chain import (
     Run,
     backfill_day,
     failed_tasks,
-    leave_out_last_night,
     newest_runs,
     request_cohort,
     switch_on,
@@ -116,7 +115,6 @@ def _show(stack: Stack, truth: Truth, time_line: Timeline, say: Callable[[str], 
     watch = MemoryWatch()
     window_key = truth.day.isoformat()
     switch_on(api, (*DAY_DAGS, COHORT_DAG))
-    leave_out_last_night(api)
     time_line.measure("live pushes", lambda: _push(stack, say))
     backfill_day(api, truth.day)
     say(f"Asked Airflow for a backfill of sweep for {truth.day}; the rest follows by itself.")

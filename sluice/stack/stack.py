@@ -204,6 +204,8 @@ class Stack:
             "SLUICE_PACS_MOVE_DESTINATION": RECEIVER_AE_TITLE,
             # the simulated PACS recovers at once, so nobody has to wait for it
             "SLUICE_RETRIEVE_PAUSE_S": "1",
+            # the simulated hospital has one day, asked for by a backfill, and no nights
+            "SLUICE_FIRST_NIGHT": "2199-01-01",
             "SLUICE_RECEIVER_AE_TITLE": RECEIVER_AE_TITLE,
             "SLUICE_RECEIVER_HOST": "127.0.0.1",
             "SLUICE_RECEIVER_PORT": str(self.ports.of_running("receiver")),

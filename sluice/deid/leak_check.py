@@ -40,6 +40,7 @@ IDENTIFIERS = frozenset({
     0x00100050, 0x00080092, 0x00080094, 0x00401010,
 })  # fmt: skip
 BIRTH_DATE, ADDRESS = 0x00100030, 0x00101040
+MANUFACTURER, MODEL_NAME = 0x00080070, 0x00081090
 NAME_TAGS = frozenset({0x00100010, 0x00101001, 0x00101005, 0x00101060})
 WORD = re.compile(r"\w+")
 UID_FORM = re.compile(r"[0-9]+(?:\.[0-9]+){3,}")
@@ -164,8 +165,11 @@ def _known_vr(tag: int) -> str:
 
 def _needles(dataset: Dataset, known: Iterable[str]) -> _Needles:
     needles = _Needles(set(), set(), set(), set(), set(), {})
+    machine = _machine_words(dataset)
     for path, value, vr, encoded in _tolerant_walk(dataset):
         tag = path[-1]
+        if vr == "PN" and tag not in IDENTIFIERS and set(WORD.findall(_folded(_plain(value)))) <= machine:
+            continue  # scanners sign as Content Creator with their model's name, which is kept
         if vr == "UI" or tag == 0x0040A124:
             needles.uids.update(UID_FORM.findall(_plain(value)))
         elif vr == "PN" or tag in IDENTIFIERS:
@@ -182,6 +186,12 @@ def _needles(dataset: Dataset, known: Iterable[str]) -> _Needles:
         _add_identifier(needles, text, b"", is_name="^" in text)
     needles.uids -= set(UID_dictionary)
     return needles
+
+
+def _machine_words(dataset: Dataset) -> set[str]:
+    """Words of manufacturer and model, which are no person's name unless it is the patient's."""
+    named = (dataset.get(tag) for tag in (MANUFACTURER, MODEL_NAME))
+    return {word for element in named if element is not None for word in WORD.findall(_folded(_plain(element.value)))}
 
 
 def _add_identifier(needles: _Needles, text: str, encoded: bytes, is_name: bool) -> None:

@@ -116,6 +116,28 @@ def test_what_the_database_knows_of_the_patient_counts_too() -> None:
     assert findings(ORIGINAL, produced, Claims(RESULT.shift_days, CODES), ["Thimblewick^Ottoline"])
 
 
+def signed_by(name: str, attribute: str) -> set[str]:
+    """Kinds of findings where a person's attribute and the scanner's model share a name."""
+
+    def edit(dataset: Dataset) -> None:
+        contacts(dataset)
+        dataset.ManufacturerModelName = "Achieva"
+        setattr(dataset, attribute, name)
+
+    original = encoded(image(edit=edit))
+    result = deidentify(original, PROFILE, Identities(bytes(range(32)), "TST"))
+    assert pydicom.dcmread(io.BytesIO(result.data)).ManufacturerModelName == "Achieva"
+    return {finding.kind for finding in findings(original, result.data, Claims(result.shift_days, CODES))}
+
+
+def test_a_scanner_that_signs_with_its_model_name_is_no_person() -> None:
+    assert signed_by("Achieva", "OperatorsName") == set()
+
+
+def test_a_patient_named_like_the_model_is_one() -> None:
+    assert "identifier" in signed_by("Achieva^Anna", "PatientName")
+
+
 def test_findings_name_no_value() -> None:
     for finding in findings(ORIGINAL, ORIGINAL, Claims(None, CODES)):
         for value in ("quillfeather", "4711", "9081726", "19490317", ROOT):

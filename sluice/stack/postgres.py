@@ -168,6 +168,9 @@ def _unprivileged() -> list[str]:
     who = str(UNPRIVILEGED_ID)
     return [
         "setpriv",
+        # access(2), by which initdb looks for its programs, would ignore the capabilities without it
+        "--securebits",
+        "+no_setuid_fixup",
         "--reuid",
         who,
         "--regid",

@@ -188,5 +188,8 @@ def run(dag_id: str, run_id: str) -> dict[str, str | None]:
         found = session.scalars(select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id.in_(wanted))).first()
         if found is None:
             raise HTTPException(404, "There is no such run.")
-        window = found.partition_key or (found.conf or {}).get("window_key")
+        asked = found.conf or {}
+        window = found.partition_key or asked.get("window_key")
+        if window is None and {"project", "name"} <= asked.keys():
+            window = f"cohort/{asked['project']}/{asked['name']}"
     return {"window": window}

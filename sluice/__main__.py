@@ -21,13 +21,13 @@ DEMO_HOME = CHECKOUT / "var" / "demo"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code: 0 done, 1 failed with one clear line, 2 wrong usage, 130 Ctrl-C."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    options = command_line().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
     return _caught(lambda: command(options))
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
+    """All commands and their options."""
     parser = argparse.ArgumentParser(prog="sluice", description="Imaging studies from a PACS to researchers.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
@@ -56,8 +56,11 @@ def _parser() -> argparse.ArgumentParser:
     add("migrate", _migrate, "bring the database up to date")
     add("receive", _receive, "our Storage SCP, until it is stopped")
     hospital = add("hospital", _hospital, "the simulated hospital's PACS, until it is stopped")
-    hospital.add_argument("folder", type=Path, help="a hospital that `sluice.hospital.build` wrote")
+    hospital.add_argument("folder", type=Path, help="its data")
+    hospital.add_argument("--build", action="store_true", help="make the data first where there is none")
+    hospital.add_argument("--host", default="127.0.0.1", help="address that the PACS listens on (default %(default)s)")
     hospital.add_argument("--port", type=int, required=True, help="where the PACS listens")
+    hospital.add_argument("--receiver-host", default="127.0.0.1", help="where our receiver is (default %(default)s)")
     hospital.add_argument("--receiver-port", type=int, help="where it sends what AE title SLUICE asks for")
     missing = add("missing", _missing, "what is missing in a window, why, and what to do about it")
     missing.add_argument("window", help="a hospital day like 2026-10-26, or cohort/<project>/<name>")
@@ -123,9 +126,13 @@ def _hospital(options: argparse.Namespace) -> int:
     from sluice.hospital.serve import serve
 
     _log_to_stderr()
-    receiver = options.receiver_port
-    title = settings().receiver_ae_title
-    serve(options.folder, options.port, destinations={title: ("127.0.0.1", receiver)} if receiver else None)
+    if options.build:
+        from sluice.stack.daily import build_hospital
+
+        build_hospital(options.folder)
+    receiver = (options.receiver_host, options.receiver_port)
+    destinations = {settings().receiver_ae_title: receiver} if options.receiver_port else None
+    serve(options.folder, options.port, destinations=destinations, host=options.host)
     return 0
 
 

@@ -126,7 +126,7 @@ class Index:
             partial.write_text(json.dumps(seen))
             partial.replace(cache)
         if self.strays:
-            LOGGER.warning("%d files in the store are no DICOM objects; they are not listed", len(self.strays))
+            LOGGER.info("%d files in the store are no DICOM objects; they are not listed", len(self.strays))
 
     def add(self, path: Path) -> Stored | None:
         """List the object in `path`; a file that is no DICOM object is noted and not listed."""

@@ -221,7 +221,12 @@ def test_the_api_says_which_window_a_run_is_about(viewer: TestClient) -> None:
         run = DagRun(dag_id="sweep", run_id="manual__2026-10-27T02:00:00+00:00", run_type=DagRunType.MANUAL)
         run.partition_key = DAY
         session.add(run)
+        asked_for = {"project": "radiographs", "name": "first", "csv": ""}
+        cohort = DagRun(dag_id="sweep", run_id="cohort", run_type=DagRunType.MANUAL, conf=asked_for)
+        session.add(cohort)
     try:
+        answer = viewer.get("/sluice/api/run", params={"dag_id": "sweep", "run_id": "cohort"})
+        assert answer.json() == {"window": "cohort/radiographs/first"}
         for asked in ("manual__2026-10-27T02:00:00+00:00", "manual__2026-10-27T02:00:00 00:00"):
             answer = viewer.get("/sluice/api/run", params={"dag_id": "sweep", "run_id": asked})
             assert answer.json() == {"window": DAY}

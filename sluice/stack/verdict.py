@@ -15,7 +15,7 @@ NOT_A_RADIOGRAPH = "not-a-radiograph"
 NOT_IN_PROJECT = "not-in-project"
 BODY_PART_FLOOR = 0.70  # share of radiographs whose router5 class is right; the model card has the measured figure
 CLOCK_TOLERANCE_S = 60.0
-UTILIZATION_TOLERANCE = 0.05  # five points of a hundred
+UTILIZATION_TOLERANCE = 0.04  # four points of a hundred
 
 
 @dataclass(frozen=True)

@@ -20,23 +20,16 @@ accession numbers to patient ids, and delete the run when the release is publish
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from airflow.sdk import dag
 
 from operators import cohort, steps
-from operators.policies import DEFAULT_ARGS, RUN_TIMEOUT
+from operators.policies import run_policy
 from operators.releases import export_release
 
 
 @dag(
     schedule=None,
-    start_date=datetime(2020, 1, 1),
-    catchup=False,
-    max_active_runs=2,
-    dagrun_timeout=RUN_TIMEOUT,
-    default_args=DEFAULT_ARGS,
-    params=cohort.form(),
+    **run_policy(cohort.form()),
     tags=["sluice", "cohort", "release"],
     doc_md=__doc__,
 )

@@ -15,23 +15,16 @@ do not trust times across devices of that day.
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from airflow.sdk import PartitionedAssetTimetable, dag
 
 from operators import steps
 from operators.assets import CLOCK_OFFSETS, HEADERS
-from operators.policies import DEFAULT_ARGS, RUN_TIMEOUT, WINDOW, window_param
+from operators.policies import WINDOW, run_policy
 
 
 @dag(
     schedule=PartitionedAssetTimetable(assets=HEADERS),
-    start_date=datetime(2020, 1, 1),
-    catchup=False,
-    max_active_runs=2,
-    dagrun_timeout=RUN_TIMEOUT,
-    default_args=DEFAULT_ARGS,
-    params=window_param(),
+    **run_policy(),
     tags=["sluice", "scanners", "day"],
     doc_md=__doc__,
 )

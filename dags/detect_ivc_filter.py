@@ -16,23 +16,16 @@ expect, and the thumbnails on the Sluice page.
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from airflow.sdk import PartitionedAssetTimetable, dag
 
 from operators import steps
 from operators.assets import PREDICTIONS_BODY_PART, PREDICTIONS_IVC_FILTER
-from operators.policies import DEFAULT_ARGS, RUN_TIMEOUT, WINDOW, window_param
+from operators.policies import WINDOW, run_policy
 
 
 @dag(
     schedule=PartitionedAssetTimetable(assets=PREDICTIONS_BODY_PART),
-    start_date=datetime(2020, 1, 1),
-    catchup=False,
-    max_active_runs=2,
-    dagrun_timeout=RUN_TIMEOUT,
-    default_args=DEFAULT_ARGS,
-    params=window_param(),
+    **run_policy(),
     tags=["sluice", "models", "day"],
     doc_md=__doc__,
 )

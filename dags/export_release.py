@@ -20,23 +20,16 @@ window for a later release: same members and profile are the same version, anyth
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from airflow.sdk import PartitionedAssetTimetable, dag
 
 from operators.assets import PREDICTIONS_BODY_PART, PREDICTIONS_IVC_FILTER, QUALITY, RELEASES
-from operators.policies import DEFAULT_ARGS, RUN_TIMEOUT, WINDOW, window_param
+from operators.policies import WINDOW, run_policy
 from operators.releases import export_release as release_to_projects
 
 
 @dag(
     schedule=PartitionedAssetTimetable(assets=QUALITY & PREDICTIONS_BODY_PART & PREDICTIONS_IVC_FILTER),
-    start_date=datetime(2020, 1, 1),
-    catchup=False,
-    max_active_runs=2,
-    dagrun_timeout=RUN_TIMEOUT,
-    default_args=DEFAULT_ARGS,
-    params=window_param(),
+    **run_policy(),
     tags=["sluice", "release", "day"],
     doc_md=__doc__,
 )

@@ -17,23 +17,16 @@ than a few in ten thousand: one sender is probably broken; the quarantine on the
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from airflow.sdk import PartitionedAssetTimetable, dag
 
 from operators import steps
 from operators.assets import ARCHIVE, HEADERS
-from operators.policies import DEFAULT_ARGS, RUN_TIMEOUT, WINDOW, window_param
+from operators.policies import WINDOW, run_policy
 
 
 @dag(
     schedule=PartitionedAssetTimetable(assets=ARCHIVE),
-    start_date=datetime(2020, 1, 1),
-    catchup=False,
-    max_active_runs=2,
-    dagrun_timeout=RUN_TIMEOUT,
-    default_args=DEFAULT_ARGS,
-    params=window_param(),
+    **run_policy(),
     tags=["sluice", "headers", "day"],
     doc_md=__doc__,
 )

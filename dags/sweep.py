@@ -27,7 +27,7 @@ from airflow.sdk import CronPartitionTimetable, dag
 
 from operators import steps
 from operators.assets import INVENTORY
-from operators.policies import DEFAULT_ARGS, FIRST_NIGHT, HOSPITAL_TIME_ZONE, RUN_TIMEOUT, WINDOW, window_param
+from operators.policies import FIRST_NIGHT, HOSPITAL_TIME_ZONE, WINDOW, run_policy
 
 QUIET = "{{ (dag_run.run_after + macros.timedelta(hours=2 if dag_run.run_type == 'scheduled' else 0)).isoformat() }}"
 
@@ -35,12 +35,7 @@ QUIET = "{{ (dag_run.run_after + macros.timedelta(hours=2 if dag_run.run_type ==
 @dag(
     # Midnight, not 02:00: a backfill from the 26th to the 26th then means the 26th.
     schedule=CronPartitionTimetable("0 0 * * *", timezone=HOSPITAL_TIME_ZONE, run_offset=-1, key_format="%Y-%m-%d"),
-    start_date=FIRST_NIGHT,  # of the nightly runs; a backfill may begin earlier
-    catchup=False,
-    max_active_runs=2,
-    dagrun_timeout=RUN_TIMEOUT,
-    default_args=DEFAULT_ARGS,
-    params=window_param(),
+    **run_policy(start_date=FIRST_NIGHT),  # of the nightly runs; a backfill may begin earlier
     tags=["sluice", "pacs", "day"],
     doc_md=__doc__,
 )

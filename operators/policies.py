@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -56,6 +56,7 @@ DEFAULT_ARGS: dict[str, Any] = {
     "execution_timeout": timedelta(hours=2),
 }
 RUN_TIMEOUT = timedelta(hours=12)
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 def window_param() -> dict[str, Param]:
@@ -69,4 +70,21 @@ def window_param() -> dict[str, Param]:
             description="For a run by hand: a hospital day like 2026-10-26, or cohort/<project>/<name>. "
             "Runs of the chain leave it empty and use their partition.",
         )
+    }
+
+
+def run_policy(params: dict[str, Param] | None = None, start_date: datetime | None = LONG_AGO) -> dict[str, Any]:
+    """What every DAG has in common, as keyword arguments of `@dag`: how its runs begin, overlap and end.
+
+    Args:
+        params: fields of the trigger form; the window to work on again by default.
+        start_date: of the runs that Airflow makes by itself.
+    """
+    return {
+        "start_date": start_date,
+        "catchup": False,
+        "max_active_runs": 2,
+        "dagrun_timeout": RUN_TIMEOUT,
+        "default_args": DEFAULT_ARGS,
+        "params": window_param() if params is None else params,
     }

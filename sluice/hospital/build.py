@@ -19,11 +19,12 @@ from pydicom import Dataset, dcmwrite
 from pydicom.config import settings as pydicom_settings
 
 from sluice.hospital import acquisition, headers, volumes
+from sluice.hospital.day import plan_day
 from sluice.hospital.faults import DAY_ANSWER_CAP, Faults
 from sluice.hospital.index import Index
 from sluice.hospital.mishaps import ALSO, ENDS, FAILS_ONCE, images
 from sluice.hospital.people import Patient
-from sluice.hospital.plan import DEFAULT_DAY, DEFAULT_SEED, Day, Exam, Image, Series, plan_day, size_of
+from sluice.hospital.plan import DEFAULT_DAY, DEFAULT_SEED, Day, Exam, Image, Series, size_of
 from sluice.hospital.real import JoinedFile, Radiographs, join
 from sluice.hospital.truth import TrueInstance, TrueScanner, TrueSeries, TrueStudy, Truth
 

@@ -187,7 +187,7 @@ _DRAWN = {
 PAIRED = {"KNEE", "HAND", "FOOT", "SHOULDER", "WRIST", "ANKLE", "ELBOW", "HIP"}
 
 
-class _Planner:
+class Planner:
     """Draws one day; each exam has its own chance, so a change in one leaves the others as they were."""
 
     def __init__(self, seed: int, day: date, size: Size) -> None:
@@ -199,6 +199,7 @@ class _Planner:
         self.child = iter(self.children)
 
     def plan(self) -> Day:
+        """The day's exams, each on its scanner at its time."""
         exams: list[Exam] = []
         for modality, count in self.size.exams.items():
             rooms = [scanner for scanner in self.scanners if scanner.modality == modality]
@@ -363,12 +364,3 @@ class SeriesPlanner:
         ):
             image.view, image.laterality = view, side
         return [series]
-
-
-def plan_day(seed: int = DEFAULT_SEED, day: date = DEFAULT_DAY, scale: str | float = "day") -> Day:
-    """The plan of one day, with its mishaps placed."""
-    from sluice.hospital.mishaps import place
-
-    plan = _Planner(seed, day, size_of(scale)).plan()
-    place(plan)
-    return plan

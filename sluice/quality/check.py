@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sluice.database import Database, copy_rows
+from sluice.quality.finding import Finding
 from sluice.quality.suites import LEVELS, SEVERITIES, SUITES, Level, QualityError, Rule, Suites, load_suites
 from sluice.settings import settings
 
@@ -26,17 +27,6 @@ FINDING_COLUMNS = (
     "window_key", "rule", "severity", "level", "study_instance_uid", "series_instance_uid", "sop_instance_uid",
     "observed",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One object that breaks one rule."""
-
-    rule: Rule
-    study_instance_uid: str | None
-    series_instance_uid: str | None
-    sop_instance_uid: str | None
-    observed: str
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from pydicom import Dataset, dcmread
 from pydicom.datadict import tag_for_keyword
 
 from sluice.hospital.build import STRAY, build
+from sluice.hospital.day import plan_day
 from sluice.hospital.faults import Faults
 from sluice.hospital.mishaps import ALSO, ENDS, FAILS_ONCE
-from sluice.hospital.plan import plan_day
 from sluice.hospital.real import NOT_FOR_TRAINING, Radiographs
 from sluice.hospital.truth import TrueInstance, TrueSeries, TrueStudy, Truth
 

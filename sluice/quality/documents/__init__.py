@@ -22,7 +22,7 @@ import jinja2
 from sluice.quality.suites import LEVELS, SEVERITIES, Level, QualityError, Suites
 
 if TYPE_CHECKING:
-    from sluice.quality.check import Finding
+    from sluice.quality.finding import Finding
 
 HERE = Path(__file__).parent
 WINDOW_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")

@@ -30,9 +30,9 @@ FRAME = (
 CHROMIUM = Path("/usr/bin/chromium")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Headless Chromium."""
+    """Headless Chromium; ended with this folder, because Playwright's event loop would be in the way of others'."""
     if not CHROMIUM.is_file():
         pytest.fail("Chromium is missing. Run: apt-get install -y --no-install-recommends chromium", pytrace=False)
     from playwright.sync_api import sync_playwright

@@ -118,10 +118,20 @@ def test_however_it_ends_nothing_is_left_and_the_next_start_works(
 @pytest.mark.parametrize("after_s", [0.3, 1.0, 2.0, 4.0])
 def test_ctrl_c_while_it_starts_leaves_nothing(tmp_path: Path, hospital: Path, after_s: float) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path), str(hospital)], stdout=subprocess.DEVNULL
+        [sys.executable, "-c", HOLD, str(tmp_path), str(hospital)],
+        stdout=subprocess.DEVNULL,
+        preexec_fn=heed_ctrl_c,
     ) as warden:
-        time.sleep(after_s)  # a moment of its start; whichever it is, the outcome must be the same
-        family = psutil.Process(warden.pid).children(recursive=True)
-        os.kill(warden.pid, signal.SIGINT)
-        warden.wait(40)
+        try:
+            time.sleep(after_s)  # a moment of its start; whichever it is, the outcome must be the same
+            family = psutil.Process(warden.pid).children(recursive=True)
+            os.kill(warden.pid, signal.SIGINT)
+            warden.wait(40)
+        finally:
+            warden.kill()
     assert gone(family)
+
+
+def heed_ctrl_c() -> None:
+    """A shell's background job is born deaf to SIGINT, and so is all that it starts; a terminal's is not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -110,10 +110,11 @@ def run(scene: Scene, dag_bag: Any) -> Any:
         from sqlalchemy import select as query
 
         dag = dag_bag.dags[dag_id]
-        for task in dag.tasks:
-            task.retry_delay = timedelta(seconds=0.1)
-            task.retry_exponential_backoff = 0
-        done = dag.test(run_conf=conf)
+        with pytest.MonkeyPatch.context() as monkeypatch:  # other tests look at the same DAGs' retries
+            for task in dag.tasks:
+                monkeypatch.setattr(task, "retry_delay", timedelta(seconds=0.1))
+                monkeypatch.setattr(task, "retry_exponential_backoff", 0)
+            done = dag.test(run_conf=conf)
         with create_session() as session:
             found = session.scalars(
                 query(XComModel).where(XComModel.run_id == done.run_id, XComModel.dag_id == dag_id)

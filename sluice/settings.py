@@ -6,15 +6,36 @@ Airflow (PACS, S3, database of the DAGs) are Airflow connections; see `operators
 
 from __future__ import annotations
 
+import json
 from datetime import date, time
 from functools import lru_cache
 from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 SECRETS = Path("/run/secrets")
+
+
+def _listed(value: object) -> object:
+    """A list in an environment variable: JSON, or items separated by commas."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError:
+            raise ValueError("begins like a JSON list but is none; items separated by commas will do") from None
+    return [item.strip() for item in value.split(",") if item.strip()]
+
+
+Listed = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+
+
+class SettingsError(RuntimeError):
+    """A setting cannot be used; the message names it."""
 
 
 class Settings(BaseSettings):
@@ -26,6 +47,14 @@ class Settings(BaseSettings):
         projects: folder of the release projects, one YAML file each.
         receiver_ae_title, receiver_host, receiver_port: where our Storage SCP listens.
         receiver_min_free_bytes: below this much free disk the receiver refuses with A700.
+        receiver_allow: who may send to us, entries `AE@network` separated by commas (or a JSON list), e.g.
+            `MR1@10.1.0.0/16,CT2@*,*@127.0.0.1`; empty: everybody. See `sluice.pacs.admission`.
+        receiver_check_called_ae: reject associations that call another AE title than ours.
+        receiver_tls_certificate, receiver_tls_key: PEM files; with them the receiver speaks DICOM TLS only.
+        receiver_tls_ca: PEM file of the authorities whose client certificates are accepted.
+        receiver_tls_clients: whether a sender must show a certificate: `required`, `optional` or `none`.
+        commitment_peers: where storage commitment is reported to, entries `AE@host:port` separated by commas; a
+            sender that is not listed cannot ask for it. See `sluice.pacs.commitment`.
         move_source_ae_titles: calling AE titles whose instances count as moved rather than pushed.
         time_zone: IANA zone of the hospital; headers without an offset are read in it.
         first_night: the first night on which `sweep` runs by itself; None is the night before it is switched on.
@@ -52,6 +81,13 @@ class Settings(BaseSettings):
     receiver_host: str = "127.0.0.1"
     receiver_port: int = 11112
     receiver_min_free_bytes: int = 1 << 30
+    receiver_allow: Listed = ()
+    receiver_check_called_ae: bool = True
+    receiver_tls_certificate: Path | None = None
+    receiver_tls_key: Path | None = None
+    receiver_tls_ca: Path | None = None
+    receiver_tls_clients: Literal["required", "optional", "none"] = "required"
+    commitment_peers: Listed = ()
     move_source_ae_titles: tuple[str, ...] = ("HOSPITAL_PACS",)
     time_zone: str = "Europe/Berlin"
     first_night: date | None = None
@@ -112,5 +148,17 @@ class FirstConnections(BaseSettings):
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
-    """The settings of this process, read once."""
-    return Settings()
+    """The settings of this process, read once.
+
+    Raises:
+        SettingsError: one of them is malformed.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        # the values stay out of the message: one of them is the database's URL with its password
+        wrong = "; ".join(
+            f"SLUICE_{'_'.join(map(str, problem['loc'])).upper()}: {problem['msg']}"
+            for problem in error.errors(include_input=False, include_url=False)
+        )
+        raise SettingsError(f"The environment holds settings that cannot be used. {wrong}.") from None

@@ -62,6 +62,7 @@ def command_line() -> argparse.ArgumentParser:
     hospital.add_argument("--port", type=int, required=True, help="where the PACS listens")
     hospital.add_argument("--receiver-host", default="127.0.0.1", help="where our receiver is (default %(default)s)")
     hospital.add_argument("--receiver-port", type=int, help="where it sends what AE title SLUICE asks for")
+    hospital.add_argument("--faults", type=Path, help="JSON file of faults, followed while it runs (docs/rehearsal.md)")
     missing = add("missing", _missing, "what is missing in a window, why, and what to do about it")
     missing.add_argument("window", help="a hospital day like 2026-10-26, or cohort/<project>/<name>")
     missing.add_argument("--home", type=Path, default=None, help="stack to ask (default: the one that runs)")
@@ -132,7 +133,7 @@ def _hospital(options: argparse.Namespace) -> int:
         build_hospital(options.folder)
     receiver = (options.receiver_host, options.receiver_port)
     destinations = {settings().receiver_ae_title: receiver} if options.receiver_port else None
-    serve(options.folder, options.port, destinations=destinations, host=options.host)
+    serve(options.folder, options.port, destinations=destinations, host=options.host, faults_file=options.faults)
     return 0
 
 

@@ -6,8 +6,8 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from pydicom import Dataset, dcmread
 from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.errors import InvalidDicomError
 
+from sluice.hospital.faults import Faults, hits
 from sluice.hospital.matching import matches, values_of
 
 LOGGER = logging.getLogger(__name__)
@@ -85,6 +86,12 @@ class Stored:
         """The first value, or nothing."""
         return next(iter(self.values.get(keyword, ())), "")
 
+    def with_values(self, other: Mapping[str, str]) -> Stored:
+        """The same file, listed with other values."""
+        if not other:
+            return self
+        return replace(self, values=self.values | {keyword: (value,) for keyword, value in other.items()})
+
 
 class QueryError(RuntimeError):
     """A query that cannot be answered; `status` is the DIMSE status to give."""
@@ -94,17 +101,31 @@ class QueryError(RuntimeError):
         self.status = status
 
 
+# Attributes that an answer computes from all objects of its entity (PS3.4 C.3.4).
+COMPUTED: dict[str, Callable[[list[Stored]], list[str]]] = {
+    "ModalitiesInStudy": lambda whole: sorted({stored.one("Modality") for stored in whole}),
+    "SOPClassesInStudy": lambda whole: sorted({stored.one("SOPClassUID") for stored in whole}),
+    "NumberOfPatientRelatedStudies": lambda whole: _count(whole, "StudyInstanceUID"),
+    "NumberOfPatientRelatedSeries": lambda whole: _count(whole, "SeriesInstanceUID"),
+    "NumberOfPatientRelatedInstances": lambda whole: [str(len(whole))],
+    "NumberOfStudyRelatedSeries": lambda whole: _count(whole, "SeriesInstanceUID"),
+    "NumberOfStudyRelatedInstances": lambda whole: [str(len(whole))],
+    "NumberOfSeriesRelatedInstances": lambda whole: [str(len(whole))],
+}
+
+
 class Index:
     """The objects under a folder, in memory.
 
     Reading 2,000 headers takes seconds, so what was read is kept in `cache` and read again only for a file whose
-    size or time changed.
+    size or time changed. `faults` may make it forget, change or overlook things.
     """
 
     def __init__(self, folder: Path, cache: Path | None = None) -> None:
         self.folder = folder
         self.objects: dict[str, Stored] = {}
         self.strays: list[Path] = []
+        self.faults = Faults()
         self._lock = threading.Lock()
         known: dict[str, Any] = json.loads(cache.read_text()) if cache is not None and cache.exists() else {}
         seen: dict[str, Any] = {}
@@ -166,7 +187,7 @@ class Index:
         level = self._level(root, identifier)
         self._check_hierarchy(root, level, identifier, relational)
         groups: dict[tuple[str, ...], list[Stored]] = {}
-        for stored in self._matching(identifier, level):
+        for stored in self._matching(identifier, level, self.faults.ignore_keys):
             groups.setdefault(self._identity(stored, level), []).append(stored)
         answers = (self._answer(identifier, level, members) for members in groups.values())
         return [answer for answer in answers if answer is not None]
@@ -196,18 +217,33 @@ class Index:
             if not relational and (keyword not in identifier or len(values_of(identifier[keyword])) != 1):
                 raise QueryError(f"A query at {level} level needs one {keyword}.", 0xA900)
 
-    def _matching(self, identifier: Dataset, level: str) -> Iterable[Stored]:
+    def _matching(self, identifier: Dataset, level: str, ignored: Collection[str] = ()) -> Iterable[Stored]:
+        """Objects that match the identifier's keys up to `level`."""
         known = {keyword for place in LEVELS[: LEVELS.index(level) + 1] for keyword in ATTRIBUTES[place]}
         keys = []
         for element in identifier:
             keyword = keyword_for_tag(element.tag)
-            if keyword in known and (wanted := values_of(element)):
+            if keyword in known and keyword not in ignored and (wanted := values_of(element)):
                 keys.append((keyword, dictionary_VR(element.tag), wanted))
+        fold = self.faults.ignore_case
+        for stored in self._held():
+            if all(matches(vr, wanted, stored.values.get(keyword, ()), fold) for keyword, vr, wanted in keys):
+                yield stored
+
+    def _held(self) -> Iterable[Stored]:
+        """Every object as the PACS knows it now, its faults of forgetting and changing included."""
         with self._lock:
             objects = list(self.objects.values())
-        for stored in objects:
-            if all(matches(vr, wanted, stored.values.get(keyword, ())) for keyword, vr, wanted in keys):
-                yield stored
+        absent, changed = self.faults.absent, self.faults.changed
+        if not absent and not changed:
+            return objects
+        return [
+            stored.with_values(changed.get(stored.one("StudyInstanceUID"), {}))
+            for stored in objects
+            if not hits(
+                absent, *(stored.one(key) for key in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"))
+            )
+        ]
 
     @staticmethod
     def _identity(stored: Stored, level: str) -> tuple[str, ...]:
@@ -216,17 +252,7 @@ class Index:
     def _answer(self, identifier: Dataset, level: str, members: list[Stored]) -> Dataset | None:
         """One answer for the entity whose matching objects are `members`; None if a computed key excludes it."""
         first = members[0]
-        whole = self._whole(first, level)
-        computed: dict[str, Callable[[], list[str]]] = {
-            "ModalitiesInStudy": lambda: sorted({stored.one("Modality") for stored in whole}),
-            "SOPClassesInStudy": lambda: sorted({stored.one("SOPClassUID") for stored in whole}),
-            "NumberOfPatientRelatedStudies": lambda: _count(whole, "StudyInstanceUID"),
-            "NumberOfPatientRelatedSeries": lambda: _count(whole, "SeriesInstanceUID"),
-            "NumberOfPatientRelatedInstances": lambda: [str(len(whole))],
-            "NumberOfStudyRelatedSeries": lambda: _count(whole, "SeriesInstanceUID"),
-            "NumberOfStudyRelatedInstances": lambda: [str(len(whole))],
-            "NumberOfSeriesRelatedInstances": lambda: [str(len(whole))],
-        }
+        whole: list[Stored] | None = None
         known = {keyword for place in LEVELS[: LEVELS.index(level) + 1] for keyword in ATTRIBUTES[place]}
         answer = Dataset()
         if charset := [name for name in first.charset if name or len(first.charset) > 1]:
@@ -236,9 +262,11 @@ class Index:
             if keyword in ("SpecificCharacterSet", "QueryRetrieveLevel", "RetrieveAETitle"):
                 continue
             values: list[str] = []
-            if keyword in computed:
-                values = computed[keyword]()
-                if not matches(dictionary_VR(element.tag), values_of(element), values):
+            if keyword in COMPUTED:
+                whole = self._whole(first, level) if whole is None else whole
+                values = COMPUTED[keyword](whole)
+                wanted = [] if keyword in self.faults.ignore_keys else values_of(element)
+                if not matches(dictionary_VR(element.tag), wanted, values, self.faults.ignore_case):
                     return None
             elif keyword in known:
                 values = list(first.values.get(keyword, ()))
@@ -252,8 +280,7 @@ class Index:
     def _whole(self, one: Stored, level: str) -> list[Stored]:
         """All objects of the entity, whether or not the query's other keys matched them."""
         key = UNIQUE_KEYS[level]
-        with self._lock:
-            return [stored for stored in self.objects.values() if stored.one(key) == one.one(key)]
+        return [stored for stored in self._held() if stored.one(key) == one.one(key)]
 
 
 def _remembered(path: Path, values: dict[str, Any]) -> Stored:

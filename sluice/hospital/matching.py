@@ -21,15 +21,18 @@ def values_of(element: DataElement) -> list[str]:
     return [text] if (text := str(value).strip(" \0")) else []
 
 
-def matches(vr: str, wanted: Sequence[str], stored: Sequence[str]) -> bool:
+def matches(vr: str, wanted: Sequence[str], stored: Sequence[str], ignore_case: bool = False) -> bool:
     """Whether an entity whose attribute holds `stored` answers a key that asks for `wanted`.
 
     An empty key matches all (C.2.2.2.3). Several wanted values match by any of them: UID lists (C.2.2.2.2) and
     multi-valued keys such as Modalities in Study. Dates and times match by range (C.2.2.2.5), text by `*` and `?`
-    (C.2.2.2.4). Names ignore case, all other text does not; a stored name matches by any of its groups.
+    (C.2.2.2.4). Names ignore case, all other text does only with `ignore_case`; a stored name matches by any of its
+    groups.
     """
     if not wanted or list(wanted) == ["*"]:
         return True
+    if ignore_case:
+        wanted, stored = [key.casefold() for key in wanted], [value.casefold() for value in stored]
     return any(_one(vr, key, value) for key in wanted for value in stored)
 
 

@@ -6,35 +6,39 @@ purpose; see `sluice.hospital.faults`.
 
 from __future__ import annotations
 
-import functools
 import logging
-import socket
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from pydicom import Dataset, dcmread, dcmwrite
+from pydicom import Dataset, dcmwrite
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, _config, evt
-from pynetdicom.association import Association
-from pynetdicom.presentation import PresentationContext, build_context
+from pynetdicom.presentation import build_context
 
 from sluice.hospital.encoding import SYNTAXES
 from sluice.hospital.equipment import stations
+from sluice.hospital.faults import SERVICES as SERVICE_NAMES
 from sluice.hospital.faults import Faults
 from sluice.hospital.headers import SOP_CLASSES
 from sluice.hospital.index import Index, QueryError, Stored
+from sluice.hospital.presence import Presence
+from sluice.hospital.queries import ABORT, CANCELLED, PENDING, SUCCESS, replies
+from sluice.hospital.sending import Sender
+from sluice.pacs.association import no_delay
 
 LOGGER = logging.getLogger(__name__)
-PENDING, SUCCESS, CANCELLED = 0xFF00, 0x0000, 0xFE00
-CANNOT_STORE, OUT_OF_RESOURCES = 0xC000, 0xA700
+MOST_MOVES_STATUS = 0xA702  # unable to perform sub-operations
+MOST_ASSOCIATIONS = 32
 VERIFICATION = UID("1.2.840.10008.1.1")
 # Find, Move and Get of the two information models (PS3.4 C.6.1.3 and C.6.2.3).
 PATIENT_ROOT = tuple(UID(f"1.2.840.10008.5.1.4.1.2.1.{service}") for service in (1, 2, 3))
 STUDY_ROOT = tuple(UID(f"1.2.840.10008.5.1.4.1.2.2.{service}") for service in (1, 2, 3))
+SERVICES = {uid: name for root in (PATIENT_ROOT, STUDY_ROOT) for uid, name in zip(root, SERVICE_NAMES, strict=True)}
 Answer = tuple[int, Dataset | None]
 
 
@@ -48,11 +52,16 @@ class HospitalPacs:
         destinations: AE title → (host, port) that a C-MOVE may name.
         allowed_ae_titles: calling AE titles it serves beside the hospital's own scanners; None serves everyone.
         faults: how it misbehaves; None reads the day's own from `home/faults.json`.
+        faults_file: JSON file of faults that is followed while it runs, instead of `faults`.
         relational: answer queries although unique keys of higher levels are missing.
 
     Example:
         >>> with HospitalPacs(home, destinations={"SLUICE": ("127.0.0.1", 11112)}) as pacs:
         ...     pacs.faults.refuse = 0xA701
+        ...     pacs.go_away("closed", seconds=20)
+
+    Raises:
+        FaultsError: `faults_file` cannot be read.
     """
 
     def __init__(
@@ -65,17 +74,29 @@ class HospitalPacs:
         allowed_ae_titles: Collection[str] | None = ("SLUICE",),
         faults: Faults | None = None,
         relational: bool = True,
+        faults_file: Path | None = None,
     ) -> None:
         self.home, self.ae_title, self.host, self.port = home, ae_title, host, port
         self.destinations = dict(destinations or {})
         self.allowed_ae_titles = allowed_ae_titles
-        self.faults = faults if faults is not None else Faults.load(home / "faults.json")
         self.relational = relational
         self.index = Index(home / "pacs", home / "index.json")
+        self.index.faults = faults if faults is not None else Faults.load(faults_file or home / "faults.json")
+        self._sender = Sender(self.index)
+        self._presence = Presence(self, faults_file)
+        self._ae: Any = None
         self._server: Any = None
         self._lock = threading.Lock()
-        self._failed_once: set[str] = set()
-        self._aborted = 0
+        self._aborted = self._associations = self._moves = 0
+
+    @property
+    def faults(self) -> Faults:
+        """How it misbehaves now."""
+        return self.index.faults
+
+    @faults.setter
+    def faults(self, faults: Faults) -> None:
+        self.index.faults = faults
 
     def start(self) -> Self:
         """Listen; returns when associations are accepted.
@@ -85,11 +106,58 @@ class HospitalPacs:
         """
         # send_c_store of a path then streams the file's bytes as they are (pynetdicom's documented switch).
         _config.STORE_SEND_CHUNKED_DATASET = True
+        self._ae = self._entity()
+        self.listen()
+        self._presence.start()
+        LOGGER.info("%s listens on %s:%d with %d objects", self.ae_title, self.host, self.port, len(self.index.objects))
+        return self
+
+    def stop(self) -> None:
+        """Abort what is open and stop listening; again changes nothing."""
+        self._presence.stop()
+        self.hang_up()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *problem: object) -> None:
+        self.stop()
+
+    def go_away(self, how: str, seconds: float | None = None) -> None:
+        """Be `closed`, `refusing` or `silent`, for so many seconds or until `come_back`; see `Faults.away`."""
+        self.faults.away_s, self.faults.away = seconds, how
+        self._presence.settle()
+
+    def come_back(self) -> None:
+        """Listen and answer again."""
+        self.faults.away = ""
+        self._presence.settle()
+
+    def listen(self) -> None:
+        """Accept connections; again changes nothing.
+
+        Raises:
+            OSError: the port is taken.
+        """
+        if self._server is None:
+            self._server = self._ae.start_server((self.host, self.port), block=False, evt_handlers=self._handlers())
+            self.port = self._server.server_address[1]
+
+    def hang_up(self) -> None:
+        """Stop accepting connections and abort the associations; again changes nothing."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
+            for association in self._ae.active_associations:
+                association.abort()
+
+    def _entity(self) -> AE:
         ae = AE(ae_title=self.ae_title)
         ae.require_called_aet = True
         if self.allowed_ae_titles is not None:
             ae.require_calling_aet = [*self.allowed_ae_titles, *stations()]
-        ae.maximum_associations = 32
+        ae.maximum_associations = MOST_ASSOCIATIONS
         ae.maximum_pdu_size = 0
         ae.network_timeout = None  # a long move keeps its requestor silent; that is no reason to abort
         ae.add_supported_context(VERIFICATION)
@@ -97,8 +165,12 @@ class HospitalPacs:
             ae.add_supported_context(uid, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
         for sop_class, syntaxes in self._storage():
             ae.add_supported_context(sop_class, syntaxes, scu_role=True, scp_role=True)
-        handlers: list[Any] = [
+        return ae
+
+    def _handlers(self) -> list[Any]:
+        return [
             (evt.EVT_CONN_OPEN, no_delay),
+            (evt.EVT_REQUESTED, self._on_requested),
             (evt.EVT_ESTABLISHED, self._on_established),
             (evt.EVT_C_ECHO, lambda event: SUCCESS),
             (evt.EVT_C_FIND, self._on_find),
@@ -106,23 +178,6 @@ class HospitalPacs:
             (evt.EVT_C_GET, self._on_get),
             (evt.EVT_C_STORE, self._on_store),
         ]
-        self._server = ae.start_server((self.host, self.port), block=False, evt_handlers=handlers)
-        self.port = self._server.server_address[1]
-        LOGGER.info("%s listens on %s:%d with %d objects", self.ae_title, self.host, self.port, len(self.index.objects))
-        return self
-
-    def stop(self) -> None:
-        """Abort what is open and stop listening; again changes nothing."""
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
-            self._server = None
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *problem: object) -> None:
-        self.stop()
 
     def _storage(self) -> Iterator[tuple[str, list[str]]]:
         """The SOP classes that the hospital's scanners make or the store holds, each in every syntax in use.
@@ -135,80 +190,115 @@ class HospitalPacs:
         for sop_class in sorted(classes):
             yield sop_class, syntaxes
 
+    # --- associations ------------------------------------------------------------------------------------------
+
+    def _on_requested(self, event: evt.Event) -> None:
+        """Before an association is negotiated: be away, or offer less than we could."""
+        association: Any = event.assoc
+        while self.faults.away == "silent" and self._server is not None:
+            time.sleep(0.05)
+        if self.faults.away == "refusing":
+            association.acse.send_reject(0x02, 0x03, 0x01)  # transient, temporary congestion (PS3.8 table 9-21)
+            association.kill()
+            association._is_rejected = True
+            return
+        hidden = {uid for uid, name in SERVICES.items() if name not in self.faults.services}
+        offered = association.acceptor.supported_contexts
+        association.acceptor.supported_contexts = [one for one in offered if one.abstract_syntax not in hidden]
+
+    def _on_established(self, event: evt.Event) -> None:
+        """Let what pynetdicom sends on this association be the stored file instead of a re-encoded dataset."""
+        association: Any = event.assoc
+        self._sender.attach(association)
+        if association.is_acceptor:
+            with self._lock:
+                self._associations += 1
+                every = self.faults.abort_every
+                association.doomed = every is not None and self._associations % every == 0
+
+    def _delay(self, event: evt.Event, seconds: float) -> None:
+        crowd = sum(one.is_acceptor and one.is_established for one in self._ae.active_associations) - 1
+        time.sleep(max(0.0, seconds + self.faults.crowd_delay_s * crowd))
+
     # --- query -------------------------------------------------------------------------------------------------
 
     def _on_find(self, event: evt.Event) -> Iterator[Answer]:
-        faults = self.faults
-        time.sleep(faults.delay_s)
-        if faults.refuse_find is not None:
-            yield faults.refuse_find, None
+        association: Any = event.assoc
+        if association.doomed:
+            association.abort()
             return
-        try:
-            answers = self.index.find(_root(event), event.identifier, self.relational)
-        except QueryError as problem:
-            LOGGER.warning("C-FIND refused: %s", problem)
-            yield problem.status, None
-            return
-        for number, answer in enumerate(answers):
+        self._delay(event, self.faults.find_delay_s)
+        answers = replies(self.index, self.faults, _root(event), event.identifier, self.relational, self.ae_title)
+        for status, answer in answers:
             if event.is_cancelled:
                 yield CANCELLED, None
                 return
-            if faults.find_error_after is not None and number >= faults.find_error_after:
-                event.assoc.abort()
+            if status == ABORT:
+                association.abort()
                 return
-            if faults.answer_cap is not None and number >= faults.answer_cap:
-                if faults.cap_status != SUCCESS:
-                    yield faults.cap_status, None
-                return
-            answer.RetrieveAETitle = self.ae_title
-            yield PENDING, answer
+            yield status, answer
 
     # --- retrieve ----------------------------------------------------------------------------------------------
 
     def _on_move(self, event: evt.Event) -> Iterator[Any]:
         destination = self.destinations.get(str(event.move_destination).strip())
-        if destination is None:
+        if destination is None or self.faults.unknown_destination:
             yield None, None
             return
-        try:
-            wanted = self.index.select(_root(event), event.identifier)
-            status = self.faults.refuse
-        except QueryError as problem:
-            LOGGER.warning("C-MOVE refused: %s", problem)
-            wanted, status = [], problem.status
-        if status is not None:
-            # pynetdicom calls the destination before it lets us refuse, so offer what any storage SCP takes.
-            yield (*destination, {"contexts": [build_context(SOP_CLASSES["CT"])], "evt_handlers": []})
-            yield 1
-            yield status, None
-            return
-        handlers = [(evt.EVT_CONN_OPEN, no_delay), (evt.EVT_ESTABLISHED, self._on_established)]
-        yield (*destination, {"contexts": _contexts(wanted), "max_pdu": 0, "evt_handlers": handlers})
-        yield len(wanted)
-        yield from self._suboperations(event, wanted)
+        with self._one_more_move():
+            wanted, status = self._wanted(event)
+            if status is not None:
+                # pynetdicom calls the destination before it lets us refuse, so offer what any storage SCP takes.
+                yield (*destination, {"contexts": [build_context(SOP_CLASSES["CT"])], "evt_handlers": []})
+                yield 1
+                yield status, None
+                return
+            handlers = [(evt.EVT_CONN_OPEN, no_delay), (evt.EVT_ESTABLISHED, self._on_established)]
+            yield (*destination, {"contexts": self._sender.contexts(wanted), "max_pdu": 0, "evt_handlers": handlers})
+            yield len(wanted)
+            yield from self._suboperations(event, wanted)
 
     def _on_get(self, event: evt.Event) -> Iterator[Any]:
+        with self._one_more_move():
+            wanted, status = self._wanted(event)
+            if status is not None:
+                yield 1
+                yield status, None
+                return
+            yield len(wanted)
+            yield from self._suboperations(event, wanted)
+
+    @contextmanager
+    def _one_more_move(self) -> Iterator[None]:
+        with self._lock:
+            self._moves += 1
         try:
-            wanted = self.index.select(_root(event), event.identifier)
-            status = self.faults.refuse
+            yield
+        finally:
+            with self._lock:
+                self._moves -= 1
+
+    def _wanted(self, event: evt.Event) -> tuple[list[Stored], int | None]:
+        """What a retrieve asks for, and the status that refuses it, if one does."""
+        most = self.faults.most_moves
+        if most is not None and self._moves > most:
+            return [], MOST_MOVES_STATUS
+        try:
+            return self.index.select(_root(event), event.identifier), self.faults.refuse
         except QueryError as problem:
-            wanted, status = [], problem.status
-        if status is not None:
-            yield 1
-            yield status, None
-            return
-        yield len(wanted)
-        yield from self._suboperations(event, wanted)
+            LOGGER.warning("Retrieve refused: %s", problem)
+            return [], problem.status
 
     def _suboperations(self, event: evt.Event, wanted: list[Stored]) -> Iterator[Answer]:
-        """One pending answer for each object; pynetdicom sends it through `_send` and keeps the counts."""
+        """One pending answer for each object; pynetdicom sends it through `Sender` and keeps the counts."""
+        association: Any = event.assoc
         for number, stored in enumerate(wanted):
             if event.is_cancelled:
                 yield CANCELLED, None
                 return
-            time.sleep(self.faults.delay_s)
-            if self._must_abort(number):
-                event.assoc.abort()
+            self._delay(event, self.faults.send_delay_s)
+            if association.doomed or self._must_abort(number):
+                association.abort()
                 return
             ticket = Dataset()
             ticket.SOPClassUID, ticket.SOPInstanceUID = stored.one("SOPClassUID"), stored.one("SOPInstanceUID")
@@ -222,40 +312,6 @@ class HospitalPacs:
                 return False
             self._aborted += 1
             return True
-
-    def _on_established(self, event: evt.Event) -> None:
-        """Let what pynetdicom sends on this association be the stored file instead of a re-encoded dataset."""
-        association: Any = event.assoc
-        association.send_c_store = functools.partial(self._send, event.assoc)
-
-    def _send(self, association: Association, ticket: Dataset, **request: Any) -> Dataset:
-        """Send the stored object that `ticket` names; returns the C-STORE status as `Association.send_c_store` does."""
-        uid = str(ticket.SOPInstanceUID)
-        if (fault := self._fault(uid)) is not None:
-            return fault
-        stored = self.index.objects[uid]
-        try:
-            return Association.send_c_store(association, stored.path, **request)
-        except ValueError:
-            # The peer took the class but not this syntax; only uncompressed data may be written otherwise.
-            if UID(stored.transfer_syntax).is_compressed:
-                raise
-            return Association.send_c_store(association, dcmread(stored.path), **request)
-
-    def _fault(self, uid: str) -> Dataset | None:
-        """The status a faulty sub-operation ends with, without anything being sent."""
-        status = Dataset()
-        with self._lock:
-            if uid in self.faults.drop_success:
-                status.Status = SUCCESS
-            elif uid in self.faults.fail_always:
-                status.Status = CANNOT_STORE
-            elif uid in self.faults.fail_once and uid not in self._failed_once:
-                self._failed_once.add(uid)
-                status.Status = OUT_OF_RESOURCES
-            else:
-                return None
-        return status
 
     # --- storage -----------------------------------------------------------------------------------------------
 
@@ -271,17 +327,5 @@ class HospitalPacs:
         return SUCCESS
 
 
-def _contexts(wanted: list[Stored]) -> list[PresentationContext]:
-    """One context for each SOP class and stored transfer syntax, so that each object can go as it is."""
-    pairs = sorted({(stored.one("SOPClassUID"), stored.transfer_syntax) for stored in wanted})
-    return [build_context(sop_class, syntax) for sop_class, syntax in pairs[:128]]
-
-
 def _root(event: evt.Event) -> str:
     return "PATIENT" if event.request.AffectedSOPClassUID in PATIENT_ROOT else "STUDY"
-
-
-def no_delay(event: evt.Event) -> None:
-    """DIMSE is small messages to and fro: Nagle's algorithm would hold each back for 40 ms."""
-    connection: Any = event.assoc.dul.socket
-    connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

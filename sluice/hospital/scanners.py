@@ -7,7 +7,7 @@ from pathlib import Path
 from pynetdicom import AE, _config, evt
 from pynetdicom.presentation import build_context
 
-from sluice.hospital.pacs import no_delay
+from sluice.pacs.association import ReactorGate, no_delay
 
 
 class PushError(RuntimeError):
@@ -53,8 +53,10 @@ def _push_one(folder: Path, receiver: tuple[str, int, str]) -> int:
             f"Scanner {folder.name} could not reach {called} at {host}:{port}: is the receiver running, "
             "and does it accept this AE title?"
         )
+    gate = ReactorGate(association)
     try:
         for path in files:
+            gate.park()
             status = association.send_c_store(path)
             if "Status" not in status or status.Status != 0x0000:
                 code = f"0x{status.Status:04X}" if "Status" in status else "no answer"

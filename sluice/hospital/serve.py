@@ -29,15 +29,18 @@ def serve(
     allowed_ae_titles: Collection[str] | None = DEFAULT_ALLOWED,
     host: str = "127.0.0.1",
     stopped: threading.Event | None = None,
+    faults_file: Path | None = None,
 ) -> None:
     """Serve the PACS in `home` and block until SIGTERM or SIGINT (or until `stopped` is set).
 
     Args:
         home: folder that `sluice.hospital.build.build` wrote.
         destinations: AE title → (host, port) that a C-MOVE may name, such as `{"SLUICE": ("127.0.0.1", 11112)}`.
+        faults_file: JSON file of faults, read again whenever it changes; None has the faults of the day.
 
     Raises:
         HospitalError: nothing is built there, or the port is taken.
+        FaultsError: the faults cannot be read.
     """
     if not (home / "built.json").exists():
         raise HospitalError(f"There is no built hospital in {home}: call sluice.hospital.build.build first.")
@@ -45,7 +48,7 @@ def serve(
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: done.set())
-    pacs = HospitalPacs(home, ae_title, host, port, destinations, allowed_ae_titles)
+    pacs = HospitalPacs(home, ae_title, host, port, destinations, allowed_ae_titles, faults_file=faults_file)
     try:
         pacs.start()
     except OSError as problem:

@@ -16,8 +16,9 @@ from sluice.hospital.build import build
 from sluice.hospital.encoding import SYNTAXES
 from sluice.hospital.faults import Faults
 from sluice.hospital.headers import SOP_CLASSES
-from sluice.hospital.pacs import PATIENT_ROOT, STUDY_ROOT, VERIFICATION, HospitalPacs, no_delay
+from sluice.hospital.pacs import PATIENT_ROOT, STUDY_ROOT, VERIFICATION, HospitalPacs
 from sluice.hospital.truth import Truth
+from sluice.pacs.association import no_delay
 
 
 @pytest.fixture(scope="session")

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import mmap
 import os
 import shutil
 import struct
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 IMPLEMENTATION_CLASS_UID = "2.25.279684532094105862437310920756419371043"
 IMPLEMENTATION_VERSION = "SLUICE"  # no number: the same dataset always makes the same file
@@ -86,31 +89,35 @@ class Archive:
         """Free space of the file system that holds the archive."""
         return shutil.disk_usage(self.root).free
 
-    def keep(self, identity: Identity, transfer_syntax: str, dataset: bytes | memoryview) -> Kept:
-        """Write one instance durably; when this returns, its bytes survive a crash.
+    def begin(self, meta: bytes = b"") -> Incoming:
+        """A file on its way: write into it, then `keep` or `quarantine` it; leaving its context removes what is left.
 
         Args:
-            dataset: the encoded dataset exactly as it was sent.
+            meta: `file_meta` that the dataset follows; empty for bytes that will not become a DICOM file.
 
         Raises:
             OSError: the disk is full or broken; nothing is left behind.
         """
-        meta = file_meta(identity.sop_class, identity.sop_instance, transfer_syntax)
-        temporary, size, digest = self._write(meta, dataset)
+        return Incoming(self.incoming / f"{os.getpid()}-{uuid.uuid4().hex}", meta)
+
+    def keep(self, identity: Identity, incoming: Incoming) -> Kept:
+        """Give what was written its place, durably; when this returns, its bytes survive a crash.
+
+        Raises:
+            OSError: the disk is full or broken; nothing is left behind.
+        """
+        digest = incoming.sync()
         final = self.root / identity.study / identity.series / f"{identity.sop_instance}.dcm"
+        self._make_folders(final.parent)
         try:
-            self._make_folders(final.parent)
-            try:
-                os.link(temporary, final)  # unlike a rename, never replaces what is there
-                outcome = "new"
-            except FileExistsError:
-                outcome = "same" if _sha256(final) == digest else "other"
-            if outcome == "other":
-                final = self._aside(identity.sop_instance, digest, temporary)
-            _sync_folder(final.parent)  # of `same`, too: who wrote it first may not have got this far
-        finally:
-            temporary.unlink(missing_ok=True)
-        return Kept(self._relative(final), size, digest, outcome)
+            os.link(incoming.path, final)  # unlike a rename, never replaces what is there
+            outcome = "new"
+        except FileExistsError:
+            outcome = "same" if _sha256(final) == digest else "other"
+        if outcome == "other":
+            final = self._aside(identity.sop_instance, digest, incoming.path)
+        _sync_folder(final.parent)  # of `same`, too: who wrote it first may not have got this far
+        return Kept(self._relative(final), incoming.bytes, digest, outcome)
 
     def set_aside(self, sop_instance: str, kept: Kept) -> Kept:
         """Move a file that turned out to contradict the ledger out of the instance's place."""
@@ -127,31 +134,14 @@ class Archive:
         _sync_folder(final.parent)
         return Kept(self._relative(final), aside.bytes, aside.sha256, "new")
 
-    def quarantine(self, data: bytes | memoryview, meta: bytes = b"") -> Kept:
+    def quarantine(self, incoming: Incoming) -> Kept:
         """Keep bytes that cannot be placed, named by their digest."""
-        temporary, size, digest = self._write(meta, data)
+        digest = incoming.sync()
         final = self.root / ".quarantine" / f"{digest}.dcm"
         final.parent.mkdir(exist_ok=True)
-        os.replace(temporary, final)
+        os.replace(incoming.path, final)
         _sync_folder(final.parent)
-        return Kept(self._relative(final), size, digest, "new")
-
-    def _write(self, meta: bytes, dataset: bytes | memoryview) -> tuple[Path, int, str]:
-        temporary = self.incoming / f"{os.getpid()}-{uuid.uuid4().hex}"
-        digest = hashlib.sha256(meta)
-        digest.update(dataset)
-        try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
-            with os.fdopen(descriptor, "wb", buffering=0) as file:
-                file.write(meta)
-                view = memoryview(dataset)
-                while view:
-                    view = view[file.write(view) :]
-                os.fsync(file.fileno())
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
-        return temporary, len(meta) + len(dataset), digest.hexdigest()
+        return Kept(self._relative(final), incoming.bytes, digest, "new")
 
     def _aside(self, sop_instance: str, digest: str, source: Path) -> Path:
         target = self.root / ".conflicts" / sop_instance / f"{digest}.dcm"
@@ -175,6 +165,68 @@ class Archive:
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
+
+
+class Incoming:
+    """A file that is being received, in `.incoming`; made by `Archive.begin`.
+
+    Its SHA-256 is computed as the bytes come, so nothing is read a second time. A context manager: at the end
+    whatever was not kept is gone.
+
+    Attributes:
+        path: where it is for now.
+        bytes: written so far, file meta information included.
+        dataset_at: where in the file the dataset begins.
+    """
+
+    def __init__(self, path: Path, meta: bytes) -> None:
+        self.path = path
+        self.bytes = 0
+        self.dataset_at = len(meta)
+        self._digest = hashlib.sha256()
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o640)
+        try:
+            self.write(meta)
+        except OSError:
+            self.discard()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.discard()
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append bytes.
+
+        Raises:
+            OSError: the disk is full or broken; the file is of no use any more.
+        """
+        view = memoryview(data)
+        written = os.write(self._descriptor, view) if view else 0
+        while written < len(view):
+            written += os.write(self._descriptor, view[written:])
+        self._digest.update(view)
+        self.bytes += len(view)
+
+    def sync(self) -> str:
+        """Make the bytes durable; the SHA-256 of the whole file in hex."""
+        os.fsync(self._descriptor)
+        return self._digest.hexdigest()
+
+    def dataset(self) -> mmap.mmap | bytes:
+        """What was written, mapped for reading rather than read; the dataset begins at `dataset_at`."""
+        return mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ) if self.bytes else b""
+
+    def discard(self) -> None:
+        """Close it and remove its name from `.incoming`; a file that was kept has its own name by then."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+            self.path.unlink(missing_ok=True)
 
 
 def file_meta(sop_class: str, sop_instance: str, transfer_syntax: str) -> bytes:

@@ -14,10 +14,17 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, Imp
 
 from sluice.pacs.answers import day_of, is_uid, text
 from sluice.pacs.archive import Identity
+from sluice.pacs.elements import Buffer, Endless, Unscannable, scan
 
 SOP_CLASS, SOP_INSTANCE, STUDY_DATE = 0x00080016, 0x00080018, 0x00080020
 STUDY, SERIES = 0x0020000D, 0x0020000E
+WANTED = {
+    SOP_CLASS: "SOPClassUID", SOP_INSTANCE: "SOPInstanceUID", STUDY: "StudyInstanceUID", SERIES: "SeriesInstanceUID",
+    STUDY_DATE: "StudyDate",
+}  # fmt: skip
 MOST_HEADER_BYTES = 64 << 20  # of a deflated dataset; more before the series UID is an attack
+MOST_ODD_BYTES = 256 << 10  # of a dataset that only pydicom can make sense of; it takes its time
+INFLATE_BYTES = 64 << 10
 
 
 class NoIdentity(ValueError):  # noqa: N818
@@ -37,39 +44,87 @@ class Peeked:
     study_date: date | None
 
 
-def peek(dataset: bytes, transfer_syntax: str) -> Peeked:
+def peek(data: Buffer, transfer_syntax: str, start: int = 0) -> Peeked:
     """Read SOP, study and series UIDs and the study date. A dataset that is cut off after them is fine.
+
+    Args:
+        data: holds the encoded dataset from `start` on; a mapped file of gigabytes costs no memory.
 
     Raises:
         NoIdentity: one is missing or no UID.
     """
-    head = _inflated(dataset) if transfer_syntax == DeflatedExplicitVRLittleEndian else dataset
-    read = _read(head, transfer_syntax == ImplicitVRLittleEndian, transfer_syntax != ExplicitVRBigEndian)
+    if transfer_syntax == DeflatedExplicitVRLittleEndian:
+        values = _deflated_values(data, start)
+    else:
+        values = _values(data, start, transfer_syntax)
     uids: list[str] = []
-    for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
-        value = text(read, keyword)
+    for tag in (SOP_CLASS, SOP_INSTANCE, STUDY, SERIES):
+        value = values.get(tag, "")
         if not is_uid(value):
-            raise NoIdentity(f"{keyword} is {'no valid UID' if value else 'missing'}.")
+            raise NoIdentity(f"{WANTED[tag]} is {'no valid UID' if value else 'missing'}.")
         uids.append(value)
-    return Peeked(Identity(*uids), day_of(text(read, "StudyDate")))
+    return Peeked(Identity(*uids), day_of(values.get(STUDY_DATE, "")))
 
 
-def _read(data: bytes, implicit: bool, little_endian: bool) -> Dataset:
-    wanted = [BaseTag(tag) for tag in (SOP_CLASS, SOP_INSTANCE, STUDY_DATE, STUDY, SERIES)]
+def _values(data: Buffer, start: int, transfer_syntax: str) -> dict[int, str]:
+    """Wanted values as trimmed text."""
+    implicit, big_endian = transfer_syntax == ImplicitVRLittleEndian, transfer_syntax == ExplicitVRBigEndian
     try:
-        return read_dataset(
+        values = scan(data, start, implicit, big_endian, WANTED).values
+    except Endless as error:
+        raise NoIdentity("There is no SeriesInstanceUID within reach.") from error
+    except Unscannable:
+        return _by_pydicom(bytes(data[start : start + MOST_ODD_BYTES]), implicit, not big_endian)
+    return {tag: value.decode("latin-1").strip(" \x00") for tag, value in values.items()}
+
+
+def _by_pydicom(data: bytes, implicit: bool, little_endian: bool) -> dict[int, str]:
+    """The same from pydicom, which guesses well where a dataset is not encoded as it claims."""
+    behind = False
+
+    def is_behind(tag: int, vr: str | None, length: int) -> bool:
+        nonlocal behind
+        behind = behind or tag > SERIES
+        return behind
+
+    try:
+        read: Dataset = read_dataset(
             io.BytesIO(data),
             is_implicit_VR=implicit,
             is_little_endian=little_endian,
-            stop_when=lambda tag, vr, length: tag > SERIES,
-            specific_tags=wanted,  # type: ignore[arg-type]
+            stop_when=is_behind,
+            specific_tags=[BaseTag(tag) for tag in WANTED],
         )
     except Exception as error:  # whatever a hostile header does to the parser, it has no identity for us
         raise NoIdentity(f"The dataset cannot be parsed ({type(error).__name__}).") from error
+    if not behind:  # pydicom takes a value that is cut off for a shorter one
+        raise NoIdentity("The dataset ends before its SeriesInstanceUID does.")
+    return {tag: text(read, keyword) for tag, keyword in WANTED.items()}
 
 
-def _inflated(data: bytes) -> bytes:
+def _deflated_values(data: Buffer, start: int) -> dict[int, str]:
+    """Inflates no more than it has to: most headers fit in the first try."""
+    for limit in (INFLATE_BYTES, 16 * INFLATE_BYTES, MOST_HEADER_BYTES):
+        head, ended = _inflated(data, start, limit)
+        try:
+            scanned = scan(head, 0, False, False, WANTED)
+            if scanned.whole or ended:
+                break
+        except Unscannable:
+            break
+    return _values(head, 0, "")
+
+
+def _inflated(data: Buffer, start: int, limit: int) -> tuple[bytes, bool]:
+    """The first `limit` inflated bytes, and whether that is all there is."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    inflated = bytearray()
+    position = start
     try:
-        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, MOST_HEADER_BYTES)
+        while len(inflated) < limit and position < len(data) and not inflater.eof:
+            piece = bytes(data[position : position + INFLATE_BYTES])
+            inflated += inflater.decompress(inflater.unconsumed_tail + piece, limit - len(inflated))
+            position += len(piece)
     except zlib.error as error:
         raise NoIdentity("The deflated dataset cannot be inflated.") from error
+    return bytes(inflated), len(inflated) < limit

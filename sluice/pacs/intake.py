@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import mmap
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from sluice.pacs.answers import is_uid
-from sluice.pacs.archive import OUT_OF_SPACE, Archive, Kept, file_meta
+from sluice.pacs.archive import OUT_OF_SPACE, Archive, Incoming, Kept, file_meta
 from sluice.pacs.identity import NoIdentity, Peeked, peek
 from sluice.pacs.receipts import Entry
 
@@ -21,6 +22,8 @@ DOES_NOT_MATCH = 0xA900
 CANNOT_UNDERSTAND = 0xC000
 PROCESSING_FAILURE = 0x0110
 
+LOOK_AGAIN_BYTES = 64 << 20  # free space is looked at again while a large object comes
+
 
 @dataclass(frozen=True)
 class Offered:
@@ -29,21 +32,21 @@ class Offered:
     Attributes:
         sop_class, sop_instance: as the request says, unchecked.
         abstract_syntax, transfer_syntax: of the presentation context, or of the file.
-        dataset: encoded as it came.
         source: `move`, `get`, `push` or `import`.
         calling_ae, called_ae, peer, association: of the association that brought it.
+        dataset: encoded as it came, for `Intake.take`; what is given to `Intake.begin` follows by `Taking.write`.
     """
 
     sop_class: str
     sop_instance: str
     abstract_syntax: str
     transfer_syntax: str
-    dataset: bytes
     source: str
     calling_ae: str
     called_ae: str
     peer: str
     association: str
+    dataset: bytes | memoryview = b""
 
 
 class Intake:
@@ -61,27 +64,31 @@ class Intake:
         self.min_free_bytes = min_free_bytes
 
     def take(self, offered: Offered) -> tuple[int, str]:
-        """A C-STORE status and what happened in a word or two. Never raises: the sender always gets an answer."""
-        try:
-            return self._take(offered)
-        except OSError as error:
-            full = error.errno in OUT_OF_SPACE
-            status = OUT_OF_RESOURCES if full else PROCESSING_FAILURE
-            log.error("An instance could not be written (%s); the sender was told %04X.", error.strerror, status)
-            return status, "no space" if full else "not written"
-        except Exception as error:  # one object must not end the association that others come by
-            log.error("An instance could not be processed (%s); the sender was told 0110.", type(error).__name__)
-            return PROCESSING_FAILURE, "not processed"
+        """Take an object that is in memory.
 
-    def _take(self, offered: Offered) -> tuple[int, str]:
-        if self.archive.free_bytes() < self.min_free_bytes:
-            return OUT_OF_RESOURCES, "no space"
+        Returns:
+            A C-STORE status and what happened in a word or two. Never raises: the sender always gets an answer.
+        """
+        taking = self.begin(offered)
+        taking.write(offered.dataset)
+        return taking.finish()
+
+    def begin(self, offered: Offered) -> Taking:
+        """Begin to take an object that comes in pieces, of any size; never raises.
+
+        Give each piece to `Taking.write` in order, then call `Taking.finish` for the status, or `Taking.abandon`
+        when the rest will not come.
+        """
+        return Taking(self, offered)
+
+    def settle(self, offered: Offered, incoming: Incoming) -> tuple[int, str]:
+        """Place a file that is complete, and write its receipt: the part of `Taking.finish` that may fail."""
         try:
-            peeked = _checked(offered)
+            peeked = _checked(offered, incoming)
         except NoIdentity as error:
-            self._quarantine(offered, str(error))
+            self._quarantine(offered, incoming, str(error))
             return (DOES_NOT_MATCH if isinstance(error, _Mismatch) else CANNOT_UNDERSTAND), "quarantined"
-        kept = self.archive.keep(peeked.identity, offered.transfer_syntax, offered.dataset)
+        kept = self.archive.keep(peeked.identity, incoming)
         receipt = _receipt(offered, peeked, kept)
         if kept.outcome == "other":
             return SUCCESS, self._contradicted(peeked, receipt, kept)
@@ -98,12 +105,9 @@ class Intake:
         self.write(Entry("receipt", {**receipt.values, "path": kept.path}))
         return "received"
 
-    def _quarantine(self, offered: Offered, detail: str) -> None:
+    def _quarantine(self, offered: Offered, incoming: Incoming, detail: str) -> None:
         claimed = offered.sop_instance if is_uid(offered.sop_instance) else None
-        meta = b""
-        if claimed and is_uid(offered.abstract_syntax):
-            meta = file_meta(offered.abstract_syntax, claimed, offered.transfer_syntax)
-        kept = self.archive.quarantine(offered.dataset, meta)
+        kept = self.archive.quarantine(incoming)
         values = {
             "path": kept.path,
             "sha256": kept.sha256,
@@ -116,15 +120,99 @@ class Intake:
         self.write(Entry("quarantine", values))
 
 
+class Taking:
+    """One object on its way in; made by `Intake.begin`. No method raises: what went wrong is in the status."""
+
+    def __init__(self, intake: Intake, offered: Offered) -> None:
+        self._intake = intake
+        self._offered = offered
+        self._incoming: Incoming | None = None
+        self._refused: tuple[int, str] | None = None
+        self._look_again_at = LOOK_AGAIN_BYTES
+        self._attempt(self._begin)
+
+    def write(self, data: bytes | memoryview) -> None:
+        """The next piece of the dataset; after a refusal the rest is let go by."""
+        if self._refused is None:
+            self._attempt(lambda: self._write(data))
+
+    def finish(self) -> tuple[int, str]:
+        """The object is complete: keep it durably, write its receipt.
+
+        Returns:
+            A C-STORE status (PS3.4 table B.2-1) and what happened in a word or two.
+        """
+        answer: tuple[int, str] | None = None
+
+        def settle() -> None:
+            nonlocal answer
+            assert self._incoming is not None
+            answer = self._intake.settle(self._offered, self._incoming)
+
+        if self._refused is None:
+            self._attempt(settle)
+        self.abandon()
+        return self._refused or answer or (PROCESSING_FAILURE, "not processed")
+
+    def abandon(self) -> None:
+        """Remove what was written of an object that will not be completed."""
+        if self._incoming is not None:
+            self._incoming.discard()
+            self._incoming = None
+
+    def _begin(self) -> None:
+        self._check_space()
+        if self._refused is None:
+            self._incoming = self._intake.archive.begin(_meta(self._offered))
+
+    def _write(self, data: bytes | memoryview) -> None:
+        assert self._incoming is not None
+        self._incoming.write(data)
+        if self._incoming.bytes >= self._look_again_at:
+            self._look_again_at += LOOK_AGAIN_BYTES
+            self._check_space()
+
+    def _check_space(self) -> None:
+        if self._intake.archive.free_bytes() < self._intake.min_free_bytes:
+            self._refused = OUT_OF_RESOURCES, "no space"
+            self.abandon()
+
+    def _attempt(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except OSError as error:
+            full = error.errno in OUT_OF_SPACE
+            status = OUT_OF_RESOURCES if full else PROCESSING_FAILURE
+            log.error("An instance could not be written (%s); the sender was told %04X.", error.strerror, status)
+            self._refused = status, "no space" if full else "not written"
+        except Exception as error:  # one object must not end the association that others come by
+            log.error("An instance could not be processed (%s); the sender was told 0110.", type(error).__name__)
+            self._refused = PROCESSING_FAILURE, "not processed"
+        if self._refused is not None:
+            self.abandon()
+
+
 class _Mismatch(NoIdentity):
     """The dataset contradicts the request or the presentation context."""
 
 
-def _checked(offered: Offered) -> Peeked:
+def _meta(offered: Offered) -> bytes:
+    """The file meta information to begin the file with; none for a request that can only end in quarantine."""
+    if not is_uid(offered.sop_instance) or not is_uid(offered.abstract_syntax):
+        return b""
+    return file_meta(offered.abstract_syntax, offered.sop_instance, offered.transfer_syntax)
+
+
+def _checked(offered: Offered, incoming: Incoming) -> Peeked:
     """The object's identity, once request, presentation context and dataset agree on it (PS3.4 B.2.3)."""
     if not is_uid(offered.sop_instance):
         raise NoIdentity("The Affected SOP Instance UID of the request is no valid UID.")
-    peeked = peek(offered.dataset, offered.transfer_syntax)
+    data = incoming.dataset()
+    try:
+        peeked = peek(data, offered.transfer_syntax, incoming.dataset_at)
+    finally:
+        if isinstance(data, mmap.mmap):
+            data.close()
     if peeked.identity.sop_instance != offered.sop_instance:
         raise _Mismatch("SOPInstanceUID of dataset and request differ.")
     if peeked.identity.sop_class != offered.sop_class:

@@ -1,0 +1,135 @@
+"""Walking the elements of an encoded dataset without decoding them (PS3.5 section 7).
+
+Made for one question, asked of every object that arrives: what do a few elements at its start say? Values that are
+not wanted are stepped over, so it works on a mapped file of any size.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Collection
+from dataclasses import dataclass
+
+Buffer = bytes | mmap.mmap
+
+UNDEFINED = 0xFFFFFFFF
+ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
+LONGEST_VALUE = 1024  # of a wanted element; UIDs have 64 characters
+MOST_ELEMENTS = 100_000  # more before the wanted ones is an attack on our time
+DEEPEST = 64
+
+
+class Unscannable(ValueError):  # noqa: N818
+    """The bytes are not encoded as the transfer syntax says."""
+
+
+class Endless(Unscannable):
+    """There are more elements, or deeper ones, than any honest header has."""
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """What was found.
+
+    Attributes:
+        values: raw values of the wanted elements that are there, by tag.
+        whole: the walk came past the last wanted tag or to the very end; False when the data ended inside an element.
+    """
+
+    values: dict[int, bytes]
+    whole: bool
+
+
+class _Cut(Exception):  # noqa: N818
+    """The data ends inside an element."""
+
+
+def scan(data: Buffer, start: int, implicit: bool, big_endian: bool, wanted: Collection[int]) -> Scanned:
+    """Raw values of top-level elements.
+
+    Args:
+        data: a buffer that holds the encoded dataset from `start` to its end.
+        implicit, big_endian: of the transfer syntax.
+        wanted: tags; the walk ends at the first one that is greater than all of them.
+
+    Raises:
+        Endless: too many elements before the wanted ones.
+        Unscannable: an unknown VR, an item outside a sequence, a wanted value longer than a kilobyte, and so on.
+    """
+    walk = _Walk(data, big_endian)
+    values: dict[int, bytes] = {}
+    last = max(wanted)
+    position, end = start, len(data)
+    try:
+        while position < end:
+            tag, vr, length, at = walk.header(position, implicit)
+            if tag > last:
+                return Scanned(values, True)
+            if length == UNDEFINED:
+                position = walk.past_sequence(at, implicit or vr == b"UN")
+                continue
+            position = at + length
+            if tag in wanted:
+                if length > LONGEST_VALUE:
+                    raise Unscannable("A value is too long for what it is.")
+                if position > end:
+                    raise _Cut
+                values[tag] = bytes(data[at:position])
+    except _Cut:
+        return Scanned(values, False)
+    return Scanned(values, position == end)
+
+
+class _Walk:
+    """Steps over elements; counts them, so that no data keeps it busy for long."""
+
+    def __init__(self, data: Buffer, big_endian: bool) -> None:
+        order = ">" if big_endian else "<"
+        self._data = data
+        self._end = len(data)
+        self._explicit = struct.Struct(order + "HH2sH")
+        self._implicit = struct.Struct(order + "HHI")
+        self._length = struct.Struct(order + "I")
+        self._left = MOST_ELEMENTS
+
+    def header(self, position: int, implicit: bool) -> tuple[int, bytes, int, int]:
+        """Tag, VR (empty where implicit), length, and where the value begins."""
+        self._left -= 1
+        if self._left < 0:
+            raise Endless("There are too many elements before the series UID.")
+        if position + 8 > self._end:
+            raise _Cut
+        group, element, vr, length = self._explicit.unpack_from(self._data, position)
+        tag = group << 16 | element
+        if implicit or group == 0xFFFE:
+            (length,) = self._length.unpack_from(self._data, position + 4)
+            return tag, b"", length, position + 8
+        if vr in SHORT_VRS:
+            return tag, vr, length, position + 8
+        if vr not in LONG_VRS:
+            raise Unscannable("There is no such VR.")
+        if position + 12 > self._end:
+            raise _Cut
+        (length,) = self._length.unpack_from(self._data, position + 8)
+        return tag, vr, length, position + 12
+
+    def past_sequence(self, position: int, implicit: bool) -> int:
+        """Where the element of undefined length ends whose value begins at `position` (PS3.5 7.5)."""
+        open_ones = [(False, implicit)]  # (inside an item, implicit VR), the innermost last
+        while open_ones:
+            inside, implicit = open_ones[-1]
+            tag, vr, length, position = self.header(position, implicit)
+            if tag == (ITEM_END if inside else SEQUENCE_END):
+                open_ones.pop()
+            elif inside != (tag >> 16 != 0xFFFE) or (not inside and tag != ITEM):
+                raise Unscannable("Sequences and items are not nested as they should be.")
+            elif length != UNDEFINED:
+                position += length
+            elif len(open_ones) == DEEPEST:
+                raise Endless("Sequences are nested too deep.")
+            else:
+                open_ones.append((not inside, implicit or vr == b"UN"))
+        return position

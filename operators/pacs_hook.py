@@ -96,6 +96,11 @@ def node_of(connection: Connection) -> PacsNode:
             move_destination=str(extra.get("move_destination") or calling),
             max_associations=_number(name, extra, "max_associations", 2),
             timeout_s=_number(name, extra, "timeout_s", 30),
+            tls=str(extra.get("tls") or "").lower() in ("true", "1"),
+            tls_ca=str(extra.get("tls_ca") or ""),
+            tls_certificate=str(extra.get("tls_certificate") or ""),
+            tls_key=str(extra.get("tls_key") or ""),
+            tls_name=str(extra.get("tls_name") or ""),
         )
     except ValueError as error:
         raise ConnectionIncomplete(f"{error} Correct it under Admin, Connections.") from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 AE_TITLE = {"type": "string", "minLength": 1, "maxLength": 16}
+OPTIONAL_TEXT = {"type": ["string", "null"]}
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -61,6 +62,33 @@ def get_provider_info() -> dict[str, Any]:
                         "label": "Timeout (seconds)",
                         "description": "How long to wait for an answer of the PACS.",
                         "schema": {"type": "integer", "minimum": 1, "maximum": 3600, "default": 30},
+                    },
+                    "tls": {
+                        "label": "DICOM TLS",
+                        "description": "The PACS speaks TLS on this port (PS3.15 B.12).",
+                        "schema": {"type": "boolean", "default": False},
+                    },
+                    "tls_ca": {
+                        "label": "TLS: its authority",
+                        "description": "PEM file on the workers with the authority that signed the certificate of the "
+                        "PACS. Empty: those that the system trusts.",
+                        "schema": OPTIONAL_TEXT,
+                    },
+                    "tls_certificate": {
+                        "label": "TLS: our certificate",
+                        "description": "PEM file on the workers, for a PACS that wants to see one.",
+                        "schema": OPTIONAL_TEXT,
+                    },
+                    "tls_key": {
+                        "label": "TLS: our key",
+                        "description": "PEM file on the workers, without a password.",
+                        "schema": OPTIONAL_TEXT,
+                    },
+                    "tls_name": {
+                        "label": "TLS: its name",
+                        "description": "The name in the certificate of the PACS, where it is not the host above. "
+                        "*: any name, only the authority counts.",
+                        "schema": OPTIONAL_TEXT,
                     },
                 },
             }

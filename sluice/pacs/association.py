@@ -38,6 +38,7 @@ from sluice.pacs.errors import (
     status_advice,
 )
 from sluice.pacs.node import PacsNode
+from sluice.pacs.tls import TlsError, client_tls, why_not
 
 MAX_PDU_BYTES = 131_072  # the most that DCMTK sends or takes; fewer PDUs mean fewer Python steps
 FIND = (StudyRootQueryRetrieveInformationModelFind,)
@@ -278,7 +279,7 @@ def associate(node: PacsNode, contexts: tuple[UID, ...]) -> Iterator[PacsAssocia
     """An association with `node` for the abstract syntaxes `contexts`, released at the end.
 
     Raises:
-        PacsUnreachable, PacsRefused, PacsTimedOut, PacsAborted: it was not established.
+        PacsUnreachable, PacsRefused, PacsTimedOut, PacsAborted, TlsError: it was not established.
     """
     entity = AE(ae_title=node.calling_ae_title)
     entity.acse_timeout = entity.dimse_timeout = entity.connection_timeout = node.timeout_s
@@ -298,6 +299,7 @@ def associate(node: PacsNode, contexts: tuple[UID, ...]) -> Iterator[PacsAssocia
             node.port,
             ae_title=node.ae_title,
             max_pdu=MAX_PDU_BYTES,
+            tls_args=client_tls(node),
             evt_handlers=[(evt.EVT_CONN_OPEN, connected)],
         )
     except OSError as error:  # an unknown host name
@@ -323,6 +325,8 @@ def _not_established(node: PacsNode, association: Association, connected: bool, 
         source, reason = int(primitive.result_source), int(primitive.diagnostic)
         kind = PacsBusy if source == 3 or primitive.result == 2 else PacsRefused
         return kind(_rejection(node, source, reason))
+    if node.tls and (insecure := why_not(node)):
+        return TlsError(insecure)
     if not connected:
         return PacsUnreachable(
             f"Nobody answers at {node.host}:{node.port} (PACS {node.name!r}). "
@@ -338,6 +342,8 @@ def _not_established(node: PacsNode, association: Association, connected: bool, 
             f"The PACS {node.address} accepts our AE title {node.calling_ae_title!r}, but not the service asked for. "
             "Ask its administrator to allow query and retrieve."
         )
+    if not node.tls and (insecure := why_not(node)):
+        return TlsError(insecure)
     return PacsAborted(
         f"{node.host}:{node.port} closed the connection before the association was made. "
         "Check that this is the DICOM port and that the PACS knows our AE title and address."

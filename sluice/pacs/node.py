@@ -18,6 +18,10 @@ class PacsNode:
         move_destination: AE title of our receiver, as the PACS knows it.
         max_associations: how many associations at once it bears.
         timeout_s: how long we wait for a sign of life, seconds.
+        tls: whether it is spoken to by DICOM TLS (`sluice.pacs.tls`).
+        tls_ca: PEM file of the authorities that may have signed its certificate; empty: those of the system.
+        tls_certificate, tls_key: PEM files of our own certificate, for a PACS that wants one.
+        tls_name: the name that its certificate carries; empty: `host`; `*`: any, only the authority counts.
     """
 
     name: str
@@ -28,6 +32,11 @@ class PacsNode:
     move_destination: str
     max_associations: int = 2
     timeout_s: float = 30
+    tls: bool = False
+    tls_ca: str = ""
+    tls_certificate: str = ""
+    tls_key: str = ""
+    tls_name: str = ""
 
     def __post_init__(self) -> None:
         for field in ("ae_title", "calling_ae_title", "move_destination"):

@@ -47,6 +47,11 @@ def test_the_form_is_what_airflow_renders(airflow: Any) -> None:
         "move_destination",
         "max_associations",
         "timeout_s",
+        "tls",
+        "tls_ca",
+        "tls_certificate",
+        "tls_key",
+        "tls_name",
     }
     assert form.extra_fields["ae_title"]["schema"]["maxLength"] == 16
     assert form.standard_fields.login.hidden
@@ -99,6 +104,15 @@ def test_a_connection_becomes_a_node(pacs: Any) -> None:
     node = pacs_node()
     assert (node.name, node.ae_title, node.calling_ae_title) == ("pacs_main", "ARCHIVE", "US")
     assert (node.move_destination, node.max_associations, node.timeout_s) == ("US", 4, 12)
+
+
+def test_a_connection_may_ask_for_tls(pacs: Any) -> None:
+    from operators.connections import pacs_node
+
+    pacs(extra={"ae_title": "ARCHIVE", "tls": True, "tls_ca": "/etc/sluice/ca.pem", "tls_name": "*"})
+    assert (pacs_node().tls, pacs_node().tls_ca, pacs_node().tls_name) == (True, "/etc/sluice/ca.pem", "*")
+    pacs(extra={"ae_title": "ARCHIVE", "tls": "false"})
+    assert not pacs_node().tls
 
 
 def test_the_test_button_is_a_c_echo(pacs: Any) -> None:

@@ -14,13 +14,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import pydicom.config
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
+from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelMove,
@@ -53,6 +54,14 @@ logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 # A UID or AE title that breaks the rules must reach our own check, which answers with a status.
 _config.VALIDATORS["UI"] = lambda value: (True, "")
+
+
+class Serving(Protocol):
+    """What we do as SCP on an association that we open: contexts, role selections (PS3.7 D.3.3.4), event handlers."""
+
+    contexts: list[PresentationContext]
+    roles: list[Any]
+    handlers: list[Any]
 
 
 @dataclass
@@ -160,6 +169,22 @@ class PacsAssociation:
                     moved.status = f"{status.Status:04X}"
                     moved.failed_uids = _failed_uids(answer)
         return moved
+
+    def event_report(self, sop_class: UID, sop_instance: UID, event_type: int, information: Dataset) -> str:
+        """N-EVENT-REPORT (PS3.7 10.1.1); the status in four hex digits.
+
+        Raises:
+            PacsAborted, PacsTimedOut: the association ended before the response.
+            ValueError: the context was not accepted.
+        """
+        started = time.monotonic()
+        if not self.is_open:
+            raise self._ended("N-EVENT-REPORT")
+        self._reactor.park()
+        status, _ = self._association.send_n_event_report(information, event_type, sop_class, sop_instance)
+        if "Status" not in status:
+            raise self._ended("N-EVENT-REPORT", started)
+        return f"{status.Status:04X}"
 
     def _offered(self, model: UID, service: str) -> UID:
         if not self.is_open:
@@ -275,8 +300,13 @@ def no_delay(event: evt.Event) -> None:
 
 
 @contextmanager
-def associate(node: PacsNode, contexts: tuple[UID, ...]) -> Iterator[PacsAssociation]:
+def associate(
+    node: PacsNode, contexts: tuple[UID, ...], fetching: Serving | None = None
+) -> Iterator[PacsAssociation]:
     """An association with `node` for the abstract syntaxes `contexts`, released at the end.
+
+    Args:
+        fetching: what we serve ourselves on it, e.g. the report of a storage commitment.
 
     Raises:
         PacsUnreachable, PacsRefused, PacsTimedOut, PacsAborted, TlsError: it was not established.
@@ -286,6 +316,8 @@ def associate(node: PacsNode, contexts: tuple[UID, ...]) -> Iterator[PacsAssocia
     entity.network_timeout = None  # the DIMSE time limit decides; a long C-MOVE may be silent
     for syntax in contexts:
         entity.add_requested_context(syntax, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+    if fetching is not None:
+        entity.requested_contexts = [*entity.requested_contexts, *fetching.contexts]
     opened = threading.Event()
 
     def connected(event: evt.Event) -> None:
@@ -300,7 +332,8 @@ def associate(node: PacsNode, contexts: tuple[UID, ...]) -> Iterator[PacsAssocia
             ae_title=node.ae_title,
             max_pdu=MAX_PDU_BYTES,
             tls_args=client_tls(node),
-            evt_handlers=[(evt.EVT_CONN_OPEN, connected)],
+            ext_neg=fetching.roles if fetching else None,
+            evt_handlers=[(evt.EVT_CONN_OPEN, connected), *(fetching.handlers if fetching else ())],
         )
     except OSError as error:  # an unknown host name
         raise PacsUnreachable(

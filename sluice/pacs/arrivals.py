@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sluice.database import Database, select
 
 PATIENCE_S = 5.0  # without a new arrival; a PACS counts a sub-operation after our acknowledgement, so most wait none
-POLL_S = 0.2
-
-
-def arrived_of(database: Database, sop_uids: Sequence[str]) -> set[str]:
-    """Those of the SOP Instance UIDs that have a receipt."""
-    with database.transaction() as connection:
-        rows = select(
-            connection,
-            "select sop_instance_uid from receipt where sop_instance_uid = any (%s)",
-            (list(sop_uids),),
-        )
-    return {row["sop_instance_uid"] for row in rows}
+FIRST_POLL_S = 0.01
+LONGEST_POLL_S = 0.2
 
 
 def count_of_study(database: Database, study_uid: str) -> int:
@@ -29,14 +19,20 @@ def count_of_study(database: Database, study_uid: str) -> int:
     return int(row["n"])
 
 
-def wait_for(database: Database, sop_uids: Sequence[str], enough: int) -> set[str]:
-    """Wait until `enough` of them have arrived, or nothing new arrives for `PATIENCE_S`; return those that have."""
+def wait_for(arrived: Callable[[Sequence[str]], set[str]], sop_uids: Sequence[str], enough: int) -> set[str]:
+    """Wait until `enough` of them have arrived, or nothing new arrives for `PATIENCE_S`; return those that have.
+
+    Args:
+        arrived: those of some SOP Instance UIDs that have a receipt.
+    """
     here: set[str] = set()
     last_change = time.monotonic()
+    pause_s = FIRST_POLL_S
     while len(here) < enough and time.monotonic() - last_change < PATIENCE_S:
-        now = arrived_of(database, sop_uids)
+        now = arrived(sop_uids)
         if len(now) > len(here):
-            here, last_change = now, time.monotonic()
+            here, last_change, pause_s = now, time.monotonic(), FIRST_POLL_S
         else:
-            time.sleep(POLL_S)
+            time.sleep(pause_s)
+            pause_s = min(LONGEST_POLL_S, pause_s * 2)
     return here

@@ -12,9 +12,10 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pydicom.config
 from pydicom.dataset import Dataset
@@ -24,6 +25,7 @@ from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelFind,
+    StudyRootQueryRetrieveInformationModelGet,
     StudyRootQueryRetrieveInformationModelMove,
     Verification,
 )
@@ -36,14 +38,20 @@ from sluice.pacs.errors import (
     PacsStatusError,
     PacsTimedOut,
     PacsUnreachable,
+    ServiceNotOffered,
     status_advice,
 )
 from sluice.pacs.node import PacsNode
 from sluice.pacs.tls import TlsError, client_tls, why_not
 
+if TYPE_CHECKING:
+    from sluice.pacs.get import Fetching
+    from sluice.pacs.governor import Governor
+
 MAX_PDU_BYTES = 131_072  # the most that DCMTK sends or takes; fewer PDUs mean fewer Python steps
 FIND = (StudyRootQueryRetrieveInformationModelFind,)
 MOVE = (StudyRootQueryRetrieveInformationModelMove,)
+GET = (StudyRootQueryRetrieveInformationModelGet,)
 ECHO = (Verification,)
 
 # pynetdicom logs identifiers of patients, pydicom warns with values; neither may reach a log of ours.
@@ -83,12 +91,14 @@ class Found:
 
 @dataclass
 class Moved:
-    """Answer of one C-MOVE (PS3.4 C.4.2).
+    """Answer of one C-MOVE, C-GET or WADO-RS request (PS3.4 C.4.2 and C.4.3, PS3.18 10.4).
 
     Attributes:
-        status: final status, four hex digits; None when none came.
+        status: final status, four hex digits, or three digits of HTTP; None when none came.
         completed, failed, warnings: sub-operations as the PACS last counted them.
         failed_uids: Failed SOP Instance UID List (0008,0058), where the PACS gives one.
+        instances: by SOP Instance UID the reason code and status of those that we know more of than the PACS says,
+            because we refused them ourselves or asked for them one by one.
         error: what ended it before a final status.
     """
 
@@ -97,6 +107,7 @@ class Moved:
     failed: int = 0
     warnings: int = 0
     failed_uids: frozenset[str] = frozenset()
+    instances: dict[str, tuple[str, str]] = field(default_factory=dict)
     error: PacsError | None = None
 
 
@@ -112,6 +123,15 @@ class PacsAssociation:
     def is_open(self) -> bool:
         """Whether more can be asked on it."""
         return bool(self._association.is_established)
+
+    def release(self) -> None:
+        """End it in order."""
+        if self.is_open:
+            self._association.release()
+
+    def abort(self) -> None:
+        """End it at once."""
+        self._association.abort()
 
     def echo(self) -> str:
         """C-ECHO; the status in four hex digits."""
@@ -151,23 +171,24 @@ class PacsAssociation:
             progress: any value that changes while instances arrive. A PACS may stay silent during a move (pending
                 responses are optional), so the time limit runs only while neither it nor a response changes.
         """
-        moved = Moved()
         if not self.is_open:
             return Moved(error=self._ended("C-MOVE"))
         model = self._offered(MOVE[0], "C-MOVE")
         self._reactor.park()
         with _Watchdog(self._association, self.node.timeout_s, progress) as watchdog:
-            for status, answer in self._association.send_c_move(identifier, self.node.move_destination, model):
-                watchdog.sign_of_life()
-                if "Status" not in status:
-                    moved.error = self._ended("C-MOVE", timed_out=watchdog.barked)
-                    return moved
-                moved.completed = int(status.get("NumberOfCompletedSuboperations") or moved.completed)
-                moved.failed = int(status.get("NumberOfFailedSuboperations") or moved.failed)
-                moved.warnings = int(status.get("NumberOfWarningSuboperations") or moved.warnings)
-                if status.Status not in (0xFF00, 0xFF01):
-                    moved.status = f"{status.Status:04X}"
-                    moved.failed_uids = _failed_uids(answer)
+            answers = self._association.send_c_move(identifier, self.node.move_destination, model)
+            return self._answers("C-MOVE", answers, watchdog)
+
+    def get(self, identifier: Dataset, fetching: Fetching) -> Moved:
+        """C-GET over this association, which was opened with `fetching`; always returns, with `error` set when it
+        broke off. The time limit runs only while nothing at all arrives."""
+        if not self.is_open:
+            return Moved(error=self._ended("C-GET"))
+        model = self._offered(GET[0], "C-GET")
+        self._reactor.park()
+        with _Watchdog(self._association, self.node.timeout_s, fetching.progress) as watchdog:
+            moved = self._answers("C-GET", self._association.send_c_get(identifier, model), watchdog)
+        moved.instances = fetching.refused()
         return moved
 
     def event_report(self, sop_class: UID, sop_instance: UID, event_type: int, information: Dataset) -> str:
@@ -186,11 +207,30 @@ class PacsAssociation:
             raise self._ended("N-EVENT-REPORT", started)
         return f"{status.Status:04X}"
 
+    def offers(self, model: UID) -> bool:
+        """Whether the PACS accepted a context for this query/retrieve model."""
+        return model in {context.abstract_syntax for context in self._association.accepted_contexts}
+
+    def _answers(self, service: str, answers: Iterator[tuple[Dataset, Dataset | None]], watchdog: _Watchdog) -> Moved:
+        moved = Moved()
+        for status, answer in answers:
+            watchdog.sign_of_life()
+            if "Status" not in status:
+                moved.error = self._ended(service, timed_out=watchdog.barked)
+                return moved
+            moved.completed = int(status.get("NumberOfCompletedSuboperations") or moved.completed)
+            moved.failed = int(status.get("NumberOfFailedSuboperations") or moved.failed)
+            moved.warnings = int(status.get("NumberOfWarningSuboperations") or moved.warnings)
+            if status.Status not in (0xFF00, 0xFF01):
+                moved.status = f"{status.Status:04X}"
+                moved.failed_uids = _failed_uids(answer)
+        return moved
+
     def _offered(self, model: UID, service: str) -> UID:
         if not self.is_open:
             raise self._ended(service)
-        if model not in {context.abstract_syntax for context in self._association.accepted_contexts}:
-            raise PacsRefused(
+        if not self.offers(model):
+            raise ServiceNotOffered(
                 f"The PACS {self.node.address} does not offer {service} in Study Root. "
                 "Ask its administrator to allow it to our AE title."
             )
@@ -301,16 +341,36 @@ def no_delay(event: evt.Event) -> None:
 
 @contextmanager
 def associate(
-    node: PacsNode, contexts: tuple[UID, ...], fetching: Serving | None = None
+    node: PacsNode, contexts: tuple[UID, ...], fetching: Serving | None = None, governor: Governor | None = None
 ) -> Iterator[PacsAssociation]:
     """An association with `node` for the abstract syntaxes `contexts`, released at the end.
 
     Args:
-        fetching: what we serve ourselves on it, e.g. the report of a storage commitment.
+        fetching: what we serve ourselves on it: `Fetching` for C-GET, or the report of a storage commitment.
+        governor: what every request has to pass; None for tests and the Test button of the connection.
 
     Raises:
         PacsUnreachable, PacsRefused, PacsTimedOut, PacsAborted, TlsError: it was not established.
+        GovernorStop: the PACS must not be asked now.
     """
+    with ExitStack() as stack:
+        connect = partial(_connect, node, contexts, fetching)
+        if governor is None:
+            association = PacsAssociation(node, connect())
+        else:
+            from sluice.pacs.governed import GovernedAssociation
+
+            association = GovernedAssociation(node, connect, stack.enter_context(governor.association()))
+        try:
+            yield association
+        except BaseException:
+            association.abort()
+            raise
+        else:
+            association.release()
+
+
+def _connect(node: PacsNode, contexts: tuple[UID, ...], fetching: Serving | None) -> Association:
     entity = AE(ae_title=node.calling_ae_title)
     entity.acse_timeout = entity.dimse_timeout = entity.connection_timeout = node.timeout_s
     entity.network_timeout = None  # the DIMSE time limit decides; a long C-MOVE may be silent
@@ -342,14 +402,7 @@ def associate(
         ) from error
     if not association.is_established:
         raise _not_established(node, association, opened.is_set(), time.monotonic() - started)
-    try:
-        yield PacsAssociation(node, association)
-    except BaseException:
-        association.abort()
-        raise
-    else:
-        if association.is_established:
-            association.release()
+    return association
 
 
 def _not_established(node: PacsNode, association: Association, connected: bool, waited_s: float) -> PacsError:
@@ -371,7 +424,7 @@ def _not_established(node: PacsNode, association: Association, connected: bool, 
             f"{node.timeout_s:g} s. Is a DICOM service listening on this port?"
         )
     if association.rejected_contexts and not association.accepted_contexts:
-        return PacsRefused(
+        return ServiceNotOffered(
             f"The PACS {node.address} accepts our AE title {node.calling_ae_title!r}, but not the service asked for. "
             "Ask its administrator to allow query and retrieve."
         )

@@ -27,10 +27,24 @@ class PacsRefused(PacsError):  # noqa: N818
     permanent = True
 
 
+class ServiceNotOffered(PacsRefused):
+    """The PACS takes our association, but not the service that we need."""
+
+
 class PacsBusy(PacsRefused):
-    """The PACS rejected the association for now: too many are open (PS3.8 9.3.4, source 3)."""
+    """The PACS rejects us for now: too many associations are open (PS3.8 9.3.4, source 3), or HTTP 429 or 503.
+
+    Attributes:
+        retry_after_s: how long it asks us to wait, seconds; 0 where it does not say.
+        status: the HTTP status; None of an association.
+    """
 
     permanent = False
+
+    def __init__(self, message: str, retry_after_s: float = 0.0, status: str | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+        self.status = status
 
 
 class PacsAborted(PacsError):  # noqa: N818

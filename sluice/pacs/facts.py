@@ -6,6 +6,7 @@ from sluice.database import Database, select
 from sluice.pacs.splitting import Facts
 
 TIMELESS_HOLDS_DAYS = 30  # after that the check for studies without a time is done again
+NO_MOVES_HOLDS_DAYS = 1  # after that C-MOVE is tried again: an administrator may have added our destination
 
 
 def recall(database: Database, pacs: str) -> Facts:
@@ -44,3 +45,24 @@ def remember(database: Database, pacs: str, facts: Facts) -> None:
                     "or pacs_fact.learned_at < now() - make_interval(days => %s)",
                     (pacs, fact, int(value), TIMELESS_HOLDS_DAYS),
                 )
+
+
+def moves(database: Database, pacs: str) -> bool | None:
+    """Whether a PACS sends by C-MOVE to our destination; None where it is not known, or was found out long ago."""
+    with database.transaction() as connection:
+        rows = select(
+            connection,
+            "select value from pacs_fact where pacs = %s and fact = 'moves' "
+            "and (value = 1 or learned_at > now() - make_interval(days => %s))",
+            (pacs, NO_MOVES_HOLDS_DAYS),
+        )
+    return bool(rows[0]["value"]) if rows else None
+
+
+def remember_moves(database: Database, pacs: str, value: bool) -> None:
+    """Keep whether it does."""
+    database.execute(
+        "insert into pacs_fact (pacs, fact, value) values (%s, 'moves', %s) on conflict (pacs, fact) do update "
+        "set value = excluded.value, learned_at = now()",
+        (pacs, int(value)),
+    )

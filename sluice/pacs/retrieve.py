@@ -1,4 +1,4 @@
-"""C-MOVE exactly what is missing, and say of each instance that did not come why."""
+"""Fetch exactly what is missing, from one source or several in order, and say of what did not come why."""
 
 from __future__ import annotations
 
@@ -6,31 +6,39 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sluice.database import Database, named_query
-from sluice.pacs.arrivals import arrived_of, count_of_study, wait_for
-from sluice.pacs.association import MOVE, Moved, PacsAssociation, associate, identifier_of, status_error
-from sluice.pacs.attempts import Attempt, MoveRequest, begin_attempt, finish_attempt
-from sluice.pacs.errors import PacsError
+from sluice.pacs.arrivals import count_of_study, wait_for
+from sluice.pacs.association import Moved
+from sluice.pacs.attempts import Attempt, AttemptLog
+from sluice.pacs.errors import PacsError, ServiceNotOffered
+from sluice.pacs.facts import moves, remember_moves
 from sluice.pacs.node import PacsNode
+from sluice.pacs.wanted import Request, alone, requests_for
+from sluice.pacs.ways import KINDS, Asker, MoveClosed, MustCarry, Source, open_way
 
-IMAGES_A_REQUEST = 50  # UIDs in one IMAGE-level identifier
-MOST_ASKED_ALONE = 200  # instances of one call that are asked for one by one to tell their reasons apart
+if TYPE_CHECKING:
+    from sluice.pacs.governor import Governor
+    from sluice.pacs.storing import Storing
+
+MOST_ASKED_ALONE = 200  # instances of one pass that are asked for one by one to tell their reasons apart
 
 
 @dataclass(frozen=True)
-class MoveSummary:
-    """One pass of C-MOVE over studies of a window.
+class RetrieveSummary:
+    """One pass over studies of a window.
 
     Attributes:
         window_key: the window.
         studies: how many lacked instances.
-        requests: C-MOVE requests.
+        requests: requests to all sources.
         wanted: instances missing before.
         arrived: of those, how many have a receipt now.
-        failed, not_arrived, refused, aborted, timed_out: the others, by what the last request for them showed.
+        failed, not_arrived, refused, aborted, timed_out, gone: the others, by what the last request for them showed;
+            `gone` is no longer held.
         missing: the others together.
+        sources_down: sources that could not be asked.
     """
 
     window_key: str
@@ -43,7 +51,9 @@ class MoveSummary:
     refused: int
     aborted: int
     timed_out: int
+    gone: int
     missing: int
+    sources_down: int
 
     def as_dict(self) -> dict[str, Any]:
         """The summary as XCom carries it."""
@@ -56,42 +66,39 @@ def missing_studies(database: Database, window_key: str) -> list[str]:
     return list(dict.fromkeys(row["study_instance_uid"] for row in rows))
 
 
-def move_missing(database: Database, node: PacsNode, window_key: str, study_uids: Sequence[str]) -> MoveSummary:
+def retrieve_missing(
+    database: Database,
+    sources: Sequence[Source],
+    window_key: str,
+    study_uids: Sequence[str],
+    storing: Storing | None = None,
+) -> RetrieveSummary:
     """Ask once for what these studies lack: whole studies, whole series, or single instances (PS3.4 C.4.2).
 
-    A request that is refused, aborted or times out is noted and the next one goes on. Two passes at once, or the same
-    pass again, ask for what is missing then.
+    Each source is asked for what those before it did not deliver. A request that is refused, aborted or times out is
+    noted and the next one goes on. Two passes at once, or the same pass again, ask for what is missing then.
+
+    Args:
+        storing: takes what C-GET and WADO-RS bring; None where only C-MOVE may be used.
 
     Raises:
-        PacsError: no association can be opened, or the PACS does not know our receiver (A801): whatever is left is
-            noted as not asked for that reason.
+        MustCarry: a source is to be asked by C-GET or DICOMweb, and there is no `storing`.
+        PacsError: something is missing and no source could be asked to the end: no association, or no way that is
+            open to us. Whatever was left is noted as not asked for that reason.
     """
-    requests = plan_requests(database, window_key, study_uids)
-    wanted = [uid for request in requests for uid in request.wanted]
-    attempts: list[Attempt] = []
-    try:
-        attempts = _move_all(database, node, window_key, requests)
-        if unclear := _unclear(database, attempts):
-            attempts += _move_all(database, node, window_key, unclear)
-    finally:
-        reasons: dict[str, str] = {}
-        for attempt in attempts:
-            reasons |= finish_attempt(database, attempt)
-    here = arrived_of(database, wanted)
-    by_reason = Counter(reasons.get(uid, "not-asked") for uid in wanted if uid not in here)
-    return MoveSummary(
-        window_key=window_key,
-        studies=len({request.study for request in requests}),
-        requests=len(attempts),
-        wanted=len(wanted),
-        arrived=len(here),
-        failed=by_reason["failed-suboperation"],
-        not_arrived=by_reason["reported-not-arrived"],
-        refused=by_reason["refused"],
-        aborted=by_reason["aborted"],
-        timed_out=by_reason["timed-out"],
-        missing=by_reason.total(),
-    )
+    with AttemptLog(database, window_key) as log:
+        return _Pass(database, log, storing).run(sources, study_uids)
+
+
+def move_missing(
+    database: Database,
+    node: PacsNode,
+    window_key: str,
+    study_uids: Sequence[str],
+    governor: Governor | None = None,
+) -> RetrieveSummary:
+    """`retrieve_missing` from one source by C-MOVE."""
+    return retrieve_missing(database, [Source(node, governor)], window_key, study_uids)
 
 
 def note_gaps(database: Database, window_key: str, study_uids: Sequence[str]) -> int:
@@ -104,72 +111,177 @@ def note_gaps(database: Database, window_key: str, study_uids: Sequence[str]) ->
     return len(database.rows("missing_instances", params))
 
 
-def plan_requests(database: Database, window_key: str, study_uids: Sequence[str]) -> list[MoveRequest]:
-    """The fewest requests that ask for what is missing and nothing else that is expected."""
-    rows = database.rows("missing_instances", {"window_key": window_key, "study_uids": list(study_uids)})
-    groups: dict[tuple[str, ...], list[str]] = {}
-    for row in rows:
-        study, series, sop = row["study_instance_uid"], row["series_instance_uid"], row["sop_instance_uid"]
-        if row["missing_in_study"] == row["expected_in_study"]:
-            key: tuple[str, ...] = ("STUDY", study)
-        elif row["missing_in_series"] == row["expected_in_series"]:
-            key = ("SERIES", study, series)
-        else:
-            key = ("IMAGE", study, series)
-        groups.setdefault(key, []).append(sop)
-    requests: list[MoveRequest] = []
-    for (level, study, *series), sops in groups.items():
-        size = IMAGES_A_REQUEST if level == "IMAGE" else len(sops)
-        pieces = [tuple(sops[start : start + size]) for start in range(0, len(sops), size)]
-        requests += [MoveRequest(level, study, series[0] if series else None, piece) for piece in pieces]
-    return requests
+class _Pass:
+    """One pass over the sources."""
 
+    def __init__(self, database: Database, log: AttemptLog, storing: Storing | None) -> None:
+        self.database = database
+        self.log = log
+        self.storing = storing
+        self.attempts: list[Attempt] = []
 
-def _move_all(database: Database, node: PacsNode, window_key: str, requests: Sequence[MoveRequest]) -> list[Attempt]:
-    """Every request in turn over one association, opened again where the PACS breaks it off; then wait for arrivals."""
-    attempts: list[Attempt] = []
-    left = list(requests)
-    try:
-        while left:
-            with associate(node, MOVE) as association:
-                while left:
-                    attempts.append(_move(database, node, window_key, association, left[0]))
-                    left.pop(0)
-                    if attempts[-1].moved.status == "A801":
-                        raise status_error(node, "C-MOVE", "A801")
-                    if not association.is_open:
-                        break
-    except PacsError as error:
-        for request in left:
-            attempt = begin_attempt(database, node.name, window_key, request, Moved(error=error), datetime.now(UTC))
-            finish_attempt(database, attempt)
+    def run(self, sources: Sequence[Source], study_uids: Sequence[str]) -> RetrieveSummary:
+        wanted = self.log.missing(study_uids)
+        rows, errors = wanted, list[PacsError]()
+        try:
+            for source in sources:
+                if not rows:
+                    break
+                try:
+                    self._ask_source(source, requests_for(rows))
+                except MustCarry:
+                    raise
+                except PacsError as error:
+                    errors.append(error)
+                rows = self.log.missing(study_uids)
+        finally:
+            self.log.finish(self.attempts)
+        if rows and errors and len(errors) == len(sources):
+            raise next((error for error in errors if not error.permanent), errors[-1])
+        return self._summary(wanted, errors)
+
+    def _ask_source(self, source: Source, requests: list[Request]) -> None:
+        """Ask one source by the best way that is open to us; what is found out about C-MOVE is kept."""
+        ways = list(source.node.ways)
+        known = moves(self.database, source.node.name) if len(ways) > 1 else None
+        if known is False:
+            ways.sort(key=lambda way: way == "C-MOVE")
+        while ways:
+            way = ways.pop(0)
+            try:
+                self._ask_by(way, source, requests)
+            except MoveClosed as closed:
+                ways = [other for other in ways if other != "C-GET" or closed.offers_get]
+                if not ways:
+                    self._note(source, way, requests, closed.error)
+                    raise closed.error from None
+                if known is not False:
+                    remember_moves(self.database, source.node.name, False)
+            except ServiceNotOffered as error:
+                if not ways:
+                    self._note(source, way, requests, error)
+                    raise
+            else:
+                if way == "C-MOVE" and len(source.node.ways) > 1 and known is not True:
+                    remember_moves(self.database, source.node.name, True)
+                return
+
+    def _ask_by(self, way: str, source: Source, requests: list[Request]) -> None:
+        """Every request, then once more those whose answer leaves open which instance failed and why."""
+        done = self._ask_all(way, source, requests)
+        unclear = self._unclear(way, done)
+        if unclear:
+            self._ask_all(way, source, unclear)
+
+    def _ask_all(self, way: str, source: Source, requests: list[Request]) -> list[Attempt]:
+        """Requests in turn over one association, opened again where the PACS breaks it off; then wait for arrivals.
+
+        What was asked is taken off `requests`.
+        """
+        done: list[Attempt] = []
+        try:
+            while requests:
+                with open_way(way, source, requests, self.storing) as asker:
+                    asked = [self._ask(way, source, asker, requests)]
+                    while requests and asker.is_open and asker.takes(requests[0]):
+                        asked.append(self._ask(way, source, asker, requests))
+                    self._look_up(asker, asked)
+                done += asked
+        except ServiceNotOffered:
+            raise  # another way may be open
+        except PacsError as error:
+            self._note(source, way, requests, error)
+            raise
+        self._wait(done)
+        return done
+
+    def _ask(self, way: str, source: Source, asker: Asker, requests: list[Request]) -> Attempt:
+        request, started = requests[0], datetime.now(UTC)
+        try:
+            moved = asker.ask(request, lambda: count_of_study(self.database, request.study))
+        except MoveClosed as closed:
+            self._begin(source, way, request, Moved(error=closed.error), started)
+            raise
+        requests.pop(0)
+        return self._begin(source, way, request, moved, started)
+
+    def _begin(self, source: Source, way: str, request: Request, moved: Moved, started: datetime) -> Attempt:
+        attempt = self.log.begin(source.node.name, KINDS[way], request, moved, started)
+        self.attempts.append(attempt)
+        return attempt
+
+    def _note(self, source: Source, way: str, requests: Sequence[Request], error: PacsError) -> None:
+        """Say of requests that could not be made why."""
+        noted = {id(attempt.request) for attempt in self.attempts}
+        for request in requests:
+            if id(request) not in noted:
+                self._begin(source, way, request, Moved(error=error), datetime.now(UTC))
+
+    def _wait(self, attempts: Sequence[Attempt]) -> None:
+        """Until what the PACS says it sent has arrived, or nothing comes any more."""
+        coming = [attempt for attempt in attempts if attempt.missing and attempt.reported]
+        missing = [uid for attempt in coming for uid in attempt.missing]
+        enough = sum(
+            max(0, attempt.reported - (len(attempt.request.wanted) - len(attempt.missing))) for attempt in coming
+        )
+        here = wait_for(self.log.arrived, missing, enough)
+        for attempt in coming:
+            attempt.missing = [uid for uid in attempt.missing if uid not in here]
+
+    def _look_up(self, asker: Asker, attempts: Sequence[Attempt]) -> None:
+        """Ask whether the source still names the instances of which its answer says nothing."""
+        silent = [attempt for attempt in attempts if attempt.unexplained]
+        if not silent or not asker.is_open:
+            return
+        self._wait(attempts)
+        for attempt in silent:
+            unexplained = attempt.unexplained
+            if not unexplained:
+                continue
+            series_of = self.log.series_of(unexplained)
+            for series in sorted(set(series_of.values())):
+                members = [uid for uid in unexplained if series_of.get(uid) == series][:MOST_ASKED_ALONE]
+                try:
+                    held = asker.held(attempt.request.study, series, members)
+                except PacsError:
+                    return  # the reasons stay less exact; what comes next will show whether the PACS is well
+                if held is not None:
+                    gone = [uid for uid in members if uid not in held]
+                    attempt.moved.instances |= dict.fromkeys(gone, ("no-longer-held", attempt.moved.status or ""))
+
+    def _unclear(self, way: str, attempts: Sequence[Attempt]) -> list[Request]:
+        """Single requests for instances of which some failed and some were reported but never came, and the PACS did
+        not say which (Failed SOP Instance UID List is optional); by DICOMweb for all that an answer left out."""
+        single: list[Request] = []
         for attempt in attempts:
-            finish_attempt(database, attempt)
-        raise
-    reported = [attempt for attempt in attempts if attempt.reported]
-    wanted = [uid for attempt in reported for uid in attempt.request.wanted]
-    wait_for(database, wanted, sum(attempt.reported for attempt in reported))
-    return attempts
+            moved, request = attempt.moved, attempt.request
+            if len(request.wanted) < 2 or moved.error is not None:
+                continue
+            missing = [uid for uid in attempt.missing if uid not in moved.instances]
+            some_failed = 0 < moved.failed < len(missing) and not moved.failed_uids
+            if missing and (some_failed or (way == "DICOMweb" and moved.status == "200")):
+                single += alone(request, missing, self.log.series_of(missing))
+        return single[:MOST_ASKED_ALONE]
 
-
-def _move(
-    database: Database, node: PacsNode, window_key: str, association: PacsAssociation, request: MoveRequest
-) -> Attempt:
-    started = datetime.now(UTC)
-    identifier = identifier_of(request.level, request.keys())
-    moved = association.move(identifier, progress=lambda: count_of_study(database, request.study))
-    return begin_attempt(database, node.name, window_key, request, moved, started)
-
-
-def _unclear(database: Database, attempts: Sequence[Attempt]) -> list[MoveRequest]:
-    """Single requests for instances of which some failed and some were reported but never came, and the PACS did not
-    say which (Failed SOP Instance UID List is optional)."""
-    alone: list[MoveRequest] = []
-    for attempt in attempts:
-        moved, request = attempt.moved, attempt.request
-        here = arrived_of(database, request.wanted)
-        missing = [uid for uid in request.wanted if uid not in here]
-        if len(request.wanted) > 1 and 0 < moved.failed < len(missing) and not moved.failed_uids:
-            series = attempt.series_of(database)
-            alone += [MoveRequest("IMAGE", request.study, series[uid], (uid,)) for uid in missing]
-    return alone[:MOST_ASKED_ALONE]
+    def _summary(self, wanted: Sequence[dict[str, Any]], errors: Sequence[PacsError]) -> RetrieveSummary:
+        uids = [row["sop_instance_uid"] for row in wanted]
+        here = self.log.arrived(uids)
+        reasons: dict[str, str] = {}
+        for attempt in self.attempts:
+            reasons |= attempt.reasons
+        by_reason = Counter(reasons.get(uid, "not-asked") for uid in uids if uid not in here)
+        return RetrieveSummary(
+            window_key=self.log.window_key,
+            studies=len({row["study_instance_uid"] for row in wanted}),
+            requests=len(self.attempts),
+            wanted=len(uids),
+            arrived=len(here),
+            failed=by_reason["failed-suboperation"],
+            not_arrived=by_reason["reported-not-arrived"],
+            refused=by_reason["refused"],
+            aborted=by_reason["aborted"],
+            timed_out=by_reason["timed-out"],
+            gone=by_reason["no-longer-held"],
+            missing=by_reason.total(),
+            sources_down=len(errors),
+        )

@@ -7,6 +7,7 @@ Airflow (PACS, S3, database of the DAGs) are Airflow connections; see `operators
 from __future__ import annotations
 
 import json
+import os
 from datetime import date, time
 from functools import lru_cache
 from pathlib import Path
@@ -47,6 +48,9 @@ class Settings(BaseSettings):
         projects: folder of the release projects, one YAML file each.
         receiver_ae_title, receiver_host, receiver_port: where our Storage SCP listens.
         receiver_min_free_bytes: below this much free disk the receiver refuses with A700.
+        receiver_processes: how many processes serve the receiver's port; as many as there are cores, at most 8.
+        receiver_max_associations: associations at once in each of them; more are rejected for now.
+        receiver_idle_s: an association on which nothing comes for so long is aborted, seconds.
         receiver_allow: who may send to us, entries `AE@network` separated by commas (or a JSON list), e.g.
             `MR1@10.1.0.0/16,CT2@*,*@127.0.0.1`; empty: everybody. See `sluice.pacs.admission`.
         receiver_check_called_ae: reject associations that call another AE title than ours.
@@ -81,6 +85,9 @@ class Settings(BaseSettings):
     receiver_host: str = "127.0.0.1"
     receiver_port: int = 11112
     receiver_min_free_bytes: int = 1 << 30
+    receiver_processes: int = Field(default_factory=lambda: min(8, len(os.sched_getaffinity(0))), ge=1)
+    receiver_max_associations: int = Field(default=100, ge=1)
+    receiver_idle_s: float = Field(default=300.0, gt=0)
     receiver_allow: Listed = ()
     receiver_check_called_ae: bool = True
     receiver_tls_certificate: Path | None = None

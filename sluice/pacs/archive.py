@@ -8,6 +8,7 @@ placed in `.quarantine`.
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import mmap
 import os
@@ -67,7 +68,9 @@ class Archive:
         self.incoming = root / ".incoming"
 
     def prepare(self) -> None:
-        """Make the folders and remove what a killed receiver left half written; none of it was acknowledged.
+        """Make the folders and remove what a killed process left half written; none of it was acknowledged.
+
+        What somebody still writes is locked, and left alone.
 
         Raises:
             ArchiveError: the folder cannot be made or written.
@@ -75,11 +78,8 @@ class Archive:
         try:
             self.incoming.mkdir(parents=True, exist_ok=True)
             for left in self.incoming.iterdir():
-                if not _is_alive(left.name.split("-", 1)[0]):
-                    left.unlink(missing_ok=True)
-            probe = self.incoming / f"{os.getpid()}-probe"
-            probe.touch()
-            probe.unlink()
+                _remove_unless_locked(left)
+            self.begin().discard()
         except OSError as error:
             raise ArchiveError(
                 f"The archive {self.root} cannot be written ({error.strerror}). Check SLUICE_HOME and its permissions."
@@ -98,7 +98,7 @@ class Archive:
         Raises:
             OSError: the disk is full or broken; nothing is left behind.
         """
-        return Incoming(self.incoming / f"{os.getpid()}-{uuid.uuid4().hex}", meta)
+        return Incoming(self.incoming / uuid.uuid4().hex, meta)
 
     def keep(self, identity: Identity, incoming: Incoming) -> Kept:
         """Give what was written its place, durably; when this returns, its bytes survive a crash.
@@ -184,7 +184,7 @@ class Incoming:
         self.bytes = 0
         self.dataset_at = len(meta)
         self._digest = hashlib.sha256()
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o640)
+        self._descriptor = _created(path)
         try:
             self.write(meta)
         except OSError:
@@ -229,6 +229,21 @@ class Incoming:
             self.path.unlink(missing_ok=True)
 
 
+def _created(path: Path) -> int:
+    """Descriptor of a new file, locked; made again where `prepare` of another process was quicker than the lock."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o640)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.fstat(descriptor).st_nlink:
+                return descriptor
+        except OSError:
+            path.unlink(missing_ok=True)
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
 def file_meta(sop_class: str, sop_instance: str, transfer_syntax: str) -> bytes:
     """Preamble, prefix and File Meta Information (PS3.10 7.1), Explicit VR Little Endian."""
 
@@ -265,13 +280,16 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _is_alive(pid: str) -> bool:
-    if not pid.isdecimal() or int(pid) == os.getpid():
-        return pid.isdecimal()
+def _remove_unless_locked(path: Path) -> None:
+    """Remove a file of `.incoming` that no process, in whichever container, holds open any more."""
     try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        descriptor = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink(missing_ok=True)
+    except BlockingIOError:
+        pass
+    finally:
+        os.close(descriptor)

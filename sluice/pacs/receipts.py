@@ -11,12 +11,10 @@ import fcntl
 import json
 import logging
 import os
-import queue
 import threading
 import time
 import uuid
 from collections.abc import Iterable
-from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -56,8 +54,23 @@ class Entry:
         return tuple(value.replace("\x00", "") if isinstance(value, str) else value for value in values)
 
 
+class _Waiting:
+    """An entry whose writer waits for it, and what came of it."""
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+        self.outcome: str | None = None
+        self.error: OSError | None = None
+
+    def is_settled(self) -> bool:
+        return self.outcome is not None or self.error is not None
+
+
 class ReceiptWriter:
     """Writes entries durably, many associations a commit.
+
+    Whoever comes while nobody writes, writes at once, in its own thread; what queues up meanwhile goes into the next
+    commit, together.
 
     Args:
         spool: folder for receipts while Postgres is away.
@@ -66,22 +79,25 @@ class ReceiptWriter:
     def __init__(self, database: Database, spool: Path) -> None:
         self.database = database
         self.spool = spool
-        self._queue: queue.SimpleQueue[tuple[Entry, Future[str]] | None] = queue.SimpleQueue()
+        self._turn = threading.Condition()
+        self._waiting: list[_Waiting] = []
+        self._writing = False
+        self._stopped = threading.Event()
         self._connection: Connection | None = None
         self._away_until = 0.0
-        self._next_replay = 0.0
         self._file: TextIO | None = None
-        self._thread = threading.Thread(target=self._run, name="receipt-writer", daemon=True)
+        self._replayer = threading.Thread(target=self._replay_now_and_then, name="receipt-replay", daemon=True)
 
     def start(self) -> None:
-        """Start the thread; receipts that an earlier process spooled are replayed first."""
+        """Begin to replay; receipts that an earlier process spooled come first."""
         self.spool.mkdir(parents=True, exist_ok=True)
-        self._thread.start()
+        self._replayer.start()
 
     def stop(self) -> None:
-        """Write what is queued and end the thread."""
-        self._queue.put(None)
-        self._thread.join()
+        """Replay once more and disconnect; nobody may write any more."""
+        self._stopped.set()
+        self._replayer.join()
+        self._disconnect()
 
     def write(self, entry: Entry) -> str:
         """Write one entry durably and say how it went.
@@ -93,48 +109,48 @@ class ReceiptWriter:
         Raises:
             OSError: neither Postgres nor the disk took it.
         """
-        future: Future[str] = Future()
-        self._queue.put((entry, future))
-        return future.result()
-
-    def _run(self) -> None:
-        while True:
-            self._replay_when_due()
-            try:
-                item = self._queue.get(timeout=REPLAY_EVERY_S)
-            except queue.Empty:
-                continue
-            batch = []
-            while item is not None:
-                batch.append(item)
-                if len(batch) == LARGEST_COMMIT or self._queue.empty():
+        mine = _Waiting(entry)
+        with self._turn:
+            self._waiting.append(mine)
+        while not mine.is_settled():
+            with self._turn:
+                self._turn.wait_for(lambda: mine.is_settled() or not self._writing)
+                if mine.is_settled():
                     break
-                item = self._queue.get()
-            self._settle(batch)
-            if item is None:
-                self._replay_when_due(now=True)
-                self._disconnect()
-                return
+                self._writing = True
+                batch, self._waiting = self._waiting[:LARGEST_COMMIT], self._waiting[LARGEST_COMMIT:]
+            try:
+                self._settle(batch)
+            finally:
+                self._give_turn()
+        if mine.error is not None:
+            raise mine.error
+        assert mine.outcome is not None
+        return mine.outcome
 
-    def _settle(self, batch: list[tuple[Entry, Future[str]]]) -> None:
-        if not batch:
-            return
-        entries = [entry for entry, _ in batch]
+    def _give_turn(self) -> None:
+        with self._turn:
+            self._writing = False
+            self._turn.notify_all()
+
+    def _settle(self, batch: list[_Waiting]) -> None:
+        """Give each an outcome or an error, whatever happens: somebody waits for it."""
+        entries = [waiting.entry for waiting in batch]
         try:
             outcomes = self._commit(entries) or self._spool(entries)
-        except psycopg2.Error:
+        except OSError as error:
+            for waiting in batch:
+                waiting.error = error
+        except Exception as error:
             if len(batch) > 1:  # one of them is at fault, not Postgres
                 for single in batch:
                     self._settle([single])
                 return
-            outcomes = None
-            batch[0][1].set_exception(OSError("The ledger refused the entry."))
-        except OSError as error:
-            outcomes = None
-            for _, future in batch:
-                future.set_exception(error)
-        for (_, future), outcome in zip(batch, outcomes or (), strict=False):
-            future.set_result(outcome)
+            log.error("The ledger refused an entry (%s).", type(error).__name__)
+            batch[0].error = OSError("The ledger refused the entry.")
+        else:
+            for waiting, outcome in zip(batch, outcomes, strict=True):
+                waiting.outcome = outcome
 
     def _commit(self, entries: list[Entry]) -> list[str] | None:
         """One transaction; None while Postgres is away.
@@ -149,8 +165,8 @@ class ReceiptWriter:
                     return None
                 if self._connection is None:
                     self._connection = self.database.connect()
-                with self._connection as connection:
-                    return write_entries(connection, entries)
+                    self._connection.autocommit = True
+                return write_entries(self._connection, entries)
             except (psycopg2.OperationalError, psycopg2.InterfaceError, DatabaseError):
                 self._disconnect()
                 if fresh:
@@ -181,10 +197,24 @@ class ReceiptWriter:
         os.fsync(self._file.fileno())
         return ["spooled"] * len(entries)
 
-    def _replay_when_due(self, now: bool = False) -> None:
-        if not now and time.monotonic() < self._next_replay:
-            return
-        self._next_replay = time.monotonic() + REPLAY_EVERY_S
+    def _replay_now_and_then(self) -> None:
+        last = False
+        while True:
+            if any(self.spool.glob("*.jsonl")):
+                with self._turn:
+                    self._turn.wait_for(lambda: not self._writing)
+                    self._writing = True
+                try:
+                    self._replay()
+                except Exception as error:  # the next round may fare better
+                    log.error("Spooled receipts could not be replayed (%s); trying again.", type(error).__name__)
+                finally:
+                    self._give_turn()
+            if last:
+                return
+            last = self._stopped.wait(REPLAY_EVERY_S)
+
+    def _replay(self) -> None:
         for path in sorted(self.spool.glob("*.jsonl")):
             with path.open("a+", encoding="utf-8") as file:
                 own = self._file is not None and path.name == Path(self._file.name).name
@@ -214,9 +244,17 @@ class ReceiptWriter:
 
 
 def write_entries(connection: Connection, entries: list[Entry]) -> list[str]:
-    """Insert entries within an open transaction; the outcome of each, as `ReceiptWriter.write` tells them."""
+    """Insert entries in one transaction; the outcome of each, as `ReceiptWriter.write` tells them.
+
+    Args:
+        connection: in autocommit mode. Receipts alone, which is nearly always, are one statement and so one round
+            trip.
+    """
+    if all(entry.table == "receipt" for entry in entries):
+        with connection.cursor() as cursor:
+            return _write_receipts(cursor, entries)
     outcomes = ["written"] * len(entries)
-    with connection.cursor() as cursor:
+    with connection, connection.cursor() as cursor:
         for table in TABLES:
             positions = [position for position, entry in enumerate(entries) if entry.table == table]
             if table == "receipt_conflict":  # without a receipt there is nothing that they contradict
@@ -225,21 +263,35 @@ def write_entries(connection: Connection, entries: list[Entry]) -> list[str]:
                     if entries[position].values["sop_instance_uid"] not in known:
                         outcomes[position] = "orphan"
                 positions = [position for position in positions if outcomes[position] != "orphan"]
-            if not positions:
-                continue
-            psycopg2.extras.execute_values(
-                cursor,
-                f"insert into {table} ({', '.join(TABLES[table])}) values %s on conflict do nothing",
-                [entries[position].row() for position in positions],
-                page_size=LARGEST_COMMIT,
-            )
-            if table == "receipt":
-                known = _receipts(cursor, [entries[position] for position in positions])
-                for position in positions:
-                    values = entries[position].values
-                    if known[values["sop_instance_uid"]] != values["sha256"]:
-                        outcomes[position] = "conflict"
+            of_table = [entries[position] for position in positions]
+            if table == "receipt" and of_table:
+                for position, outcome in zip(positions, _write_receipts(cursor, of_table), strict=True):
+                    outcomes[position] = outcome
+            elif of_table:
+                _insert(cursor, table, of_table)
     return outcomes
+
+
+def _write_receipts(cursor: Any, entries: list[Entry]) -> list[str]:
+    inserted = [uid for (uid,) in _insert(cursor, "receipt", entries, "returning sop_instance_uid")]
+    if len(inserted) == len(entries):
+        return ["written"] * len(entries)
+    known = _receipts(cursor, entries)  # some were there already, or came twice in this commit
+    return [
+        "written" if known[entry.values["sop_instance_uid"]] == entry.values["sha256"] else "conflict"
+        for entry in entries
+    ]
+
+
+def _insert(cursor: Any, table: str, entries: list[Entry], returning: str = "") -> list[tuple[Any, ...]]:
+    rows: list[tuple[Any, ...]] = psycopg2.extras.execute_values(
+        cursor,
+        f"insert into {table} ({', '.join(TABLES[table])}) values %s on conflict do nothing {returning}",
+        [entry.row() for entry in entries],
+        page_size=LARGEST_COMMIT,
+        fetch=bool(returning),
+    )
+    return rows
 
 
 def _receipts(cursor: Any, entries: list[Entry]) -> dict[str, str]:

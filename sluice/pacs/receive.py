@@ -1,80 +1,55 @@
 """Our Storage SCP: every storage class and transfer syntax as sent, acknowledged last.
 
 0x0000 is answered when the bytes are durable in the archive and the receipt is in the ledger (or, while Postgres is
-away, durable in the spool). Nothing is decoded: the dataset is written exactly as it came.
+away, durable in the spool). Nothing is decoded: the dataset is written exactly as it came. `Receiver` serves in this
+process; `serve` is the service, several processes behind one port (`sluice.pacs.receiver_processes`).
 """
 
 from __future__ import annotations
 
 import errno
 import logging
-import signal
+import socket
 import threading
-import uuid
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from pynetdicom import AE, _config, evt
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
-
 from sluice.database import Database
-from sluice.pacs.archive import Archive
-from sluice.pacs.association import MAX_PDU_BYTES, no_delay
-from sluice.pacs.intake import Intake, Offered
-from sluice.pacs.receipts import ReceiptWriter
+from sluice.pacs.admission import Admission
+from sluice.pacs.receiver_processes import ReceiverProcesses, in_words
+from sluice.pacs.scp import StorageScp
+from sluice.pacs.tls import server_tls
 from sluice.settings import Settings
 from sluice.settings import settings as current_settings
 
 log = logging.getLogger(__name__)
 
-MOST_ASSOCIATIONS = 100
-IDLE_S = 300.0  # a PACS may think that long between two instances of a move
-REPORT_EVERY_S = 60.0
+BACKLOG = 512
 
 
 class ReceiverError(RuntimeError):
     """The receiver cannot run; the message says what to do."""
 
 
-class Receiver:
-    """Storage SCP over an archive and a ledger; a context manager, or `start` and `stop`.
+class Receiver(StorageScp):
+    """The Storage SCP on a port, in this process; a context manager, or `start` and `stop`.
 
     Args:
         database: where receipts go.
         archive: root folder of received files.
-        spool: folder for receipts while Postgres is away; `spool` beside the archive by default.
-        ae_title, host, port: where it listens; port 0 takes a free one.
-        min_free_bytes: with less free disk every instance is refused with A700 before a byte is written.
-        move_source_ae_titles: calling AE titles whose instances count as moved.
-        idle_s: an association without a PDU for so long is aborted.
+        host, port: where it listens; port 0 takes a free one.
+        options: of `StorageScp`.
     """
 
     def __init__(
-        self,
-        database: Database,
-        archive: Path,
-        *,
-        spool: Path | None = None,
-        ae_title: str = "SLUICE",
-        host: str = "127.0.0.1",
-        port: int = 0,
-        min_free_bytes: int = 1 << 30,
-        move_source_ae_titles: Sequence[str] = (),
-        idle_s: float = IDLE_S,
+        self, database: Database, archive: Path, *, host: str = "127.0.0.1", port: int = 0, **options: Any
     ) -> None:
-        self.archive = Archive(archive)
-        self.ae_title = ae_title
+        super().__init__(database, archive, **options)
         self.host = host
         self.port = port
-        self.move_sources = frozenset(move_source_ae_titles)
-        self.idle_s = idle_s
-        self.counts: Counter[str] = Counter()
-        self._writer = ReceiptWriter(database, spool or archive.parent / "spool")
-        self._intake = Intake(self.archive, self._writer.write, min_free_bytes)
-        self._server: Any = None
+        self._listener: socket.socket | None = None
+        self._acceptor = threading.Thread(target=self._accept, name="acceptor", daemon=True)
 
     def start(self) -> None:
         """Listen.
@@ -83,33 +58,23 @@ class Receiver:
             ReceiverError: the port is taken or not ours to use.
             ArchiveError: the archive cannot be written.
         """
-        self.archive.prepare()
-        # With it pynetdicom takes every known, unknown and private storage class with the syntax proposed first;
-        # without it at most 128 classes, each with its transfer syntaxes listed.
-        _config.UNRESTRICTED_STORAGE_SERVICE = True
-        entity = AE(ae_title=self.ae_title)
-        entity.maximum_associations = MOST_ASSOCIATIONS
-        entity.maximum_pdu_size = MAX_PDU_BYTES
-        entity.network_timeout = self.idle_s
-        entity.add_supported_context(Verification)
-        handlers: list[Any] = [
-            (evt.EVT_CONN_OPEN, no_delay),
-            (evt.EVT_ACCEPTED, _name_association),
-            (evt.EVT_C_STORE, self._store),
-        ]
+        self._listener = listen(self.host, self.port)
+        self.port = int(self._listener.getsockname()[1])
         try:
-            self._server = entity.start_server((self.host, self.port), block=False, evt_handlers=handlers)
-        except OSError as error:
-            raise ReceiverError(_cannot_listen(self.host, self.port, error)) from error
-        self.port = int(self._server.server_address[1])
-        self._writer.start()
+            super().start()
+        except BaseException:
+            self._listener.close()
+            raise
+        self._acceptor.start()
 
     def stop(self) -> None:
         """End all associations, write what is queued, and stop listening."""
-        if self._server is not None:
-            self._server.shutdown()
-            self._server = None
-            self._writer.stop()
+        if self._listener is not None:
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the acceptor
+            self._acceptor.join()
+            self._listener.close()
+            self._listener = None
+            super().stop()
 
     def __enter__(self) -> Self:
         self.start()
@@ -120,36 +85,33 @@ class Receiver:
     ) -> None:
         self.stop()
 
-    def _store(self, event: evt.Event) -> int:
-        """Handler of EVT_C_STORE."""
-        status, outcome = self._intake.take(self._offered(event))
-        self.counts[outcome] += 1
-        return status
-
-    def _offered(self, event: evt.Event) -> Offered:
-        request: Any = event.request
-        association: Any = event.assoc
-        calling = str(association.requestor.ae_title).strip()
-        moved = calling in self.move_sources or bool(request.MoveOriginatorApplicationEntityTitle)
-        asked: Any = association.requestor.primitive
-        return Offered(
-            sop_class=str(request.AffectedSOPClassUID or ""),
-            sop_instance=str(request.AffectedSOPInstanceUID or ""),
-            abstract_syntax=str(event.context.abstract_syntax),
-            transfer_syntax=str(event.context.transfer_syntax),
-            dataset=request.DataSet.getvalue() if request.DataSet is not None else b"",
-            source="move" if moved else "push",
-            calling_ae=calling,
-            called_ae=str(asked.called_ae_title).strip(),
-            peer=str(association.requestor.address),
-            association=str(association.sluice_id),
-        )
+    def _accept(self) -> None:
+        assert self._listener is not None
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except ConnectionAbortedError:
+                continue
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE):
+                    threading.Event().wait(0.1)  # too many files are open; some will be closed
+                    continue
+                return
+            self.serve(connection)
 
 
-def _name_association(event: evt.Event) -> None:
-    """Each association gets an id of its own for the receipts; pynetdicom has none."""
-    association: Any = event.assoc
-    association.sluice_id = uuid.uuid4()
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket.
+
+    Raises:
+        ReceiverError: the port is taken or not ours to use.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise ReceiverError(_cannot_listen(host, port, error)) from error
+    return listener
 
 
 def _cannot_listen(host: str, port: int, error: OSError) -> str:
@@ -164,30 +126,32 @@ def _cannot_listen(host: str, port: int, error: OSError) -> str:
 
 
 def serve(settings: Settings | None = None) -> None:
-    """Run the receiver until SIGTERM or SIGINT, logging counts only."""
+    """Run the receiver until SIGTERM or SIGINT, logging counts only.
+
+    Raises:
+        ReceiverError, ArchiveError, AdmissionError, TlsError: it cannot run; the message says what to do.
+    """
     config = settings or current_settings()
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
-    receiver = Receiver(
-        Database(config.database_url),
-        config.archive,
-        spool=config.home / "spool",
-        ae_title=config.receiver_ae_title,
-        host=config.receiver_host,
-        port=config.receiver_port,
-        min_free_bytes=config.receiver_min_free_bytes,
-        move_source_ae_titles=config.move_source_ae_titles,
-    )
-    with receiver:
-        log.info("Receiving as %s on %s:%d.", receiver.ae_title, receiver.host, receiver.port)
-        reported = Counter[str]()
-        while not ended.wait(REPORT_EVERY_S):
-            if receiver.counts != reported:
-                reported = Counter(receiver.counts)
-                log.info("%s", _in_words(reported))
-    log.info("Stopped. %s", _in_words(receiver.counts))
+    database = Database(config.database_url)
+    admission = Admission.of(config)
+    tls = server_tls(config)
 
+    def scp() -> StorageScp:
+        return StorageScp(
+            database,
+            config.archive,
+            spool=config.home / "spool",
+            min_free_bytes=config.receiver_min_free_bytes,
+            move_source_ae_titles=config.move_source_ae_titles,
+            most_associations=config.receiver_max_associations,
+            idle_s=config.receiver_idle_s,
+            admission=admission,
+            tls=tls,
+        )
 
-def _in_words(counts: Counter[str]) -> str:
-    return ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())) or "nothing received"
+    listener = listen(config.receiver_host, config.receiver_port)
+    scp().archive.prepare()
+    port = listener.getsockname()[1]
+    log.info("Receiving as %s on %s:%d.", config.receiver_ae_title, config.receiver_host, port)
+    counts = ReceiverProcesses(listener, scp, config.receiver_processes).run()
+    log.info("Stopped. %s", in_words(counts))

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydicom.dataset import Dataset
 
@@ -19,6 +19,9 @@ from sluice.pacs.inventory import Inventory
 from sluice.pacs.node import PacsNode
 from sluice.pacs.splitting import Asked, Piece, Splitter
 from sluice.windows import Window, remember_window
+
+if TYPE_CHECKING:
+    from sluice.pacs.governor import Governor
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,11 @@ class CohortSweepSummary:
 
 
 def sweep_cohort(
-    database: Database, node: PacsNode, window: Window, wanted: Sequence[CohortRow] | CohortFilter
+    database: Database,
+    node: PacsNode,
+    window: Window,
+    wanted: Sequence[CohortRow] | CohortFilter,
+    governor: Governor | None = None,
 ) -> CohortSweepSummary:
     """C-FIND what is wanted and write it as the window's expectation, as `sweep` does for a day.
 
@@ -106,9 +113,10 @@ def sweep_cohort(
 
     Raises:
         PacsError: the PACS cannot be asked; what was found before stays.
+        GovernorStop: it must not be asked now; the same holds.
     """
     remember_window(database, window)
-    with Inventory(database, node, window) as inventory:
+    with Inventory(database, node, window, governor) as inventory:
         answers: list[RowAnswer] = []
         uncertain = 0
         if isinstance(wanted, CohortFilter):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import psycopg2.extras
 from psycopg2.extensions import connection as Connection  # noqa: N812
@@ -22,6 +22,9 @@ from sluice.pacs.errors import PacsAborted
 from sluice.pacs.node import PacsNode
 from sluice.pacs.splitting import Asked, Piece
 from sluice.windows import Window
+
+if TYPE_CHECKING:
+    from sluice.pacs.governor import Governor
 
 STUDY_KEYS = (
     "StudyInstanceUID", "PatientID", "IssuerOfPatientID", "AccessionNumber", "StudyDate", "StudyTime", "StudyID",
@@ -77,8 +80,9 @@ class Inventory:
     Use as a context manager.
     """
 
-    def __init__(self, database: Database, node: PacsNode, window: Window) -> None:
+    def __init__(self, database: Database, node: PacsNode, window: Window, governor: Governor | None = None) -> None:
         self.database = database
+        self.governor = governor
         self.node = node
         self.window = window
         self.counts = Counts()
@@ -212,7 +216,7 @@ class Inventory:
 
     def _connect(self) -> None:
         self._stack.close()
-        self._association = self._stack.enter_context(associate(self.node, FIND))
+        self._association = self._stack.enter_context(associate(self.node, FIND, governor=self.governor))
 
     def _write_leaves(self, connection: Connection, leaves: Iterable[_Leaf], parent: int | None) -> list[int]:
         rows = [

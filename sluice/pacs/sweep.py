@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sluice.database import Database
 from sluice.pacs.answers import day_of, text
@@ -13,6 +13,9 @@ from sluice.pacs.inventory import Inventory
 from sluice.pacs.node import PacsNode
 from sluice.pacs.splitting import Piece, Splitter
 from sluice.windows import Window, remember_window
+
+if TYPE_CHECKING:
+    from sluice.pacs.governor import Governor
 
 
 @dataclass(frozen=True)
@@ -48,17 +51,18 @@ class SweepSummary:
         return asdict(self)
 
 
-def sweep(database: Database, node: PacsNode, window: Window) -> SweepSummary:
+def sweep(database: Database, node: PacsNode, window: Window, governor: Governor | None = None) -> SweepSummary:
     """C-FIND a window at STUDY level with splitting, then SERIES and IMAGE level of every study (PS3.4 C.4.1).
 
     Asked again, it adds what is new, refreshes `found_study.last_found_at` and changes nothing else.
 
     Raises:
         PacsError: the PACS cannot be asked; what was found before stays, and the next sweep goes on.
+        GovernorStop: it must not be asked now; the same holds.
     """
     remember_window(database, window)
     facts = recall(database, node.name)
-    with Inventory(database, node, window) as inventory:
+    with Inventory(database, node, window, governor) as inventory:
         splitter = Splitter(
             inventory.ask_studies, facts, lambda status: status_error(node, "C-FIND", status), inventory.mark_split
         )

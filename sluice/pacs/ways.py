@@ -88,7 +88,7 @@ def open_way(way: str, source: Source, requests: Sequence[Request], storing: Sto
     """
     if way == "C-MOVE":
         others = GET if "C-GET" in source.node.ways else ()
-        with associate(source.node, MOVE + FIND + others) as association:
+        with associate(source.node, MOVE + FIND + others, governor=source.governor) as association:
             mover = _Mover(association)
             if not association.offers(MOVE[0]):
                 raise MoveClosed(not_offered(source.node, "C-MOVE"), mover.offers_get)
@@ -108,7 +108,7 @@ def open_way(way: str, source: Source, requests: Sequence[Request], storing: Sto
         return
     fetching = Fetching(storing, source.node, _classes(requests))
     try:
-        with associate(source.node, GET + FIND, fetching=fetching) as association:
+        with associate(source.node, GET + FIND, fetching=fetching, governor=source.governor) as association:
             if not association.offers(GET[0]):
                 raise not_offered(source.node, "C-GET")
             yield _Getter(association, fetching)

@@ -69,7 +69,8 @@ def read_command(data: bytes | bytearray) -> Command:
     message_id = _number(values, ANSWERED_ID if (field or 0) & RESPONSE else MESSAGE_ID)
     if field is None or (message_id is None and field != C_CANCEL_RQ):
         raise NoCommand
-    return Command(values, field, message_id or 0, (_number(values, DATASET_TYPE) or NO_DATASET) != NO_DATASET)
+    # any value but one means that a dataset follows; 0000 is what dcm4che writes
+    return Command(values, field, message_id or 0, _number(values, DATASET_TYPE) not in (None, NO_DATASET))
 
 
 def response(request: Command, status: int) -> bytes:

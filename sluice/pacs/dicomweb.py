@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import requests
 from pydicom.dataset import Dataset
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 logging.getLogger("dicomweb_client").setLevel(logging.CRITICAL)
 logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
-PAGE = 1_000  # answers asked for at once; a service gives fewer where it has a limit of its own
+PAGE = 200  # answers asked for at once: some services refuse more; where one gives fewer it has a limit of its own
 MOST_PAGES = 10_000
 LEVELS = {"STUDY": "search_for_studies", "SERIES": "search_for_series", "IMAGE": "search_for_instances"}
 PERMANENT = ("401", "403", "405", "501")
@@ -89,9 +89,6 @@ class DicomwebAssociation:
     def find(self, identifier: Dataset) -> Found:
         """QIDO-RS with the keys of a C-FIND identifier (PS3.18 10.6), page by page until a page is empty or short.
 
-        The status is `0000`, or `B001` where the service says that it does not go on (a Warning of code 299 on the last
-        page that it gives).
-
         Raises:
             PacsError: it did not answer, or with an HTTP failure.
         """
@@ -102,8 +99,10 @@ class DicomwebAssociation:
         page = 0
         for _ in range(MOST_PAGES):
             offset = len(found.answers) + found.unreadable
-            with self.errors("QIDO-RS"):
-                answers = search(**fixed, search_filters=filters, fields=fields, limit=PAGE, offset=offset)
+            with self.governed("QIDO-RS") as request:
+                with self.errors("QIDO-RS"):
+                    answers = search(**fixed, search_filters=filters, fields=fields, limit=PAGE, offset=offset)
+                request.answered("200", items=len(answers))
             for answer in answers:
                 _read(answer, found)
             # fewer than asked for: all there is, or a limit of its own, which is as long as the page before
@@ -112,6 +111,15 @@ class DicomwebAssociation:
             page = len(answers)
         found.duration_ms = round((time.monotonic() - started) * 1000)
         return found
+
+    @contextmanager
+    def governed(self, service: str) -> Iterator[Request]:
+        """One request to the service, past the governor where there is one."""
+        if self.governor is None:
+            yield _Ungoverned()
+        else:
+            with self.governor.request(service) as request:
+                yield request
 
     def get(self, path: str, accept: str) -> requests.Response:
         """GET below the base URL; the answer's body is still to be read, in pieces.
@@ -131,7 +139,8 @@ class DicomwebAssociation:
         try:
             yield
         except requests.HTTPError as error:
-            raise http_error(self.node, service, error.response or requests.Response()) from None
+            response = requests.Response() if error.response is None else error.response
+            raise http_error(self.node, service, response) from None
         except requests.exceptions.SSLError:
             raise PacsRefused(
                 f"The certificate of the DICOMweb service of PACS {name} cannot be verified, or it refuses ours. "
@@ -170,6 +179,24 @@ class DicomwebAssociation:
             f"The DICOMweb service of PACS {self.node.name} broke off in the middle of an answer to {service}. "
             "What had come whole is kept. Retry later."
         )
+
+
+class Request(Protocol):
+    """What a request is told: `sluice.pacs.governor_hold.Request`."""
+
+    def answered(self, status: str | None, size: int = 0, items: int = 0) -> None:
+        """A final answer."""
+
+    def broke(self, error: BaseException) -> None:
+        """It ended by an error."""
+
+
+class _Ungoverned:
+    def answered(self, status: str | None, size: int = 0, items: int = 0) -> None:
+        pass
+
+    def broke(self, error: BaseException) -> None:
+        pass
 
 
 def http_error(node: PacsNode, service: str, response: requests.Response) -> PacsError:

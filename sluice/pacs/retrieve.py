@@ -13,10 +13,9 @@ from sluice.pacs.arrivals import count_of_study, wait_for
 from sluice.pacs.association import Moved
 from sluice.pacs.attempts import Attempt, AttemptLog
 from sluice.pacs.errors import PacsError, ServiceNotOffered
-from sluice.pacs.facts import moves, remember_moves
 from sluice.pacs.node import PacsNode
 from sluice.pacs.wanted import Request, alone, requests_for
-from sluice.pacs.ways import KINDS, Asker, MoveClosed, MustCarry, Source, open_way
+from sluice.pacs.ways import KINDS, Asker, MoveClosed, MustCarry, Source, moves, open_way, remember_moves
 
 if TYPE_CHECKING:
     from sluice.pacs.governor import Governor
@@ -187,8 +186,8 @@ class _Pass:
                         asked.append(self._ask(way, source, asker, requests))
                     self._look_up(asker, asked)
                 done += asked
-        except ServiceNotOffered:
-            raise  # another way may be open
+        except (ServiceNotOffered, MustCarry):
+            raise  # another way may be open, or another process can
         except PacsError as error:
             self._note(source, way, requests, error)
             raise

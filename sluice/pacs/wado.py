@@ -7,9 +7,7 @@ it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
-from typing import Any
 from urllib.parse import quote, urlsplit
 
 import requests
@@ -56,10 +54,12 @@ class Downloader:
         """
         moved = Moved()
         for path, uids in _resources(request):
-            with self._governed() as governed:
-                stored = self._fetch(path, uids, moved)
-                if governed is not None:
-                    governed.answered(moved.status, stored)
+            with self.web.governed("WADO-RS") as asked:
+                size = self._fetch(path, uids, moved)
+                if moved.error is None:
+                    asked.answered(moved.status, size, moved.completed)
+                else:
+                    asked.broke(moved.error)
             if moved.error is not None:
                 break
         if moved.completed and moved.error is None:
@@ -69,9 +69,6 @@ class Downloader:
     def held(self, study: str, series: str, uids: Sequence[str]) -> set[str] | None:
         """Not asked: what an answer left out is asked for by itself, and then there is a 404 or there is not."""
         return None
-
-    def _governed(self) -> AbstractContextManager[Any]:
-        return self.web.governor.request("WADO-RS") if self.web.governor else nullcontext()
 
     def _fetch(self, path: str, uids: Sequence[str], moved: Moved) -> int:
         """One GET; what came of it goes into `moved`. Returns the bytes that came."""

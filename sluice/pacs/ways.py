@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from sluice.database import Database, select
 from sluice.pacs.answers import text
 from sluice.pacs.association import FIND, GET, MOVE, Moved, PacsAssociation, associate, identifier_of, status_error
 from sluice.pacs.errors import PacsError, ServiceNotOffered
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 CLASSES_AT_EASE = MOST_CONTEXTS // len(SYNTAXES)  # so many have a context for each syntax
 KINDS = {"C-MOVE": "C-MOVE", "C-GET": "C-GET", "DICOMweb": "WADO-RS"}  # as `attempt.kind` has them
+NO_MOVES_HOLDS_DAYS = 1  # after that C-MOVE is tried again: an administrator may have added our destination
 MOVE_CLOSED = ("A801", "0122", "0124")  # destination unknown, class not supported, not authorized: C-GET may still work
 
 
@@ -189,3 +191,24 @@ class _Getter(_OverAssociation):
 
     def ask(self, request: Request, progress: Callable[[], object]) -> Moved:
         return self.association.get(identifier_of(request.level, request.keys()), self.fetching)
+
+
+def moves(database: Database, pacs: str) -> bool | None:
+    """Whether a PACS sends by C-MOVE to our destination; None where it is not known, or was found out long ago."""
+    with database.transaction() as connection:
+        rows = select(
+            connection,
+            "select value from pacs_fact where pacs = %s and fact = 'moves' "
+            "and (value = 1 or learned_at > now() - make_interval(days => %s))",
+            (pacs, NO_MOVES_HOLDS_DAYS),
+        )
+    return bool(rows[0]["value"]) if rows else None
+
+
+def remember_moves(database: Database, pacs: str, value: bool) -> None:
+    """Keep whether it does."""
+    database.execute(
+        "insert into pacs_fact (pacs, fact, value) values (%s, 'moves', %s) on conflict (pacs, fact) do update "
+        "set value = excluded.value, learned_at = now()",
+        (pacs, int(value)),
+    )

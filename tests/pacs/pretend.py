@@ -1,4 +1,4 @@
-"""A PACS small enough to read: C-ECHO, C-FIND and C-MOVE over datasets in memory, with the faults a test asks for."""
+"""A PACS small enough to read: C-ECHO, C-FIND, C-MOVE, C-GET over datasets in memory, with faults as a test wants."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any
 
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
-from pynetdicom import AE, evt
+from pynetdicom import AE, build_context, evt
 from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelFind,
+    StudyRootQueryRetrieveInformationModelGet,
     StudyRootQueryRetrieveInformationModelMove,
     Verification,
 )
@@ -59,6 +60,7 @@ class PretendPacs:
         holds: its instances.
         cap: STUDY-level answers after which it stops, silently with `cap_status` 0.
         omit: return keys that it never gives.
+        offers_move, offers_get: whether it accepts a context for them.
         fail: SOP Instance UIDs whose sub-operation fails; `name_failed` says whether it lists them.
         lie: SOP Instance UIDs that it counts as sent without sending them.
         abort_after: sub-operations after which a move is aborted, once.
@@ -71,6 +73,8 @@ class PretendPacs:
     cap: int | None = None
     cap_status: int = 0x0000
     omit: tuple[str, ...] = ()
+    offers_move: bool = True
+    offers_get: bool = False
     fail: set[str] = field(default_factory=set)
     name_failed: bool = True
     lie: set[str] = field(default_factory=set)
@@ -79,18 +83,20 @@ class PretendPacs:
     move_status: int | None = None
     queries: list[Dataset] = field(default_factory=list)
     moves: list[Dataset] = field(default_factory=list)
+    gets: list[Dataset] = field(default_factory=list)
 
     def __enter__(self) -> PretendPacs:
         entity = AE(ae_title="PRETEND")
         entity.require_called_aet = True
         entity.require_calling_aet = ["SLUICE_TEST"]
-        for syntax in (
-            Verification,
-            StudyRootQueryRetrieveInformationModelFind,
-            StudyRootQueryRetrieveInformationModelMove,
-        ):
+        models = [StudyRootQueryRetrieveInformationModelMove] * self.offers_move
+        models += [StudyRootQueryRetrieveInformationModelGet] * self.offers_get
+        for syntax in (Verification, StudyRootQueryRetrieveInformationModelFind, *models):
             entity.add_supported_context(syntax)
-        handlers = [(evt.EVT_C_FIND, self._find), (evt.EVT_C_MOVE, self._move)]
+        for sop_class in {instance.SOPClassUID for instance in self.holds}:
+            syntaxes = [ExplicitVRLittleEndian, *{instance.file_meta.TransferSyntaxUID for instance in self.holds}]
+            entity.add_supported_context(sop_class, syntaxes, scu_role=True, scp_role=True)
+        handlers = [(evt.EVT_C_FIND, self._find), (evt.EVT_C_MOVE, self._move), (evt.EVT_C_GET, self._get)]
         self.server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
         self.port = self.server.server_address[1]
         return self
@@ -157,8 +163,20 @@ class PretendPacs:
         if address is None:
             yield None, None
             return
-        wanted = [instance for instance in self.holds if matches(event.identifier, instance)]
-        yield (*address, {"ae_title": "SLUICE", "contexts": _contexts(wanted)})
+        wanted = self._wanted(event)
+        yield (*address, {"ae_title": "SLUICE", "contexts": _contexts(wanted) or [build_context(CTImageStorage)]})
+        yield from self._suboperations(event, wanted)
+
+    def _get(self, event: evt.Event) -> Iterator[Any]:
+        self.gets.append(event.identifier)
+        if self.hang is not None:
+            self.hang.wait(60)
+        yield from self._suboperations(event, self._wanted(event))
+
+    def _wanted(self, event: evt.Event) -> list[Dataset]:
+        return [instance for instance in self.holds if matches(event.identifier, instance)]
+
+    def _suboperations(self, event: evt.Event, wanted: list[Dataset]) -> Iterator[Any]:
         yield len(wanted)
         for number, instance in enumerate(wanted):
             if self.abort_after is not None and number == self.abort_after:
@@ -178,8 +196,6 @@ class PretendPacs:
 
 
 def _contexts(instances: list[Dataset]) -> list[Any]:
-    from pynetdicom import build_context
-
     return [build_context(uid, ExplicitVRLittleEndian) for uid in sorted({i.SOPClassUID for i in instances})]
 
 

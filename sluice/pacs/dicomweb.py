@@ -141,6 +141,12 @@ class DicomwebAssociation:
         except requests.HTTPError as error:
             response = requests.Response() if error.response is None else error.response
             raise http_error(self.node, service, response) from None
+        except requests.exceptions.InvalidJSONError:
+            raise PacsStatusError(
+                f"The DICOMweb service of PACS {name} answered {service} with something that is no DICOM JSON. "
+                "Is dicomweb_url the base URL of the service, and not that of a login page?",
+                "200",
+            ) from None
         except requests.exceptions.SSLError:
             raise PacsRefused(
                 f"The certificate of the DICOMweb service of PACS {name} cannot be verified, or it refuses ours. "
@@ -165,12 +171,6 @@ class DicomwebAssociation:
         except requests.RequestException as error:
             raise PacsAborted(
                 f"{service} at PACS {name} failed ({type(error).__name__}). Check dicomweb_url in the connection."
-            ) from None
-        except ValueError:  # JSON that is none
-            raise PacsStatusError(
-                f"The DICOMweb service of PACS {name} answered {service} with something that is no DICOM JSON. "
-                "Is dicomweb_url the base URL of the service, and not that of a login page?",
-                "200",
             ) from None
 
     def broken_off(self, service: str) -> PacsAborted:

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 5.0
 MOST_AT_ONCE = 50
+STOP_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -102,10 +103,10 @@ class Reports:
             self._thread.start()
 
     def stop(self) -> None:
-        """End after the request that is being told."""
+        """End after the request that is being told; one that takes too long is told again after the next start."""
         self._ended.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(STOP_S)
             self._thread = None
 
     def __enter__(self) -> Self:

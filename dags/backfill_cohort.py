@@ -29,7 +29,7 @@ from operators.releases import export_release
 
 @dag(
     schedule=None,
-    **run_policy(cohort.form()),
+    **run_policy(cohort.form(), governed=True),
     tags=["sluice", "cohort", "release"],
     doc_md=__doc__,
 )

@@ -30,7 +30,7 @@ from operators.policies import WINDOW, run_policy
 
 @dag(
     schedule=PartitionedAssetTimetable(assets=INVENTORY),
-    **run_policy(),
+    **run_policy(governed=True),
     tags=["sluice", "pacs", "day"],
     doc_md=__doc__,
 )

@@ -189,15 +189,16 @@ def _seal(wanted: Wanted) -> str:
 
 
 def write_pools(max_associations: int) -> list[str]:
-    """Make the pools; the size of one that exists is a person's business, except that it must count deferred tasks.
+    """Make the pools; the size of one that exists is a person's business, except that waiting tasks must not count.
 
-    The pool of the PACS counts deferred tasks too, because a move that waits in the triggerer holds an association.
+    How many associations a PACS bears is its governor's business; the pool of that name only keeps tasks that ask it
+    from taking all workers, and so does not count those that wait in the triggerer.
     """
     from airflow.models import Pool
 
     done = []
     for name, slots, include_deferred, description in (
-        (PACS, max_associations, True, "Associations at once that the PACS bears: queries and moves together."),
+        (PACS, max(8, 2 * max_associations), False, "Workers at once that ask the PACS; the governor paces them."),
         (GPU_POOL, 1, False, "Models at once on the GPU, or on the CPU where there is none."),
     ):
         stored = Pool.get_pool(name)

@@ -14,16 +14,18 @@ from airflow.sdk import Param
 
 from operators.counts import Counts
 from operators.policies import PACS
-from operators.steps import SummaryOperator
+from operators.steps import PacsOperator
 from sluice.settings import settings
 
 if TYPE_CHECKING:
+    from sluice.database import Database
     from sluice.pacs.cohort import CohortFilter, CohortRow, RowAnswer
     from sluice.windows import Window
 
 WINDOW = "cohort/{{ params.project }}/{{ params.name }}"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 MODALITIES = ("CR", "DX", "CT", "MR", "US", "MG", "XA", "RF", "PT", "NM")
+PRIORITIES = ("urgent", "routine", "backfill")
 ANSWERS_SHOWN = 1_000  # rows whose answers are shown one by one; XCom is no place for more
 
 
@@ -49,6 +51,13 @@ def form() -> dict[str, Param]:
             pattern=NAME,
             title="Name of the cohort",
             description="Letters, digits, dot, dash, underscore. The same name again asks for what is still missing.",
+        ),
+        "priority": Param(
+            "routine",
+            type="string",
+            enum=list(PRIORITIES),
+            title="Priority",
+            description="Who goes first at the PACS. Urgent is for patients who wait; a large old cohort is backfill.",
         ),
         "csv": Param(
             None,
@@ -83,7 +92,7 @@ def form() -> dict[str, Param]:
 
 def find_cohort() -> Any:
     """Ask the PACS for the request of the form."""
-    return SummaryOperator(
+    return PacsOperator(
         task_id="find",
         python_callable=_find,
         op_kwargs={"window": WINDOW},
@@ -93,12 +102,16 @@ def find_cohort() -> Any:
     ).output
 
 
-def _find(window: str, params: dict[str, Any]) -> Counts:
+def _find(window: str, params: dict[str, Any], ti: Any, dag_run: Any) -> Counts:
     from operators.connections import database, pacs_node
+    from operators.governed import governor_of, use_of
     from sluice.pacs.cohort import sweep_cohort
 
     request, wanted, unusable = read_form(params)
-    summary = sweep_cohort(database(), pacs_node(), request, wanted)
+    store, node = database(), pacs_node()
+    _order(store, request, params.get("priority"), dag_run)
+    use = use_of(ti, dag_run, "cohort", window, "list" if isinstance(wanted, list) else "filter")
+    summary = sweep_cohort(store, node, request, wanted, governor=governor_of(store, node, use))
     answers = sorted([*unusable, *summary.answers], key=lambda answer: answer.row_number)
     return {
         **summary.as_dict(),
@@ -107,6 +120,26 @@ def _find(window: str, params: dict[str, Any]) -> Counts:
         "answers": [f"line {one.row_number}: {one.outcome}. {one.reason}" for one in answers[:ANSWERS_SHOWN]],
         "more_answers": max(0, len(answers) - ANSWERS_SHOWN),
     }
+
+
+def _order(database: Database, window: Window, priority: str | None, dag_run: Any) -> None:
+    """What the form says about priority, as an order of who filled it in; a new form also resumes a cancelled cohort.
+
+    The task may run several times for one form, so an order that is newer than the run stays.
+    """
+    from sluice.pacs.governor import Priority
+    from sluice.pacs.orders import order_retrieval, retrieval_state
+    from sluice.windows import remember_window
+
+    remember_window(database, window)
+    wanted = Priority[(priority or "routine").upper()]
+    before = retrieval_state(database, window.key)
+    if before.ordered_at is not None and before.ordered_at >= dag_run.run_after:
+        return
+    if before.state == "cancelled" or before.priority != wanted:
+        state = "active" if before.state == "cancelled" else None
+        by = getattr(dag_run, "triggering_user_name", None) or "the form"
+        order_retrieval(database, window.key, by, state, wanted)
 
 
 def read_form(params: dict[str, Any]) -> tuple[Window, list[CohortRow] | CohortFilter, list[RowAnswer]]:

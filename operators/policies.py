@@ -56,6 +56,7 @@ DEFAULT_ARGS: dict[str, Any] = {
     "execution_timeout": timedelta(hours=2),
 }
 RUN_TIMEOUT = timedelta(hours=12)
+GOVERNED_TIMEOUT = timedelta(days=15)  # over two weekends, and a pause over a holiday
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
@@ -66,25 +67,29 @@ def window_param() -> dict[str, Param]:
             None,
             type=["null", "string"],
             title="Window",
-            pattern=r"^(\d{4}-\d{2}-\d{2}|cohort/[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+)$",
-            description="For a run by hand: a hospital day like 2026-10-26, or cohort/<project>/<name>. "
+            pattern=r"^(\d{4}-\d{2}-\d{2}|cohort/[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+|import/[A-Za-z0-9_.-]+)$",
+            description="For a run by hand: a hospital day like 2026-10-26, cohort/<project>/<name>, or import/<name>. "
             "Runs of the chain leave it empty and use their partition.",
         )
     }
 
 
-def run_policy(params: dict[str, Param] | None = None, start_date: datetime | None = LONG_AGO) -> dict[str, Any]:
+def run_policy(
+    params: dict[str, Param] | None = None, start_date: datetime | None = LONG_AGO, governed: bool = False
+) -> dict[str, Any]:
     """What every DAG has in common, as keyword arguments of `@dag`: how its runs begin, overlap and end.
 
     Args:
         params: fields of the trigger form; the window to work on again by default.
         start_date: of the runs that Airflow makes by itself.
+        governed: its tasks ask the PACS. The governor then says how many may at once and who is first, so runs that
+            wait for it, for days where the hours or a person say so, must not keep an urgent one from beginning.
     """
     return {
         "start_date": start_date,
         "catchup": False,
-        "max_active_runs": 2,
-        "dagrun_timeout": RUN_TIMEOUT,
+        "max_active_runs": 16 if governed else 2,
+        "dagrun_timeout": GOVERNED_TIMEOUT if governed else RUN_TIMEOUT,
         "default_args": DEFAULT_ARGS,
         "params": window_param() if params is None else params,
     }

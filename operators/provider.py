@@ -25,7 +25,7 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "hooks": [{"integration-name": "DICOM", "python-modules": ["operators.pacs_hook"]}],
-        "triggers": [{"integration-name": "DICOM", "python-modules": ["operators.retrieve"]}],
+        "triggers": [{"integration-name": "DICOM", "python-modules": ["operators.retrieve", "operators.governed"]}],
         "connection-types": [
             {
                 "connection-type": "pacs",
@@ -54,8 +54,8 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "max_associations": {
                         "label": "Associations at once",
-                        "description": "As many as the PACS bears. The pool of the same name limits tasks to it; "
-                        "change both (python -m operators.bootstrap does).",
+                        "description": "What its first policy allows; afterwards the page PACS of Sluice says how "
+                        "many, at which hours and how fast.",
                         "schema": {"type": "integer", "minimum": 1, "maximum": 64, "default": 2},
                     },
                     "timeout_s": {

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 from airflow.sdk import BaseOperator
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from operators.governed import Standby, as_json, governor_of, in_turn, use_of
 from operators.policies import PACS, is_permanent
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ class MoveTrigger(BaseTrigger):
         before: sums of the passes before.
         delay_s: seconds to wait first; the PACS gets time to recover.
         pacs_conn_id: connection of the PACS; secrets are looked up when the trigger runs, never stored with it.
+        use: who asks, for the governor of the PACS (`operators.governed.as_json`).
     """
 
     def __init__(
@@ -101,8 +103,10 @@ class MoveTrigger(BaseTrigger):
         before: dict[str, int] | None = None,
         delay_s: float = 0.0,
         pacs_conn_id: str = PACS,
+        use: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        self.use = use
         self.piece = piece
         self.number = number
         self.before = before or {}
@@ -119,6 +123,7 @@ class MoveTrigger(BaseTrigger):
                 "before": self.before,
                 "delay_s": self.delay_s,
                 "pacs_conn_id": self.pacs_conn_id,
+                "use": self.use,
             },
         )
 
@@ -131,16 +136,17 @@ class MoveTrigger(BaseTrigger):
         try:
             node = await PacsHook(self.pacs_conn_id).aget_node()
             database = await adatabase()
-            outcome = await asyncio.to_thread(_move, database, node, StudyPiece.of(self.piece))
+            outcome = await in_turn(_move, database, node, StudyPiece.of(self.piece), self.use)
         except RuntimeError as error:
             outcome = {"error": str(error), "permanent": is_permanent(error)}
         yield TriggerEvent({"number": self.number, "before": self.before} | outcome)
 
 
-def _move(database: Database, node: Any, piece: StudyPiece) -> dict[str, Any]:
+def _move(database: Database, node: Any, piece: StudyPiece, use: dict[str, Any] | None) -> dict[str, Any]:
     from sluice.pacs.retrieve import move_missing
 
-    return move_missing(database, node, piece.window_key, piece.missing(database)).as_dict()
+    governor = governor_of(database, node, use)
+    return move_missing(database, node, piece.window_key, piece.missing(database), governor).as_dict()
 
 
 class RetrieveOperator(BaseOperator):
@@ -179,7 +185,7 @@ class RetrieveOperator(BaseOperator):
         from operators.connections import database
 
         if StudyPiece.of(self.piece).missing(database()):
-            self._ask(1, {})
+            self._ask(context, 1, {})
         return {"window_key": self.piece["window_key"], "wanted": 0, "arrived": 0, "missing": 0}
 
     def look_again(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
@@ -194,6 +200,15 @@ class RetrieveOperator(BaseOperator):
 
         piece = StudyPiece.of(self.piece)
         number, before = event["number"], event["before"]
+        if event.get("stopped") == "cancelled":
+            return self._cancelled(before)
+        if event.get("stopped"):
+            self.log.info("%s", event["words"])
+            self.defer(
+                trigger=Standby(event["stopped"], event["until"], piece.window_key),
+                method_name="after_standby",
+                kwargs={"number": number, "before": before},
+            )
         sums = {
             "wanted": before.get("wanted") or event.get("wanted", 0),
             "arrived": before.get("arrived", 0) + event.get("arrived", 0),
@@ -206,7 +221,7 @@ class RetrieveOperator(BaseOperator):
             "Pass %d of %d: %s; %d studies are incomplete.", number, self.passes, error or event, len(missing)
         )
         if missing and number < self.passes and not event.get("permanent"):
-            self._ask(number + 1, sums)
+            self._ask(context, number + 1, sums)
         gaps = note_gaps(ledger, piece.window_key, missing) if missing else 0
         if error and missing:
             raise (RetrieveRefused if event.get("permanent") else RetrieveFailed)(error)
@@ -218,12 +233,29 @@ class RetrieveOperator(BaseOperator):
             "missing": gaps,
         }
 
-    def _ask(self, number: int, sums: dict[str, int]) -> NoReturn:
+    def after_standby(self, context: Context, event: dict[str, Any], number: int, before: dict[str, int]) -> NoReturn:
+        """Go on with the pass that the governor stopped."""
+        self._ask(context, number, before, at_once=True)
+
+    def _cancelled(self, before: dict[str, int]) -> dict[str, Any]:
+        """A person cancelled the window: what is missing has that for a reason, and the chain goes on with the rest."""
+        from operators.connections import database
+        from sluice.pacs.orders import note_cancelled, retrieval_state
+
+        ledger, key = database(), self.piece["window_key"]
+        note_cancelled(ledger, key, retrieval_state(ledger, key).ordered_by or "a person")
+        left = StudyPiece.of(self.piece).missing(ledger)
+        return {"window_key": key, **before, "cancelled": 1, "incomplete_studies": len(left)}
+
+    def _ask(self, context: Context, number: int, sums: dict[str, int], at_once: bool = False) -> NoReturn:
         from sluice.settings import settings
 
-        delay_s = 0.0 if number == 1 else settings().retrieve_pause_s * DELAY_GROWTH ** (number - 2)
+        delay_s = 0.0 if number == 1 or at_once else settings().retrieve_pause_s * DELAY_GROWTH ** (number - 2)
+        piece = StudyPiece.of(self.piece)
+        what = f"studies, part {piece.piece + 1} of {piece.pieces}"
+        use = as_json(use_of(context["ti"], context["dag_run"], "retrieve", piece.window_key, what))
         self.defer(
-            trigger=MoveTrigger(self.piece, number, sums, delay_s, self.pacs_conn_id),
+            trigger=MoveTrigger(self.piece, number, sums, delay_s, self.pacs_conn_id, use),
             method_name="look_again",
             timeout=self.pass_timeout,
         )

@@ -19,6 +19,7 @@ from airflow.providers.standard.operators.python import PythonOperator
 from airflow.sdk import Asset, TaskGroup, TriggerRule, task
 
 from operators.counts import Counts, summarise
+from operators.governed import StandsBy
 from operators.links import BucketLink, DataDocsLink, SluicePageLink
 from operators.policies import GPU_POOL, PACS
 from operators.retrieve import RetrieveOperator
@@ -51,6 +52,10 @@ class ReleaseOperator(SummaryOperator):
     operator_extra_links = (SluicePageLink(), BucketLink())
 
 
+class PacsOperator(StandsBy, SummaryOperator):
+    """A summary of what a PACS was asked; waits without a worker while its governor says so."""
+
+
 def require_window(window: str) -> str:
     """The window key, where the run has one.
 
@@ -67,7 +72,7 @@ def require_window(window: str) -> str:
 
 def sweep(window: Any, outlets: Outlets = ()) -> Any:
     """C-FIND a hospital day."""
-    return SummaryOperator(
+    return PacsOperator(
         task_id="sweep",
         python_callable=_sweep,
         op_kwargs={"window": window},
@@ -236,15 +241,23 @@ def _plan_batches(window: str) -> list[dict[str, Any]]:
     return [batch.as_dict() for batch in plan_batches(database(), require_window(window))]
 
 
-def _sweep(window: str) -> Counts:
+def _sweep(window: str, ti: Any, dag_run: Any) -> Counts:
     from datetime import date
 
     from operators.connections import database, pacs_node
+    from operators.governed import governor_of, use_of
+    from sluice.pacs.governor import Priority
+    from sluice.pacs.orders import prefer
     from sluice.pacs.sweep import sweep
-    from sluice.windows import Window
+    from sluice.windows import Window, remember_window
 
     day = Window.of_day(date.fromisoformat(require_window(window)))
-    return sweep(database(), pacs_node(), day).as_dict()
+    store, node = database(), pacs_node()
+    use = use_of(ti, dag_run, "sweep", day.key, f"of {day.key}")
+    if use.priority is Priority.BACKFILL:
+        remember_window(store, day)
+        prefer(store, day.key, "backfill of sweep", use.priority)  # its retrieve is another run, which cannot know
+    return sweep(store, node, day, governor=governor_of(store, node, use)).as_dict()
 
 
 def _extract(batch: dict[str, Any]) -> Counts:

@@ -122,12 +122,12 @@ def test_pools_follow_the_pacs_and_keep_a_persons_size(run: Any) -> None:
 
     run(pacs_max_associations=3)
     pool = Pool.get_pool("pacs_main")
-    assert (pool.slots, pool.include_deferred) == (3, True)
+    assert (pool.slots, pool.include_deferred) == (8, False)
     assert Pool.get_pool("gpu").slots == 1
-    Pool.create_or_update_pool("pacs_main", 7, "ours", include_deferred=False)
+    Pool.create_or_update_pool("pacs_main", 7, "ours", include_deferred=True)
     run(pacs_max_associations=3)
     pool = Pool.get_pool("pacs_main")
-    assert (pool.slots, pool.include_deferred) == (7, True), "waiting moves hold associations"
+    assert (pool.slots, pool.include_deferred) == (7, False), "who waits for the governor must not keep others out"
 
 
 def test_what_the_environment_does_not_name_is_left_out(database: Database) -> None:

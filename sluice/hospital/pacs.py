@@ -241,6 +241,7 @@ class HospitalPacs:
     # --- retrieve ----------------------------------------------------------------------------------------------
 
     def _on_move(self, event: evt.Event) -> Iterator[Any]:
+        association: Any = event.assoc
         destination = self.destinations.get(str(event.move_destination).strip())
         if destination is None or self.faults.unknown_destination:
             yield None, None
@@ -248,6 +249,7 @@ class HospitalPacs:
         with self._one_more_move():
             wanted, status = self._wanted(event)
             if status is not None:
+                association.refuses = True
                 # pynetdicom calls the destination before it lets us refuse, so offer what any storage SCP takes.
                 yield (*destination, {"contexts": [build_context(SOP_CLASSES["CT"])], "evt_handlers": []})
                 yield 1
@@ -259,9 +261,11 @@ class HospitalPacs:
             yield from self._suboperations(event, wanted)
 
     def _on_get(self, event: evt.Event) -> Iterator[Any]:
+        association: Any = event.assoc
         with self._one_more_move():
             wanted, status = self._wanted(event)
             if status is not None:
+                association.refuses = True
                 yield 1
                 yield status, None
                 return

@@ -48,7 +48,12 @@ class Sender:
         def send_c_store(ticket: Dataset, **request: Any) -> Dataset:
             return self._send(association, gate, ticket, request)
 
+        association.refuses = False
+
         def send_msg(message: Any, context_id: int) -> None:
+            if association.refuses and not isinstance(message, C_STORE):
+                _without_counts(message)  # pynetdicom counts a refused request as a failed sub-operation
+                association.refuses = False
             if self._bend(message):
                 tell(message, context_id)
 
@@ -138,8 +143,12 @@ def _bend_final(message: Any, faults: Faults) -> None:
         message.NumberOfCompletedSuboperations = max(0, message.NumberOfCompletedSuboperations + faults.completed_off)
         message.NumberOfFailedSuboperations = max(0, message.NumberOfFailedSuboperations + faults.failed_off)
     if not faults.final_counts:
-        message.NumberOfCompletedSuboperations = message.NumberOfFailedSuboperations = None
-        message.NumberOfWarningSuboperations = None
+        _without_counts(message)
+
+
+def _without_counts(message: Any) -> None:
+    message.NumberOfRemainingSuboperations = message.NumberOfWarningSuboperations = None
+    message.NumberOfCompletedSuboperations = message.NumberOfFailedSuboperations = None
 
 
 def _altered(stored: Stored) -> Dataset:

@@ -40,8 +40,8 @@ def node(name: str, port: int) -> PacsNode:
 
 
 @contextmanager
-def orthanc(folder: Path, receiver_port: int) -> Iterator[PacsNode]:
-    """Orthanc that may move to our receiver."""
+def orthanc(folder: Path, receiver_port: int, **more: object) -> Iterator[PacsNode]:
+    """Orthanc that may move to our receiver; `more` are further settings of its configuration file."""
     port = free_port()
     configuration = {
         "Name": "peer", "StorageDirectory": str(folder / "db"), "IndexDirectory": str(folder / "db"), "Plugins": [],
@@ -53,11 +53,11 @@ def orthanc(folder: Path, receiver_port: int) -> Iterator[PacsNode]:
             "asker": ["SLUICE_TEST", "127.0.0.1", receiver_port],
             "scanner": ["SCANNER", "127.0.0.1", receiver_port],
         },
-    }  # fmt: skip
+    } | more  # fmt: skip
     path = folder / "orthanc.json"
     path.write_text(json.dumps(configuration))
     log = folder / "orthanc.log"
-    process = start([program("Orthanc"), path], log, cwd=folder)
+    process = start([program("Orthanc"), path], log, os.environ | {"TCP_NODELAY": "1"}, folder)
     try:
         wait_until(lambda: _listens(port), "Orthanc", 60, process, log)
         yield node("orthanc", port)

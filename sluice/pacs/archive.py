@@ -22,6 +22,7 @@ from typing import Self
 
 IMPLEMENTATION_CLASS_UID = "2.25.279684532094105862437310920756419371043"
 IMPLEMENTATION_VERSION = "SLUICE"  # no number: the same dataset always makes the same file
+MOST_REMEMBERED = 10_000  # folders known to be durable
 OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -66,6 +67,7 @@ class Archive:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.incoming = root / ".incoming"
+        self._durable: set[Path] = set()
 
     def prepare(self) -> None:
         """Make the folders and remove what a killed process left half written; none of it was acknowledged.
@@ -106,18 +108,27 @@ class Archive:
         Raises:
             OSError: the disk is full or broken; nothing is left behind.
         """
-        digest = incoming.sync()
         final = self.root / identity.study / identity.series / f"{identity.sop_instance}.dcm"
         self._make_folders(final.parent)
+        while not _linked(incoming.path, final):
+            outcome = _same_or_other(final, incoming.sha256)
+            if outcome == "same":
+                return Kept(self._relative(final), incoming.bytes, incoming.sha256, outcome)
+            if outcome == "other":
+                aside = self._aside(identity.sop_instance, incoming.sha256, incoming.path)
+                incoming.sync()
+                _sync_folder(aside.parent)
+                return Kept(self._relative(aside), incoming.bytes, incoming.sha256, outcome)
+        # One flush of the file system's journal covers both names and the bytes; nobody but us takes the file for
+        # what it is to be before then, because it is locked.
+        incoming.path.unlink()
         try:
-            os.link(incoming.path, final)  # unlike a rename, never replaces what is there
-            outcome = "new"
-        except FileExistsError:
-            outcome = "same" if _sha256(final) == digest else "other"
-        if outcome == "other":
-            final = self._aside(identity.sop_instance, digest, incoming.path)
-        _sync_folder(final.parent)  # of `same`, too: who wrote it first may not have got this far
-        return Kept(self._relative(final), incoming.bytes, digest, outcome)
+            incoming.sync()
+            _sync_folder(final.parent)
+        except OSError:
+            final.unlink(missing_ok=True)
+            raise
+        return Kept(self._relative(final), incoming.bytes, incoming.sha256, "new")
 
     def set_aside(self, sop_instance: str, kept: Kept) -> Kept:
         """Move a file that turned out to contradict the ledger out of the instance's place."""
@@ -136,12 +147,12 @@ class Archive:
 
     def quarantine(self, incoming: Incoming) -> Kept:
         """Keep bytes that cannot be placed, named by their digest."""
-        digest = incoming.sync()
-        final = self.root / ".quarantine" / f"{digest}.dcm"
-        final.parent.mkdir(exist_ok=True)
+        final = self.root / ".quarantine" / f"{incoming.sha256}.dcm"
+        self._make_folders(final.parent)
         os.replace(incoming.path, final)
+        incoming.sync()
         _sync_folder(final.parent)
-        return Kept(self._relative(final), incoming.bytes, digest, "new")
+        return Kept(self._relative(final), incoming.bytes, incoming.sha256, "new")
 
     def _aside(self, sop_instance: str, digest: str, source: Path) -> Path:
         target = self.root / ".conflicts" / sop_instance / f"{digest}.dcm"
@@ -153,15 +164,22 @@ class Archive:
         return target
 
     def _make_folders(self, folder: Path) -> None:
-        """Like mkdir -p, each new folder's name made durable in its parent."""
-        if folder.is_dir():
+        """Like mkdir -p, each folder's name durable in its parent.
+
+        One that is there already may have been made a moment ago by a process that has not got to its fsync, so each
+        process makes sure of each folder once.
+        """
+        if folder == self.root or (folder in self._durable and folder.is_dir()):
             return
         self._make_folders(folder.parent)
         try:
             folder.mkdir()
         except FileExistsError:
-            return
+            pass
         _sync_folder(folder.parent)
+        if len(self._durable) >= MOST_REMEMBERED:
+            self._durable.clear()
+        self._durable.add(folder)
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
@@ -170,8 +188,8 @@ class Archive:
 class Incoming:
     """A file that is being received, in `.incoming`; made by `Archive.begin`.
 
-    Its SHA-256 is computed as the bytes come, so nothing is read a second time. A context manager: at the end
-    whatever was not kept is gone.
+    Its SHA-256 is computed as the bytes come, so nothing is read a second time. It is locked until it is discarded, by
+    whatever name it is known by then. A context manager: at the end whatever was not kept is gone.
 
     Attributes:
         path: where it is for now.
@@ -212,10 +230,14 @@ class Incoming:
         self._digest.update(view)
         self.bytes += len(view)
 
-    def sync(self) -> str:
-        """Make the bytes durable; the SHA-256 of the whole file in hex."""
-        os.fsync(self._descriptor)
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of all that was written, in hex."""
         return self._digest.hexdigest()
+
+    def sync(self) -> None:
+        """Make the bytes durable."""
+        os.fsync(self._descriptor)
 
     def dataset(self) -> mmap.mmap | bytes:
         """What was written, mapped for reading rather than read; the dataset begins at `dataset_at`."""
@@ -267,9 +289,30 @@ def file_meta(sop_class: str, sop_instance: str, transfer_syntax: str) -> bytes:
     return bytes(128) + b"DICM" + element(0x00, b"UL", struct.pack("<I", len(body))) + body
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _linked(path: Path, final: Path) -> bool:
+    """Give a file a second name; False when that is taken. Unlike a rename it never replaces what is there."""
+    try:
+        os.link(path, final)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _same_or_other(final: Path, digest: str) -> str | None:
+    """Whether a kept file has this SHA-256, once who wrote it is done with it; None when it is gone again.
+
+    What is `same` is made durable here: who wrote it first may have been killed before it was.
+    """
+    try:
+        with final.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                return "other" if final.exists() else None
+            os.fsync(file.fileno())
+            _sync_folder(final.parent)
+            return "same" if final.exists() else None
+    except FileNotFoundError:
+        return None
 
 
 def _sync_folder(folder: Path) -> None:

@@ -15,8 +15,8 @@ Buffer = bytes | mmap.mmap
 
 UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
-LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
-SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
+LONG_VRS = b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split()
+SHORT_VRS = b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split()
 LONGEST_VALUE = 1024  # of a wanted element; UIDs have 64 characters
 MOST_ELEMENTS = 100_000  # more before the wanted ones is an attack on our time
 DEEPEST = 64
@@ -65,11 +65,11 @@ def scan(data: Buffer, start: int, implicit: bool, big_endian: bool, wanted: Col
     position, end = start, len(data)
     try:
         while position < end:
-            tag, vr, length, at = walk.header(position, implicit)
+            tag, is_un, length, at = walk.header(position, implicit)
             if tag > last:
                 return Scanned(values, True)
             if length == UNDEFINED:
-                position = walk.past_sequence(at, implicit or vr == b"UN")
+                position = walk.past_sequence(at, implicit or is_un)
                 continue
             position = at + length
             if tag in wanted:
@@ -90,38 +90,38 @@ class _Walk:
         order = ">" if big_endian else "<"
         self._data = data
         self._end = len(data)
-        self._explicit = struct.Struct(order + "HH2sH")
-        self._implicit = struct.Struct(order + "HHI")
-        self._length = struct.Struct(order + "I")
+        self._shorts = struct.Struct(order + "HHHH").unpack_from
+        self._length = struct.Struct(order + "I").unpack_from
+        number = struct.Struct(order + "H").unpack  # a number is found faster than two letters
+        self._short = frozenset(number(vr)[0] for vr in SHORT_VRS)
+        self._long = frozenset(number(vr)[0] for vr in LONG_VRS)
+        (self._un,) = number(b"UN")
         self._left = MOST_ELEMENTS
 
-    def header(self, position: int, implicit: bool) -> tuple[int, bytes, int, int]:
-        """Tag, VR (empty where implicit), length, and where the value begins."""
+    def header(self, position: int, implicit: bool) -> tuple[int, bool, int, int]:
+        """Tag, whether the VR is UN, length, and where the value begins."""
         self._left -= 1
         if self._left < 0:
             raise Endless("There are too many elements before the series UID.")
         if position + 8 > self._end:
             raise _Cut
-        group, element, vr, length = self._explicit.unpack_from(self._data, position)
-        tag = group << 16 | element
+        group, element, vr, length = self._shorts(self._data, position)
         if implicit or group == 0xFFFE:
-            (length,) = self._length.unpack_from(self._data, position + 4)
-            return tag, b"", length, position + 8
-        if vr in SHORT_VRS:
-            return tag, vr, length, position + 8
-        if vr not in LONG_VRS:
+            return group << 16 | element, False, self._length(self._data, position + 4)[0], position + 8
+        if vr in self._short:
+            return group << 16 | element, False, length, position + 8
+        if vr not in self._long:
             raise Unscannable("There is no such VR.")
         if position + 12 > self._end:
             raise _Cut
-        (length,) = self._length.unpack_from(self._data, position + 8)
-        return tag, vr, length, position + 12
+        return group << 16 | element, vr == self._un, self._length(self._data, position + 8)[0], position + 12
 
     def past_sequence(self, position: int, implicit: bool) -> int:
         """Where the element of undefined length ends whose value begins at `position` (PS3.5 7.5)."""
         open_ones = [(False, implicit)]  # (inside an item, implicit VR), the innermost last
         while open_ones:
             inside, implicit = open_ones[-1]
-            tag, vr, length, position = self.header(position, implicit)
+            tag, is_un, length, position = self.header(position, implicit)
             if tag == (ITEM_END if inside else SEQUENCE_END):
                 open_ones.pop()
             elif inside != (tag >> 16 != 0xFFFE) or (not inside and tag != ITEM):
@@ -131,5 +131,5 @@ class _Walk:
             elif len(open_ones) == DEEPEST:
                 raise Endless("Sequences are nested too deep.")
             else:
-                open_ones.append((not inside, implicit or vr == b"UN"))
+                open_ones.append((not inside, implicit or is_un))
         return position

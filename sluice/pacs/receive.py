@@ -17,6 +17,8 @@ from typing import Any, Self
 
 from sluice.database import Database
 from sluice.pacs.admission import Admission
+from sluice.pacs.commitment import Commitment
+from sluice.pacs.commitment_reports import Reports
 from sluice.pacs.receiver_processes import ReceiverProcesses, in_words
 from sluice.pacs.scp import StorageScp
 from sluice.pacs.tls import server_tls
@@ -129,12 +131,13 @@ def serve(settings: Settings | None = None) -> None:
     """Run the receiver until SIGTERM or SIGINT, logging counts only.
 
     Raises:
-        ReceiverError, ArchiveError, AdmissionError, TlsError: it cannot run; the message says what to do.
+        RuntimeError: a subclass that says why it cannot run and what to do (port, archive, allow-list, TLS, peers).
     """
     config = settings or current_settings()
     database = Database(config.database_url)
     admission = Admission.of(config)
     tls = server_tls(config)
+    commitment = Commitment.of(config, database) if config.commitment_peers else None
 
     def scp() -> StorageScp:
         return StorageScp(
@@ -147,6 +150,8 @@ def serve(settings: Settings | None = None) -> None:
             idle_s=config.receiver_idle_s,
             admission=admission,
             tls=tls,
+            commitment=commitment,
+            reports=Reports.of(config, commitment) if commitment else None,
         )
 
     listener = listen(config.receiver_host, config.receiver_port)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sluice.database import Database
 from sluice.pacs.archive import Archive
+from sluice.pacs.commitment_reports import Reports
 from sluice.pacs.intake import Intake
 from sluice.pacs.pdu import Wire
 from sluice.pacs.receipts import ReceiptWriter
@@ -42,6 +43,7 @@ class StorageScp:
         admission: who may send; everybody when None.
         tls: each connection begins with a handshake; plain when None.
         commitment: the Storage Commitment SCP; not offered when None.
+        reports: tells what `commitment` was asked, while this serves.
     """
 
     def __init__(
@@ -58,11 +60,13 @@ class StorageScp:
         admission: Admitting | None = None,
         tls: ssl.SSLContext | None = None,
         commitment: Committing | None = None,
+        reports: Reports | None = None,
     ) -> None:
         self.archive = Archive(archive)
         self.counts: Counter[str] = Counter()
         self._most = most_associations
         self._tls = tls
+        self._reports = reports
         self._writer = ReceiptWriter(database, spool or archive.parent / "spool")
         self._intake = Intake(self.archive, self._writer.write, min_free_bytes)
         self._terms = Terms(
@@ -86,6 +90,8 @@ class StorageScp:
         """
         self.archive.prepare()
         self._writer.start()
+        if self._reports is not None:
+            self._reports.start()
 
     def serve(self, connection: socket.socket, over: Callable[[], None] | None = None) -> None:
         """Serve a connection in a thread of its own; it is closed at the end, and `over` is called.
@@ -124,6 +130,8 @@ class StorageScp:
         for thread in serving:
             thread.join(max(0.0, deadline - time.monotonic()))
         self._writer.stop()
+        if self._reports is not None:
+            self._reports.stop()
 
     def _serve(self, connection: socket.socket, over: Callable[[], None] | None) -> None:
         me = threading.current_thread()

@@ -1,13 +1,15 @@
 -- What is missing in a window, by step and reason, with what a person can do about it. Parameter: window_key.
-select open_gap.step,
-       open_gap.reason_code,
-       count(*)                                    as instances,
-       count(distinct open_gap.study_instance_uid) as studies,
+select of_study.step,
+       of_study.reason_code,
+       sum(of_study.instances)::bigint as instances,
+       count(*)                        as studies,
        reason.meaning,
        reason.advice
-  from open_gap
+  from (select step, reason_code, study_instance_uid, count(*) as instances
+          from open_gap
+         where window_key = %(window_key)s
+         group by step, reason_code, study_instance_uid) of_study
   join reason using (reason_code)
- where open_gap.window_key = %(window_key)s
- group by open_gap.step, open_gap.reason_code, reason.meaning, reason.advice
- order by array_position(array['received', 'indexed', 'checked', 'predicted', 'released'], open_gap.step),
-          count(*) desc, open_gap.reason_code
+ group by of_study.step, of_study.reason_code, reason.meaning, reason.advice
+ order by array_position(array['received', 'indexed', 'checked', 'predicted', 'released'], of_study.step),
+          sum(of_study.instances) desc, of_study.reason_code

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import psycopg2
 import psycopg2.extras
+from psycopg2.extensions import connection as Connection  # noqa: N812
 from pydicom.uid import UID
 from pynetdicom import build_role
 from pynetdicom.presentation import PresentationContext
@@ -140,11 +141,7 @@ class Reports:
         """
         database: Database = self.commitment.database
         with database.transaction() as connection:
-            due = select(
-                connection,
-                named_query("commitment_due"),
-                {"first_delay_s": self.patience.first_s, "most_delay_s": self.patience.most_s, "most": MOST_AT_ONCE},
-            )
+            due = self._due(connection)
             ready: dict[tuple[str, str], list[tuple[dict[str, Any], Result]]] = {}
             for row in due:
                 result = result_of(connection, self.archive, row["request_id"], row["reused"])
@@ -155,6 +152,18 @@ class Reports:
                 for (row, result), fault in zip(requests, faults, strict=True):
                     self._note(connection, row, result, fault)
         return sum(map(len, ready.values()))
+
+    def _due(self, connection: Connection) -> list[dict[str, Any]]:
+        """Requests to tell about now, locked. Those that another receiver told between our look and our lock are not."""
+        limits = {"first_delay_s": self.patience.first_s, "most_delay_s": self.patience.most_s, "most": MOST_AT_ONCE}
+        due = select(connection, named_query("commitment_due"), limits)
+        counted = select(
+            connection,
+            "select request_id, count(*) as tries from commitment_report where request_id = any (%s) group by 1",
+            ([row["request_id"] for row in due],),
+        )
+        tries = {row["request_id"]: row["tries"] for row in counted}
+        return [row for row in due if tries.get(row["request_id"], 0) == row["tries"]]
 
     def _tell(self, requester: str, us: str, requests: list[tuple[dict[str, Any], Result]]) -> list[str | None]:
         """Why each request could not be told; None for those that were."""
@@ -179,7 +188,7 @@ class Reports:
             tls_certificate=self.tls.certificate, tls_key=self.tls.key, tls_name="*",
         )  # fmt: skip
 
-    def _note(self, connection: Any, row: dict[str, Any], result: Result, fault: str | None) -> None:
+    def _note(self, connection: Connection, row: dict[str, Any], result: Result, fault: str | None) -> None:
         outcome = "delivered" if fault is None else "failed"
         if fault is not None and row["age_s"] >= self.patience.give_up_s:
             outcome = "given-up"

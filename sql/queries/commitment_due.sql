@@ -4,10 +4,11 @@ with waiting as (
     select q.request_id, count(p.report_id) as tries, max(p.tried_at) as last_tried_at
       from commitment_request q
       left join commitment_report p using (request_id)
+     where not exists (select from commitment_report c
+                        where c.request_id = q.request_id and c.outcome in ('delivered', 'given-up'))
      group by q.request_id
-    having count(*) filter (where p.outcome in ('delivered', 'given-up')) = 0
 )
-select q.request_id, q.transaction_uid, q.calling_ae, q.called_ae, q.requested_at,
+select q.request_id, q.transaction_uid, q.calling_ae, q.called_ae, w.tries,
        extract(epoch from now() - q.requested_at)::float as age_s,
        exists (select from commitment_request o
                 where o.calling_ae = q.calling_ae and o.transaction_uid = q.transaction_uid

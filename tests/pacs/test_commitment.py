@@ -257,6 +257,37 @@ def test_no_uid_gets_into_a_log(
     assert not any(i.SOPInstanceUID in ours for i in kept)
 
 
+def test_it_is_offered_only_where_it_can_be_told(receiver: Receiver, database: Database, tmp_path: Path) -> None:
+    information = request_of([(CTImageStorage, "1.2.3")])
+    with pytest.raises(AssertionError, match="not offered"):
+        Requester().ask(receiver.port, information)
+    commitment = Commitment(database, {"OTHER": Peer("127.0.0.1", 1)})
+    with Receiver(database, tmp_path / "archive", min_free_bytes=1, commitment=commitment) as offering:
+        assert Requester().ask(offering.port, information) == 0x0124
+        assert Requester("OTHER").ask(offering.port, information, action=2) == 0x0123
+        assert Requester("OTHER").ask(offering.port, information, instance="1.2.3") == 0x0112
+        assert rows(database, "select from commitment_request") == []
+        assert Requester("OTHER").ask(offering.port, information) == 0x0000
+    (row,) = rows(database, "select calling_ae, called_ae, peer, instances from commitment_request")
+    assert row == {"calling_ae": "OTHER", "called_ae": "SLUICE", "peer": "127.0.0.1", "instances": 1}
+
+
+def test_a_whole_exchange_by_the_receiver(receiver: Receiver, database: Database, tmp_path: Path) -> None:
+    """As a modality does it: send, ask on the way out, be told on an association that we open."""
+    with Requester() as requester:
+        commitment = Commitment(database, {"MODALITY": Peer("127.0.0.1", requester.port)})
+        reports = Reports(commitment, tmp_path / "archive", SOON, look_every_s=0.05)
+        with Receiver(
+            database, tmp_path / "archive", min_free_bytes=1, commitment=commitment, reports=reports
+        ) as running:
+            instances = make_study(1, 3)
+            assert send(running.port, instances, "MODALITY") == [0] * 3
+            assert requester.ask(running.port, asked_for(instances)) == 0x0000
+            assert requester.came.wait(10)
+    (heard,) = requester.heard
+    assert (heard.event_type, heard.committed) == (1, {i.SOPInstanceUID for i in instances})
+
+
 @pytest.mark.parametrize("entry", ["MR1", "MR1@host", "MR1@host:0", "MR1@host:port", "@host:104", "MR1@:104"])
 def test_a_malformed_peer_says_what_is_wrong(entry: str) -> None:
     with pytest.raises(CommitmentError, match=r"no AE@host:port"):

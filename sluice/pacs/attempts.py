@@ -46,6 +46,13 @@ class Attempt:
         return min(self.moved.completed + self.moved.warnings, len(self.request.wanted))
 
     @property
+    def failed_whole(self) -> bool:
+        """Whether it was answered with a failure that is no lack of resources, and nothing was sent."""
+        told = self.moved.completed + self.moved.warnings + self.moved.failed
+        status = self.moved.status or "0000"
+        return told == 0 and status not in SUCCESS and not status.startswith("A7")
+
+    @property
     def unexplained(self) -> list[str]:
         """Missing instances of which the answer says nothing: neither sent nor failed."""
         if self.moved.error is not None or self.moved.status is None:

@@ -15,7 +15,7 @@ from sluice.pacs.attempts import Attempt, AttemptLog
 from sluice.pacs.errors import PacsError, ServiceNotOffered
 from sluice.pacs.node import PacsNode
 from sluice.pacs.wanted import Request, alone, requests_for
-from sluice.pacs.ways import KINDS, Asker, MoveClosed, MustCarry, Source, moves, open_way, remember_moves
+from sluice.pacs.ways import KINDS, Asker, MoveClosed, Mover, MustCarry, Source, moves, open_way, remember_moves
 
 if TYPE_CHECKING:
     from sluice.pacs.governor import Governor
@@ -118,6 +118,7 @@ class _Pass:
         self.log = log
         self.storing = storing
         self.attempts: list[Attempt] = []
+        self._untried = False  # whether nobody knows yet that the source sends by C-MOVE
 
     def run(self, sources: Sequence[Source], study_uids: Sequence[str]) -> RetrieveSummary:
         wanted = self.log.missing(study_uids)
@@ -145,24 +146,31 @@ class _Pass:
         known = moves(self.database, source.node.name) if len(ways) > 1 else None
         if known is False:
             ways.sort(key=lambda way: way == "C-MOVE")
+        self._untried = known is None
+        doubted = False
         while ways:
             way = ways.pop(0)
+            before = len(self.attempts)
             try:
                 self._ask_by(way, source, requests)
             except MoveClosed as closed:
+                doubted = not closed.certain
                 ways = [other for other in ways if other != "C-GET" or closed.offers_get]
                 if not ways:
                     self._note(source, way, requests, closed.error)
                     raise closed.error from None
-                if known is not False:
+                if known is not False and closed.certain:
                     remember_moves(self.database, source.node.name, False)
             except ServiceNotOffered as error:
                 if not ways:
                     self._note(source, way, requests, error)
                     raise
             else:
-                if way == "C-MOVE" and len(source.node.ways) > 1 and known is not True:
+                brought = any(len(one.missing) < len(one.request.wanted) for one in self.attempts[before:])
+                if brought and way == "C-MOVE" and len(source.node.ways) > 1 and known is not True:
                     remember_moves(self.database, source.node.name, True)
+                if brought and doubted:
+                    remember_moves(self.database, source.node.name, False)
                 return
 
     def _ask_by(self, way: str, source: Source, requests: list[Request]) -> None:
@@ -201,8 +209,13 @@ class _Pass:
         except MoveClosed as closed:
             self._begin(source, way, request, Moved(error=closed.error), started)
             raise
+        attempt = self._begin(source, way, request, moved, started)
+        if self._untried and isinstance(asker, Mover) and attempt.failed_whole:
+            (series,) = self.log.series_of(request.wanted[:1]).values()
+            asker.doubt(request.study, series, request.wanted[0], moved.status or "")
+        self._untried = self._untried and attempt.failed_whole
         requests.pop(0)
-        return self._begin(source, way, request, moved, started)
+        return attempt
 
     def _begin(self, source: Source, way: str, request: Request, moved: Moved, started: datetime) -> Attempt:
         attempt = self.log.begin(source.node.name, KINDS[way], request, moved, started)

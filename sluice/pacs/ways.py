@@ -40,12 +40,14 @@ class MoveClosed(Exception):  # noqa: N818
     Attributes:
         error: what the source said.
         offers_get: whether it accepted a context for C-GET.
+        certain: whether it said so; else it only failed in a way that has no other reason (C000 of Orthanc).
     """
 
-    def __init__(self, error: PacsError, offers_get: bool) -> None:
+    def __init__(self, error: PacsError, offers_get: bool, certain: bool = True) -> None:
         super().__init__(str(error))
         self.error = error
         self.offers_get = offers_get
+        self.certain = certain
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def open_way(way: str, source: Source, requests: Sequence[Request], storing: Sto
     if way == "C-MOVE":
         others = GET if "C-GET" in source.node.ways else ()
         with associate(source.node, MOVE + FIND + others, governor=source.governor) as association:
-            mover = _Mover(association)
+            mover = Mover(association)
             if not association.offers(MOVE[0]):
                 raise MoveClosed(not_offered(source.node, "C-MOVE"), mover.offers_get)
             yield mover
@@ -169,12 +171,30 @@ class _OverAssociation:
         return {text(answer, "SOPInstanceUID") for answer in found.answers}
 
 
-class _Mover(_OverAssociation):
+class Mover(_OverAssociation):
+    """Asks by C-MOVE."""
+
     @property
     def offers_get(self) -> bool:
+        """Whether C-GET might be asked instead."""
         return self.association.offers(GET[0])
 
+    def doubt(self, study: str, series: str, uid: str, status: str) -> None:
+        """Take a failure for a closed door, unless the instance is gone: some PACS fail so where they do not know the
+        destination.
+
+        Raises:
+            MoveClosed: there is C-GET to try.
+        """
+        if self.offers_get and self.held(study, series, [uid]):
+            raise MoveClosed(status_error(self.association.node, "C-MOVE", status), True, certain=False)
+
     def ask(self, request: Request, progress: Callable[[], object]) -> Moved:
+        """One C-MOVE.
+
+        Raises:
+            MoveClosed: it is not for us, as the PACS says.
+        """
         moved = self.association.move(identifier_of(request.level, request.keys()), progress)
         if moved.status in MOVE_CLOSED:
             raise MoveClosed(status_error(self.association.node, "C-MOVE", moved.status), self.offers_get)

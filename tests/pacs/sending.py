@@ -18,13 +18,15 @@ from sluice.pacs.association import ReactorGate, no_delay
 
 
 @contextmanager
-def sender(port: int, contexts: Sequence[tuple[str, str]], ae_title: str = "SCANNER") -> Iterator[Association]:
+def sender(
+    port: int, contexts: Sequence[tuple[str, str]], ae_title: str = "SCANNER", called: str = "SLUICE"
+) -> Iterator[Association]:
     """An association that proposes (abstract syntax, transfer syntax) pairs."""
     entity = AE(ae_title=ae_title)
     entity.dimse_timeout = entity.acse_timeout = 20
     proposed = [build_context(abstract, transfer) for abstract, transfer in contexts]
     association = entity.associate(
-        "127.0.0.1", port, contexts=proposed, ae_title="SLUICE", evt_handlers=[(evt.EVT_CONN_OPEN, no_delay)]
+        "127.0.0.1", port, contexts=proposed, ae_title=called, evt_handlers=[(evt.EVT_CONN_OPEN, no_delay)]
     )
     assert association.is_established
     ReactorGate(association)

@@ -154,7 +154,7 @@ class Reports:
         return sum(map(len, ready.values()))
 
     def _due(self, connection: Connection) -> list[dict[str, Any]]:
-        """Requests to tell about now, locked. Those that another receiver told between our look and our lock are not."""
+        """Requests to tell about now, locked. Not those that another receiver told since we looked."""
         limits = {"first_delay_s": self.patience.first_s, "most_delay_s": self.patience.most_s, "most": MOST_AT_ONCE}
         due = select(connection, named_query("commitment_due"), limits)
         counted = select(

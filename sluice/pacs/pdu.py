@@ -18,6 +18,7 @@ HEADER = struct.Struct(">BxI")
 
 # Reasons of an A-ABORT by the service provider (PS3.8 table 9-26)
 UNRECOGNIZED_PDU, UNEXPECTED_PDU, INVALID_PARAMETER = 1, 2, 6
+TLS_HANDSHAKE = 0x16  # first byte of one (RFC 8446 5.1); no PDU has that type
 
 
 class Violation(Exception):  # noqa: N818
@@ -32,6 +33,10 @@ class Violation(Exception):  # noqa: N818
         super().__init__(f"A-ABORT source {source}, reason {reason}")
         self.reason = reason
         self.source = source
+
+
+class SpeaksTls(Violation):
+    """The peer began a TLS handshake."""
 
 
 class Gone(Exception):  # noqa: N818
@@ -72,7 +77,7 @@ class Wire:
         self._fill(HEADER.size)
         kind, length = HEADER.unpack_from(self._view, self._start)
         if not ASSOCIATE_RQ <= kind <= ABORT:
-            raise Violation(UNRECOGNIZED_PDU)
+            raise SpeaksTls(UNRECOGNIZED_PDU) if kind == TLS_HANDSHAKE else Violation(UNRECOGNIZED_PDU)
         most = {ASSOCIATE_RQ: MOST_REQUEST_BYTES, ASSOCIATE_AC: MOST_REQUEST_BYTES, P_DATA_TF: MAX_PDU_BYTES}
         if length > most.get(kind, 4):
             raise Violation(INVALID_PARAMETER)

@@ -32,7 +32,7 @@ from sluice.pacs.negotiation import (
     agree,
     read_request,
 )
-from sluice.pacs.pdu import UNEXPECTED_PDU, Gone, Violation, Wire
+from sluice.pacs.pdu import UNEXPECTED_PDU, Gone, SpeaksTls, Violation, Wire
 
 log = logging.getLogger(__name__)
 
@@ -119,6 +119,12 @@ class ServedAssociation:
             if self._associate():
                 self._converse()
         except Violation as violation:
+            if isinstance(violation, SpeaksTls):
+                log.info(
+                    "The sender at %s speaks TLS, but this receiver does not: set SLUICE_RECEIVER_TLS_CERTIFICATE, "
+                    "or switch TLS off at the sender.",
+                    self._address,
+                )
             self._abort(violation.source, violation.reason)
         except TimeoutError:
             self._abort(2, 0)

@@ -29,7 +29,6 @@ CIPHERS_1_2 = (
 )
 HANDSHAKE_S = 10.0
 EXPIRES_SOON = timedelta(days=30)
-HELLO = 0x16  # first byte of a TLS handshake; no PDU has that type
 
 
 class TlsError(PacsError):
@@ -101,6 +100,7 @@ def secured(connection: socket.socket, context: ssl.SSLContext, limit_s: float =
         TlsError: the peer speaks no TLS, shows no certificate that counts, or is too slow.
     """
     patience = connection.gettimeout()
+    sender = _address(connection)
     wrapped: ssl.SSLSocket | None = None
     try:
         connection.setblocking(False)
@@ -109,7 +109,7 @@ def secured(connection: socket.socket, context: ssl.SSLContext, limit_s: float =
         wrapped.settimeout(patience)
     except (OSError, ValueError) as error:
         (wrapped or connection).close()
-        raise TlsError(f"No TLS with this sender: {_fault(error)}.") from error
+        raise TlsError(f"No TLS with the sender at {sender}: {_fault(error)}.") from error
     return wrapped
 
 
@@ -160,6 +160,13 @@ def _speaks_tls(node: PacsNode) -> bool:
     except OSError:
         return False
     return True
+
+
+def _address(connection: socket.socket) -> str:
+    try:
+        return str(connection.getpeername()[0])
+    except OSError:
+        return "an address that is gone"
 
 
 def _shake_hands(wrapped: ssl.SSLSocket, deadline: float) -> None:

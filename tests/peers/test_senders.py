@@ -113,10 +113,14 @@ def test_tls_is_kept(
 
 
 def test_a_sender_by_tls_does_not_hold_a_plain_receiver_up(
-    database: Database, tmp_path: Path, storescu: Storescu, authority: Authority
+    database: Database, tmp_path: Path, storescu: Storescu, authority: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with Receiver(database, tmp_path / "archive", min_free_bytes=1, artim_s=5) as receiver:
+    with (
+        caplog.at_level(logging.INFO, logger="sluice"),
+        Receiver(database, tmp_path / "archive", min_free_bytes=1, artim_s=5) as receiver,
+    ):
         code, _ = storescu(receiver.port, *showing(authority.issue("modality.example"), authority))
         assert code != 0
+        assert "The sender at 127.0.0.1 speaks TLS, but this receiver does not" in caplog.text
         code, said = storescu(receiver.port)
         assert code == 0, said

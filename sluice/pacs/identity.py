@@ -24,7 +24,7 @@ WANTED = {
 }  # fmt: skip
 MOST_HEADER_BYTES = 64 << 20  # of a deflated dataset; more before the series UID is an attack
 MOST_ODD_BYTES = 256 << 10  # of a dataset that only pydicom can make sense of; it takes its time
-HEAD_BYTES = 16 << 10  # nearly every identity is in there, and bytes are walked faster than a mapped file
+HEAD_BYTES = 16 << 10  # nearly every identity is in there
 INFLATE_BYTES = 64 << 10
 
 
@@ -45,6 +45,20 @@ class Peeked:
     study_date: date | None
 
 
+def peek_early(head: bytes, transfer_syntax: str) -> Peeked | None:
+    """The same as `peek` from the first bytes of a dataset, while the rest is still on its way.
+
+    None where they are not enough to be sure; `peek` then has the whole dataset, and says what is wrong.
+    """
+    if transfer_syntax == DeflatedExplicitVRLittleEndian:
+        return None
+    try:
+        scanned = scan(head, 0, *_encoding(transfer_syntax), WANTED)
+        return _peeked(_as_text(scanned.values)) if scanned.whole else None
+    except (Unscannable, NoIdentity):
+        return None
+
+
 def peek(data: Buffer, transfer_syntax: str, start: int = 0) -> Peeked:
     """Read SOP, study and series UIDs and the study date. A dataset that is cut off after them is fine.
 
@@ -55,9 +69,11 @@ def peek(data: Buffer, transfer_syntax: str, start: int = 0) -> Peeked:
         NoIdentity: one is missing or no UID.
     """
     if transfer_syntax == DeflatedExplicitVRLittleEndian:
-        values = _deflated_values(data, start)
-    else:
-        values = _values(data, start, transfer_syntax)
+        return _peeked(_deflated_values(data, start))
+    return _peeked(_values(data, start, transfer_syntax))
+
+
+def _peeked(values: dict[int, str]) -> Peeked:
     uids: list[str] = []
     for tag in (SOP_CLASS, SOP_INSTANCE, STUDY, SERIES):
         value = values.get(tag, "")
@@ -67,20 +83,24 @@ def peek(data: Buffer, transfer_syntax: str, start: int = 0) -> Peeked:
     return Peeked(Identity(*uids), day_of(values.get(STUDY_DATE, "")))
 
 
+def _encoding(transfer_syntax: str) -> tuple[bool, bool]:
+    """Whether it is implicit VR, and whether it is big endian."""
+    return transfer_syntax == ImplicitVRLittleEndian, transfer_syntax == ExplicitVRBigEndian
+
+
+def _as_text(values: dict[int, bytes]) -> dict[int, str]:
+    return {tag: value.decode("latin-1").strip(" \x00") for tag, value in values.items()}
+
+
 def _values(data: Buffer, start: int, transfer_syntax: str) -> dict[int, str]:
     """Wanted values as trimmed text."""
-    implicit, big_endian = transfer_syntax == ImplicitVRLittleEndian, transfer_syntax == ExplicitVRBigEndian
+    implicit, big_endian = _encoding(transfer_syntax)
     try:
-        head = bytes(data[start : start + HEAD_BYTES])
-        scanned = scan(head, 0, implicit, big_endian, WANTED)
-        if not scanned.whole and len(head) == HEAD_BYTES:
-            scanned = scan(data, start, implicit, big_endian, WANTED)
-        values = scanned.values
+        return _as_text(scan(data, start, implicit, big_endian, WANTED).values)
     except Endless as error:
         raise NoIdentity("There is no SeriesInstanceUID within reach.") from error
     except Unscannable:
         return _by_pydicom(bytes(data[start : start + MOST_ODD_BYTES]), implicit, not big_endian)
-    return {tag: value.decode("latin-1").strip(" \x00") for tag, value in values.items()}
 
 
 def _by_pydicom(data: bytes, implicit: bool, little_endian: bool) -> dict[int, str]:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from sluice.pacs.answers import is_uid
 from sluice.pacs.archive import OUT_OF_SPACE, Archive, Incoming, Kept, file_meta
-from sluice.pacs.identity import NoIdentity, Peeked, peek
+from sluice.pacs.identity import HEAD_BYTES, NoIdentity, Peeked, peek, peek_early
 from sluice.pacs.receipts import Entry
 
 log = logging.getLogger(__name__)
@@ -81,10 +81,14 @@ class Intake:
         """
         return Taking(self, offered)
 
-    def settle(self, offered: Offered, incoming: Incoming) -> tuple[int, str]:
-        """Place a file that is complete, and write its receipt: the part of `Taking.finish` that may fail."""
+    def settle(self, offered: Offered, incoming: Incoming, early: Peeked | None = None) -> tuple[int, str]:
+        """Place a file that is complete, and write its receipt: the part of `Taking.finish` that may fail.
+
+        Args:
+            early: what `peek_early` made of its first bytes.
+        """
         try:
-            peeked = _checked(offered, incoming)
+            peeked = _checked(offered, incoming, early)
         except NoIdentity as error:
             self._quarantine(offered, incoming, str(error))
             return (DOES_NOT_MATCH if isinstance(error, _Mismatch) else CANNOT_UNDERSTAND), "quarantined"
@@ -129,6 +133,7 @@ class Taking:
         self._incoming: Incoming | None = None
         self._refused: tuple[int, str] | None = None
         self._look_again_at = LOOK_AGAIN_BYTES
+        self._early: Peeked | None = None
         self._attempt(self._begin)
 
     def write(self, data: bytes | memoryview) -> None:
@@ -147,7 +152,7 @@ class Taking:
         def settle() -> None:
             nonlocal answer
             assert self._incoming is not None
-            answer = self._intake.settle(self._offered, self._incoming)
+            answer = self._intake.settle(self._offered, self._incoming, self._early)
 
         if self._refused is None:
             self._attempt(settle)
@@ -167,6 +172,8 @@ class Taking:
 
     def _write(self, data: bytes | memoryview) -> None:
         assert self._incoming is not None
+        if self._incoming.bytes == self._incoming.dataset_at:  # now, while the sender is busy with the rest
+            self._early = peek_early(bytes(data[:HEAD_BYTES]), self._offered.transfer_syntax)
         self._incoming.write(data)
         if self._incoming.bytes >= self._look_again_at:
             self._look_again_at += LOOK_AGAIN_BYTES
@@ -203,16 +210,11 @@ def _meta(offered: Offered) -> bytes:
     return file_meta(offered.abstract_syntax, offered.sop_instance, offered.transfer_syntax)
 
 
-def _checked(offered: Offered, incoming: Incoming) -> Peeked:
+def _checked(offered: Offered, incoming: Incoming, early: Peeked | None) -> Peeked:
     """The object's identity, once request, presentation context and dataset agree on it (PS3.4 B.2.3)."""
     if not is_uid(offered.sop_instance):
         raise NoIdentity("The Affected SOP Instance UID of the request is no valid UID.")
-    data = incoming.dataset()
-    try:
-        peeked = peek(data, offered.transfer_syntax, incoming.dataset_at)
-    finally:
-        if isinstance(data, mmap.mmap):
-            data.close()
+    peeked = early or _read_back(offered, incoming)
     if peeked.identity.sop_instance != offered.sop_instance:
         raise _Mismatch("SOPInstanceUID of dataset and request differ.")
     if peeked.identity.sop_class != offered.sop_class:
@@ -220,6 +222,16 @@ def _checked(offered: Offered, incoming: Incoming) -> Peeked:
     if peeked.identity.sop_class != offered.abstract_syntax:
         raise _Mismatch("SOPClassUID is not that of the presentation context.")
     return peeked
+
+
+def _read_back(offered: Offered, incoming: Incoming) -> Peeked:
+    """The identity from the file, where it does not stand at the beginning."""
+    data = incoming.dataset()
+    try:
+        return peek(data, offered.transfer_syntax, incoming.dataset_at)
+    finally:
+        if isinstance(data, mmap.mmap):
+            data.close()
 
 
 def _receipt(offered: Offered, peeked: Peeked, kept: Kept) -> Entry:

@@ -27,6 +27,10 @@ class DatabaseError(RuntimeError):
     """The database cannot be used; the message says what to do."""
 
 
+class DatabaseLost(DatabaseError, psycopg2.OperationalError):  # noqa: N818
+    """Postgres went away in the middle of a transaction, of which nothing is kept."""
+
+
 @cache
 def named_query(name: str) -> str:
     """Text of `sql/queries/<name>.sql`."""
@@ -66,11 +70,11 @@ class Database:
         """A connection whose work is committed at the end, or rolled back on an exception.
 
         Raises:
-            DatabaseError: the server cannot be reached.
+            DatabaseError: the server cannot be reached, or went away in the middle (`DatabaseLost`).
         """
         connection = self.connect()
         try:
-            with connection:
+            with transaction_of(connection):
                 yield connection
         finally:
             connection.close()
@@ -85,6 +89,26 @@ class Database:
         with self.transaction() as connection, connection.cursor() as cursor:
             cursor.execute(statement, params)
             return int(cursor.rowcount)
+
+
+@contextmanager
+def transaction_of(connection: Connection) -> Iterator[None]:
+    """A transaction of a connection that is kept, committed at the end or rolled back on an exception.
+
+    Raises:
+        DatabaseLost: the server went away; nothing of the transaction is kept.
+    """
+    try:
+        with connection:
+            yield
+    except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+        # no code: libpq lost the connection; 08: connection exceptions; 57P: the server is being shut down
+        if error.pgcode is not None and not error.pgcode.startswith(("08", "57P")):
+            raise
+        raise DatabaseLost(
+            "The connection to the Sluice database was lost in the middle of a transaction; nothing of it was kept. "
+            "Check that Postgres runs, then run the step again: it goes on where it stopped."
+        ) from error
 
 
 def select(

@@ -20,7 +20,7 @@ def text(answer: Dataset, keyword: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str) and hasattr(value, "__iter__") and not hasattr(value, "components"):
-        return "\\".join(str(part).strip() for part in value)
+        return "\\".join(str(part).strip(" \x00") for part in value)
     return str(value).strip(" \x00")
 
 
@@ -60,7 +60,16 @@ def as_json(answer: Dataset) -> dict[str, Any]:
     for tag in answer.keys():  # noqa: SIM118 - iterating the dataset itself would convert, and may fail
         try:
             element = answer[tag]
-            converted[f"{element.tag:08X}"] = element.to_json_dict(None, 0)
+            converted[f"{element.tag:08X}"] = _storable(element.to_json_dict(None, 0))
         except Exception:  # one odd element must not lose the answer
             continue
     return converted
+
+
+def _storable(value: Any) -> Any:
+    """A JSON value without what Postgres cannot keep: NUL, and halves of surrogate pairs from a wrong character set."""
+    if isinstance(value, str):
+        return value.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, dict):
+        return {key: _storable(one) for key, one in value.items()}
+    return [_storable(one) for one in value] if isinstance(value, list) else value

@@ -145,7 +145,7 @@ class PacsAssociation:
         """C-FIND; a failure status is returned, not raised, because a split may still get an answer.
 
         Raises:
-            PacsAborted, PacsTimedOut: the association ended before the final response.
+            PacsAborted, PacsTimedOut: the association ended before the final response; `partial` is what came before.
         """
         found = Found()
         started = time.monotonic()
@@ -153,7 +153,10 @@ class PacsAssociation:
         self._reactor.park()
         for status, answer in self._association.send_c_find(identifier, model):
             if "Status" not in status:
-                raise self._ended("C-FIND", started)
+                error = self._ended("C-FIND", started)
+                found.duration_ms = round((time.monotonic() - started) * 1000)
+                error.partial = found
+                raise error
             if status.Status in (0xFF00, 0xFF01):
                 if answer is None:
                     found.unreadable += 1

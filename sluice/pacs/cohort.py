@@ -12,12 +12,14 @@ from pydicom.dataset import Dataset
 
 from sluice.database import Database
 from sluice.pacs.answers import day_of, is_uid, text
-from sluice.pacs.association import status_error
+from sluice.pacs.audit import begin_run, finish_run
+from sluice.pacs.density import Density
 from sluice.pacs.errors import PacsStatusError
 from sluice.pacs.facts import recall, remember
 from sluice.pacs.inventory import Inventory
 from sluice.pacs.node import PacsNode
-from sluice.pacs.splitting import Asked, Piece, Splitter
+from sluice.pacs.pieces import Piece
+from sluice.pacs.splitting import Asked, Facts, Splitter
 from sluice.windows import Window, remember_window
 
 if TYPE_CHECKING:
@@ -116,33 +118,38 @@ def sweep_cohort(
         GovernorStop: it must not be asked now; the same holds.
     """
     remember_window(database, window)
-    with Inventory(database, node, window, governor) as inventory:
-        answers: list[RowAnswer] = []
-        uncertain = 0
-        if isinstance(wanted, CohortFilter):
-            studies, uncertain = _filtered(database, node, window, inventory, wanted)
-            inventory.expect(studies)
-        else:
-            for row in wanted:
-                answer, of_row, leaf = _answer(node, inventory, row)
-                answers.append(answer)
-                inventory.expect(of_row, leaf)
-    counts = inventory.counts
+    facts = recall(database, node.name)
+    run = begin_run(database, node.name, window)
+    answers: list[RowAnswer] = []
+    uncertain, assumes = 0, set[str]()
+    with Inventory(database, node, window, run, facts, governor) as inventory:
+        try:
+            if isinstance(wanted, CohortFilter):
+                uncertain, assumes = _cover_filter(window, inventory, wanted, facts)
+            else:
+                for row in wanted:
+                    answer, of_row, leaf = _answer(inventory, row)
+                    answers.append(answer)
+                    inventory.expect(of_row, leaf)
+        finally:
+            remember(database, node.name, facts)
+    reader, counts = inventory.reader, inventory.counts
+    uncertain += reader.uncertain
+    finish_run(database, run, counts.queries, uncertain, reader.contradicted, assumes)
+    (totals,) = database.rows("sweep_totals", {"run_id": run.run_id, "window_key": window.key})
     return CohortSweepSummary(
         window_key=window.key,
         rows=len(answers),
-        studies=counts.studies,
-        series=counts.series,
-        instances=counts.instances,
+        studies=totals["studies"],
+        series=totals["series"],
+        instances=totals["instances"],
         queries=counts.queries,
-        uncertain=counts.uncertain + uncertain,
+        uncertain=uncertain,
         answers=answers,
     )
 
 
-def _answer(
-    node: PacsNode, inventory: Inventory, row: CohortRow
-) -> tuple[RowAnswer, Mapping[str, Dataset], int | None]:
+def _answer(inventory: Inventory, row: CohortRow) -> tuple[RowAnswer, Mapping[str, Dataset], int | None]:
     """One row asked; identifiers stay out of the reason."""
     problem = _problem(row)
     if problem:
@@ -150,7 +157,7 @@ def _answer(
     try:
         asked = inventory.ask_study_keys(row.keys())
         if asked.failed:
-            raise status_error(node, "C-FIND", asked.status)
+            raise inventory.error(asked.status)
     except PacsStatusError as error:
         if error.permanent:
             raise
@@ -196,26 +203,34 @@ def _belongs(row: CohortRow, answer: Dataset) -> bool:
     return not (day and row.ends_on and day > row.ends_on)
 
 
-def _filtered(
-    database: Database, node: PacsNode, window: Window, inventory: Inventory, wanted: CohortFilter
-) -> tuple[dict[str, Dataset], int]:
-    """Studies of the window's dates by modality, described by one of the words."""
-    facts = recall(database, node.name)
-    found: dict[str, Dataset] = {}
-    uncertain = 0
-    for modality in wanted.modalities or (None,):
-        splitter = Splitter(
-            inventory.ask_studies, facts, lambda status: status_error(node, "C-FIND", status), inventory.mark_split
-        )
-        found |= splitter.cover(Piece(window.starts_on, window.ends_on, modality=modality))
-        uncertain += splitter.uncertain
-    remember(database, node.name, facts)
+def _cover_filter(window: Window, inventory: Inventory, wanted: CohortFilter, facts: Facts) -> tuple[int, set[str]]:
+    """Expect the studies of the window's dates by modality that are described by one of the words, leaf by leaf;
+    return how many queries stay uncertain, and what the rest assumes."""
     words = [word.casefold() for word in wanted.words]
-    return {
-        uid: answer
-        for uid, answer in found.items()
-        if not words or any(word in text(answer, "StudyDescription").casefold() for word in words)
-    }, uncertain
+    uncertain, assumes = 0, set[str]()
+
+    def take(studies: Mapping[str, Dataset], leaf: int | None) -> None:
+        inventory.expect(
+            {uid: answer for uid, answer in studies.items() if _is_wanted(window, words, answer)},
+            leaf,
+        )
+
+    for modality in wanted.modalities or (None,):
+        # a modality alone is far from what the PACS holds, so its density is learned here and forgotten again
+        density = Density() if modality else None
+        splitter = Splitter(inventory.ask_studies, facts, inventory.error, take, inventory.mark_split, density)
+        splitter.cover(Piece(window.starts_on, window.ends_on, modality=modality))
+        uncertain += splitter.uncertain
+        assumes |= splitter.assumes
+    return uncertain, assumes
+
+
+def _is_wanted(window: Window, words: Sequence[str], answer: Dataset) -> bool:
+    day = day_of(text(answer, "StudyDate"))
+    if day is not None and not window.starts_on <= day <= window.ends_on:
+        return False
+    described = text(answer, "StudyDescription").casefold()
+    return not words or any(word in described for word in words)
 
 
 def _date_key(starts_on: date | None, ends_on: date | None) -> str:

@@ -1,5 +1,5 @@
--- Instances that are expected in a window and have not been received, with the size of their series and study
--- there. Parameters: window_key; study_uids, null for all.
+-- Instances that are expected in a window, are listed there still and have not been received, with the size of their
+-- series and study there. Parameters: window_key; study_uids, null for all.
 select e.sop_instance_uid,
        e.series_instance_uid,
        e.study_instance_uid,
@@ -23,4 +23,6 @@ select e.sop_instance_uid,
  where e.window_key = %(window_key)s
    and (%(study_uids)s::text[] is null or e.study_instance_uid = any (%(study_uids)s::text[]))
    and not exists (select from receipt r where r.sop_instance_uid = e.sop_instance_uid)
+   and not exists (select from instance_absent a
+                    where a.window_key = e.window_key and a.sop_instance_uid = e.sop_instance_uid)
  order by e.study_instance_uid, e.series_instance_uid, e.sop_instance_uid

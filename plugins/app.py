@@ -6,16 +6,18 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from fastapi import Depends, FastAPI, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 
-from plugins import api, files
+from plugins import api, files, pacs
 from sluice.database import DatabaseError
 
 log = logging.getLogger(__name__)
 
 # Whoever may read this DAG may see the page: roles of Airflow hold, none are invented.
 READERS_OF = "sweep"
+# Whoever may start runs of this DAG may pause, resume and cancel what they do.
+STARTERS_OF = "retrieve"
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
@@ -28,16 +30,36 @@ HEADERS = {
 
 def behind_login() -> FastAPI:
     """The page behind Airflow's login: 401 without one, 403 for users who may not read the DAGs."""
+    from airflow.api_fastapi.app import get_auth_manager
+    from airflow.api_fastapi.auth.managers.models.resource_details import ConnectionDetails, DagAccessEntity
     from airflow.api_fastapi.core_api.security import get_user, requires_access_dag
+    from airflow.models.connection import Connection
 
-    return build([Depends(get_user), Depends(requires_access_dag("GET", param_dag_id=READERS_OF))])
+    starts_runs = requires_access_dag("POST", DagAccessEntity.RUN, STARTERS_OF)
+    logged_in = Depends(get_user)
+
+    def person(request: Request, user: Any = logged_in) -> pacs.Person:
+        try:
+            starts_runs(request, user)
+            may_order = True
+        except HTTPException:
+            may_order = False
+
+        def may_change(conn_id: str) -> bool:
+            details = ConnectionDetails(conn_id=conn_id, team_name=Connection.get_team_name(conn_id))
+            return get_auth_manager().is_authorized_connection(method="PUT", details=details, user=user)
+
+        return pacs.Person(user.get_name(), may_order, may_change)
+
+    return build([Depends(get_user), Depends(requires_access_dag("GET", param_dag_id=READERS_OF))], person)
 
 
-def build(dependencies: Sequence[Any]) -> FastAPI:
-    """The page behind the given dependencies, which every route has."""
+def build(dependencies: Sequence[Any], person: Callable[..., pacs.Person] = pacs.nobody) -> FastAPI:
+    """The page behind the given dependencies, which every route has; `person` says who asks and what they may."""
     # Documentation routes would escape `dependencies`, so there are none.
     app = FastAPI(title="Sluice", dependencies=list(dependencies), docs_url=None, redoc_url=None, openapi_url=None)
     app.include_router(api.router, prefix="/api")
+    app.include_router(pacs.routes(person), prefix="/api")
     app.include_router(files.router)
     app.add_exception_handler(DatabaseError, _database_is_away)
     app.add_exception_handler(Exception, _unexpected)

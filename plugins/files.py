@@ -39,6 +39,12 @@ def page() -> FileResponse:
     return _file(PAGES / "index.html")
 
 
+@router.get("/pacs")
+def pacs_page() -> FileResponse:
+    """The page PACS."""
+    return _file(PAGES / "pacs.html")
+
+
 @router.get("/static/{name}")
 def asset(name: str) -> FileResponse:
     """Script, style and icons; only names that stand in the folder."""

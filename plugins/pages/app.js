@@ -6,6 +6,7 @@ import { drawClocks, drawScanners } from "./scanners.js";
 import { drawPredictions } from "./predictions.js";
 import { drawQuality } from "./quality.js";
 import { drawReleases } from "./releases.js";
+import { followTheme } from "./theme.js";
 
 const SECTIONS = [
   ["scanners", "scanners", drawScanners],
@@ -16,24 +17,6 @@ const SECTIONS = [
 ];
 const place = (id) => document.getElementById(id);
 let shown = 0; // answers for a window that is no longer chosen are dropped
-
-function followTheme() {
-  const system = matchMedia("(prefers-color-scheme: dark)");
-  let outer = null;
-  try {
-    if (parent !== window) outer = parent.document.documentElement;
-  } catch {
-    outer = null; // framed by somebody else's page: follow the system
-  }
-  const apply = () => {
-    const classes = outer?.classList;
-    const dark = classes?.contains("dark") || (!classes?.contains("light") && system.matches);
-    document.documentElement.dataset.theme = dark ? "dark" : "light";
-  };
-  if (outer) new MutationObserver(apply).observe(outer, { attributes: true, attributeFilter: ["class"] });
-  system.addEventListener("change", apply);
-  apply();
-}
 
 function notice(text) {
   place("notice").textContent = text ?? "";

@@ -17,7 +17,16 @@ export async function ask(path, parameters = {}) {
   const query = new URLSearchParams(
     Object.entries(parameters).filter(([, value]) => value !== null && value !== undefined),
   );
-  const response = await fetch(`api/${path}?${query}`, { headers: { Accept: "application/json" } });
+  return answerOf(await fetch(`api/${path}?${query}`, { headers: { Accept: "application/json" } }));
+}
+
+// Change something; the server wants JSON and our own origin, which no other site can send.
+export async function tell(method, path, body) {
+  const headers = { Accept: "application/json", "Content-Type": "application/json" };
+  return answerOf(await fetch(`api/${path}`, { method, headers, body: JSON.stringify(body) }));
+}
+
+async function answerOf(response) {
   if (response.ok) return response.json();
   const said = await response.json().catch(() => ({}));
   const problem = new Error(

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -64,6 +64,13 @@ def page_url(day_database: Database, tmp_path_factory: pytest.TempPathFactory) -
 
 def serve(database: Database, site: Settings) -> Iterator[str]:
     """Fill the ledger, check its quality, serve the page over both."""
+    write_day(LedgerRows(database), site.canonical)
+    check(database, "2026-10-26", site.reports / "quality")
+    yield from serve_page(database)
+
+
+def serve_page(database: Database, *person: Any) -> Iterator[str]:
+    """Serve the page over a database; `person` says who looks at it."""
     import uvicorn
     from fastapi import FastAPI
     from fastapi.responses import HTMLResponse
@@ -71,10 +78,9 @@ def serve(database: Database, site: Settings) -> Iterator[str]:
     from plugins import app, connections
     from plugins.connections import read_only
 
-    write_day(LedgerRows(database), site.canonical)
-    check(database, "2026-10-26", site.reports / "quality")
-    page = app.build([])
+    page = app.build([], *person)
     page.dependency_overrides[connections.database] = lambda: read_only(database.url)
+    page.dependency_overrides[connections.writable] = lambda: database
     outer = FastAPI()
     outer.mount("/sluice", page)
     outer.get("/plugin", response_class=HTMLResponse)(lambda: FRAME)

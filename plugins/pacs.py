@@ -1,0 +1,137 @@
+"""The page PACS: who uses it now, what it bears, its weekly hours, and orders about retrievals.
+
+The only routes of the page that write. A write needs a person with the Airflow permission for it, and it has to come
+from our own page: a form or script of another site can send our cookie along, but neither JSON as a content type nor
+our origin.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Depends, HTTPException, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from plugins.connections import database, writable
+from sluice.database import Database
+from sluice.pacs.governor_leases import Priority
+from sluice.pacs.governor_policy import Policy, PolicyError, change_policy
+from sluice.pacs.governor_report import pacs_now
+from sluice.pacs.orders import OrderError, order_retrieval
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who looks at the page.
+
+    Attributes:
+        name: as Airflow knows them; kept with every change.
+        may_order: whether they may start runs of `retrieve`, and so pause, resume and cancel what it does.
+        may_change: whether they may edit the connection of a PACS, and so its policy.
+    """
+
+    name: str
+    may_order: bool
+    may_change: Callable[[str], bool]
+
+
+class Order(BaseModel):
+    """What is ordered about a window's retrieval; what is left out stays."""
+
+    model_config = ConfigDict(extra="forbid")
+    window: str = Field(max_length=200)
+    state: Literal["active", "paused", "cancelled"] | None = None
+    priority: Literal["urgent", "routine", "backfill"] | None = None
+
+
+class Change(BaseModel):
+    """A new policy of a PACS."""
+
+    model_config = ConfigDict(extra="forbid")
+    pacs: str = Field(max_length=200)
+    policy: dict[str, Any]
+
+
+def nobody() -> Person:
+    """A page without a login has nobody who may change anything."""
+    return Person("nobody", False, lambda pacs: False)
+
+
+def routes(person: Callable[..., Person]) -> APIRouter:
+    """The routes; `person` is the dependency that says who asks."""
+    router = APIRouter()
+    who = Depends(person)
+    store = Depends(database)
+    writing = Depends(writable)
+
+    @router.get("/pacs")
+    def now(who: Person = who, store: Database = store) -> dict[str, Any]:
+        """Everything that the page shows."""
+        shown = pacs_now(store)
+        for one in shown["pacs"]:
+            one["may_change"] = who.may_change(one["pacs"])
+        return shown | {"may_order": who.may_order}
+
+    @router.post("/pacs/orders", dependencies=[Depends(from_our_page)])
+    def order(asked: Order, who: Person = who, store: Database = writing) -> dict[str, Any]:
+        """Pause, resume, cancel, or change the priority of a window's retrieval."""
+        if not who.may_order:
+            raise HTTPException(403, "You may not start runs of retrieve in Airflow, and so may not order this.")
+        priority = Priority[asked.priority.upper()] if asked.priority else None
+        try:
+            state = order_retrieval(store, asked.window, who.name, asked.state, priority)
+        except OrderError as error:
+            raise HTTPException(404, str(error)) from None
+        log.info("Retrieval of a window: %s, priority %s, by %s", asked.state, asked.priority, who.name)
+        return {"state": state.state, "priority": None if state.priority is None else state.priority.name.lower()}
+
+    @router.put("/pacs/policy", dependencies=[Depends(from_our_page)])
+    def change(asked: Change, who: Person = who, store: Database = writing) -> dict[str, Any]:
+        """Set the weekly hours and limits of a PACS."""
+        if not who.may_change(asked.pacs):
+            raise HTTPException(403, "You may not edit this connection in Airflow, and so may not change its policy.")
+        known = {one["pacs"] for one in pacs_now(store)["pacs"]}
+        if asked.pacs not in known:
+            raise HTTPException(404, "There is no such PACS.")
+        try:
+            policy = Policy.of(asked.policy)
+        except PolicyError as error:
+            raise HTTPException(422, str(error)) from None
+        change_policy(store, asked.pacs, policy, who.name)
+        log.info("Policy of %s changed by %s", asked.pacs, who.name)
+        return {"policy": policy.as_dict()}
+
+    return router
+
+
+def from_our_page(request: Request) -> None:
+    """Let a write through only if no other site can have caused it.
+
+    Browsers add Sec-Fetch-Site and Origin themselves and no script can change them. A client without either is no
+    browser; it has to bring its token itself instead of a cookie.
+    """
+    if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
+        raise HTTPException(415, "Send JSON, with Content-Type: application/json.")
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    if site is not None:
+        allowed = site == "same-origin"
+    elif origin is not None:
+        allowed = urlsplit(origin).netloc.lower() in _own_hosts(request)
+    else:
+        allowed = request.headers.get("authorization", "").lower().startswith("bearer ")
+    if not allowed:
+        raise HTTPException(403, "This change did not come from the Sluice page itself. Open the page and try again.")
+
+
+def _own_hosts(request: Request) -> set[str]:
+    """Hosts under which people reach this Airflow: the one they asked, and the one of its base URL."""
+    from airflow.configuration import conf
+
+    own = {request.headers.get("host", ""), urlsplit(conf.get("api", "base_url", fallback="")).netloc}
+    return {host.lower() for host in own if host}

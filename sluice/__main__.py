@@ -14,13 +14,19 @@ from sluice.settings import CHECKOUT, settings
 
 if TYPE_CHECKING:
     from sluice.database import Database
+    from sluice.settings import Settings
 
 UP_HOME = CHECKOUT / "var" / "up"
 DEMO_HOME = CHECKOUT / "var" / "demo"
+MISSING = 3  # exit code: it was done, and something is missing or was not taken
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return its exit code: 0 done, 1 failed with one clear line, 2 wrong usage, 130 Ctrl-C."""
+    """Run one command; return its exit code.
+
+    0 done, 1 failed with one clear line, 2 wrong usage, 3 done but something is missing (`missing`,
+    `import`), 130 Ctrl-C.
+    """
     options = command_line().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
     return _caught(lambda: command(options))
@@ -63,10 +69,32 @@ def command_line() -> argparse.ArgumentParser:
     hospital.add_argument("--receiver-host", default="127.0.0.1", help="where our receiver is (default %(default)s)")
     hospital.add_argument("--receiver-port", type=int, help="where it sends what AE title SLUICE asks for")
     hospital.add_argument("--faults", type=Path, help="JSON file of faults, followed while it runs (docs/rehearsal.md)")
-    missing = add("missing", _missing, "what is missing in a window, why, and what to do about it")
-    missing.add_argument("window", help="a hospital day like 2026-10-26, or cohort/<project>/<name>")
-    missing.add_argument("--home", type=Path, default=None, help="stack to ask (default: the one that runs)")
+    add_missing(add("missing", _missing, "what did not arrive, why, and when it is tried again; exit 3 if anything"))
+    bring = add("import", _import, "bring in DICOM files from folders and ZIPs; exit 3 if a file was not taken")
+    bring.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a folder, a ZIP or a file")
+    bring.add_argument("--name", help="the window is import/NAME (default: one name for the same paths)")
+    bring.add_argument("--home", type=Path, default=None, help="stack to bring them into (default: the one that runs)")
     return parser
+
+
+def add_missing(added: argparse.ArgumentParser) -> None:
+    """The options of `missing`: what to ask about, and how to print the answer."""
+    added.add_argument(
+        "window", nargs="?", help="a hospital day like 2026-10-26, cohort/<project>/<name>, import/<name>"
+    )
+    for name, words in (
+        ("study", "a Study Instance UID"),
+        ("series", "a Series Instance UID"),
+        ("instance", "a SOP Instance UID"),
+        ("accession", "an Accession Number"),
+        ("patient", "a Patient ID"),
+        ("pacs", "what this PACS listed, by the id of its connection"),
+    ):
+        added.add_argument(f"--{name}", metavar="ID", help=words)
+    form = added.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="the whole answer as JSON")
+    form.add_argument("--csv", action="store_true", help="one line an instance that is missing")
+    added.add_argument("--home", type=Path, default=None, help="stack to ask (default: the one that runs)")
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -138,21 +166,52 @@ def _hospital(options: argparse.Namespace) -> int:
 
 
 def _missing(options: argparse.Namespace) -> int:
+    from sluice import ledger_report
+    from sluice.ledger import Asked
+
+    asked = Asked(
+        options.window,
+        options.pacs,
+        options.study,
+        options.series,
+        options.instance,
+        options.accession,
+        options.patient,
+    )
+    if asked == Asked(pacs=options.pacs):
+        return _wrong("Say what to look for: a window, or --study, --series, --instance, --accession or --patient.")
     database = _database(options.home)
-    with database.transaction() as connection, connection.cursor() as cursor:
-        cursor.execute("select count(*) from sweep_window where window_key = %s", (options.window,))
-        (known,) = cursor.fetchone() or (0,)
-    if not known:
+    if options.window and not database.rows("window", {"window_key": options.window}):
         return _fail(f"No window {options.window} was swept. Run the DAG sweep, or a backfill of it, for that day.")
-    gaps = database.rows("gaps_by_reason", {"window_key": options.window})
-    if not gaps:
-        print(f"Nothing is missing in {options.window}.")
-    for gap in gaps:
-        print(
-            f"{gap['step']:<9} {gap['instances']:>7} instances of {gap['studies']} studies: "
-            f"{gap['reason_code']}. {gap['meaning']} {gap['advice']}"
-        )
-    return 0
+    write = ledger_report.write_json if options.json else ledger_report.write_text
+    write = ledger_report.write_csv if options.csv else write
+    return MISSING if write(database, asked, sys.stdout) else 0
+
+
+def _import(options: argparse.Namespace) -> int:
+    from sluice.pacs import import_report
+    from sluice.pacs.imports import import_files, import_window
+
+    database = _database(options.home)
+    site = _site(options.home)
+    window = import_window(options.paths, options.name)
+    try:
+        summary = import_files(database, site, window, options.paths, import_report.progress_line(sys.stderr))
+    except KeyboardInterrupt:
+        print("\nStopped. What was taken is safe; run the same command again to go on.", file=sys.stderr)
+        raise
+    print(import_report.report(summary, import_report.reasons(database)))
+    return 0 if summary.is_complete else MISSING
+
+
+def _site(home: Path | None) -> Settings:
+    """The settings of the installation that `_database` finds: its folders are below its home."""
+    from sluice.settings import Settings
+    from sluice.stack.daily import running_home
+
+    if home is None and "SLUICE_DATABASE_URL" in os.environ:
+        return settings()
+    return Settings(home=running_home([home] if home else [UP_HOME, DEMO_HOME]))
 
 
 def _database(home: Path | None) -> Database:
@@ -174,6 +233,9 @@ def _caught(work: Callable[[], int]) -> int:
         return 130
     except RuntimeError as error:
         return _fail(str(error))
+    except BrokenPipeError:  # who read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except OSError as error:
         if error.errno == errno.ENOSPC:
             return _fail("No space left on the device. Free some and run the command again: it goes on where it was.")
@@ -191,6 +253,11 @@ def _log_to_stderr() -> None:
 def _fail(message: str) -> int:
     print(f"sluice: {message}", file=sys.stderr)
     return 1
+
+
+def _wrong(message: str) -> int:
+    _fail(message)
+    return 2
 
 
 def _unexpected(error: Exception) -> int:

@@ -86,6 +86,25 @@ def scan(data: Buffer, start: int, implicit: bool, big_endian: bool, wanted: Col
     return Scanned(values, position == end)
 
 
+def is_whole(data: Buffer, start: int, implicit: bool, big_endian: bool) -> bool:
+    """Whether the dataset ends where an element ends; zeros behind the last one are padding.
+
+    Raises:
+        Unscannable: see `scan`.
+    """
+    walk = _Walk(data, big_endian)
+    position, end = start, len(data)
+    try:
+        while position < end:
+            if end - position < 8 and not bytes(data[position:end]).strip(b"\0"):
+                return True
+            _, is_un, length, at = walk.header(position, implicit)
+            position = walk.past_sequence(at, implicit or is_un) if length == UNDEFINED else at + length
+    except _Cut:
+        return False
+    return position == end
+
+
 class _Walk:
     """Steps over elements; counts them, so that no data keeps it busy for long."""
 

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import TextIO
 
+from sluice.database import Database
 from sluice.pacs.imports import ImportSummary
 
 WIDTH = 100
@@ -26,7 +27,7 @@ def progress_line(stream: TextIO) -> Callable[[ImportSummary], None]:
         last = summary.seconds
         rate = summary.files / summary.seconds if summary.seconds else 0.0
         line = f"{summary.files} files, {summary.taken} taken, {rate:.0f}/s, {summary.bytes / 1e6:.0f} MB"
-        stream.write(f"\r\033[K{line}")
+        stream.write(f"\r\033[K{line}\r")
         stream.flush()
 
     return show
@@ -57,6 +58,11 @@ def report(summary: ImportSummary, reasons: dict[str, tuple[str, str]]) -> str:
     lines.append("")
     lines += [_wrapped(sentence) for sentence in _next(summary)]
     return "\n".join(lines)
+
+
+def reasons(database: Database) -> dict[str, tuple[str, str]]:
+    """Meaning and advice by reason code."""
+    return {row["reason_code"]: (row["meaning"], row["advice"]) for row in database.rows("reasons")}
 
 
 def _row(what: str, count: int, words: str) -> str:

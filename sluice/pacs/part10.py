@@ -17,14 +17,14 @@ from pydicom.uid import (
 
 from sluice.headers.source import OddError, file_meta
 from sluice.pacs.answers import is_uid
-from sluice.pacs.elements import LONG_VRS, SHORT_VRS, Buffer, Unscannable, scan
+from sluice.pacs.elements import LONG_VRS, SHORT_VRS, Buffer, Unscannable, is_whole, scan
 from sluice.pacs.identity import NoIdentity, Peeked, peek
 
 HEAD_BYTES = 64 << 10  # file meta information has some hundred bytes
 PREFIX_AT = 128
 DIRECTORY = "1.2.840.10008.1.3.10"  # Media Storage Directory Storage: a DICOMDIR
 MEDIA_STORAGE_SOP_CLASS = 0x00020002
-EVERYTHING = (0xFFFFFFFF,)  # no element's tag, so a walk to it goes to the end
+VRS = frozenset((*SHORT_VRS, *LONG_VRS))
 PIECE_BYTES = 1 << 20
 DEFLATED_MOST = 1 << 36  # inflated bytes; more than that is no image
 
@@ -123,7 +123,7 @@ def _media_class(head: bytes, start: int) -> str:
 def _odd_meta(head: bytes, start: int) -> tuple[str, int]:
     """Meta information that says no transfer syntax, or is itself in implicit VR: walk its elements."""
     position = start
-    implicit = head[start + 4 : start + 6] not in SHORT_VRS | LONG_VRS
+    implicit = head[start + 4 : start + 6] not in VRS
     syntax = b""
     while position + 8 <= len(head) and head[position : position + 2] == b"\x02\0":
         element = int.from_bytes(head[position + 2 : position + 4], "little")
@@ -153,7 +153,7 @@ def _behind_group_length(head: bytes, start: int) -> int:
 
 def _guessed(head: bytes, at: int) -> str:
     """The transfer syntax where none is said, by the first element of the dataset."""
-    if head[at + 4 : at + 6] in SHORT_VRS | LONG_VRS:
+    if head[at + 4 : at + 6] in VRS:
         return str(ExplicitVRBigEndian) if head[at : at + 1] == b"\0" else str(ExplicitVRLittleEndian)
     return str(ImplicitVRLittleEndian)
 
@@ -182,21 +182,9 @@ def _is_cut(data: Buffer, at: int, transfer_syntax: str) -> bool:
         return not _inflates(data, at)
     implicit, big_endian = transfer_syntax == ImplicitVRLittleEndian, transfer_syntax == ExplicitVRBigEndian
     try:
-        if scan(data, at, implicit, big_endian, EVERYTHING).whole:
-            return False
-        padding = bytes(data[-7:])  # zeros behind the last element, fewer than an element's header has
-        zeros = len(padding) - len(padding.rstrip(b"\0"))
-        view = memoryview(data)
-        try:
-            for left_out in range(1, zeros + 1):
-                with view[: len(data) - left_out] as shorter:
-                    if scan(shorter, at, implicit, big_endian, EVERYTHING).whole:  # type: ignore[arg-type]
-                        return False
-        finally:
-            view.release()
+        return not is_whole(data, at, implicit, big_endian)
     except Unscannable:
         return False
-    return True
 
 
 def _inflates(data: Buffer, at: int) -> bool:

@@ -102,8 +102,8 @@ def stop_background(home: Path) -> None:
     print("Stopped.")
 
 
-def database_url(homes: Sequence[Path]) -> str:
-    """libpq URL of Sluice's database of the first of these stacks that runs.
+def running_home(homes: Sequence[Path]) -> Path:
+    """The first of these stacks' folders whose stack runs.
 
     Raises:
         StackError: none runs.
@@ -111,10 +111,20 @@ def database_url(homes: Sequence[Path]) -> str:
     for home in homes:
         lock = HomeLock(home)
         if lock.path.exists() and lock.is_held():
-            postgres = EmbeddedPostgres(home / "postgres", Ports(home, {}).of_running("postgres"))
-            postgres.password = (home / "postgres" / "password").read_text().strip()
-            return postgres.url("sluice")
+            return home.resolve()
     raise StackError("No stack runs here. Start one with `make up`, or set SLUICE_DATABASE_URL to your database.")
+
+
+def database_url(homes: Sequence[Path]) -> str:
+    """libpq URL of Sluice's database of the first of these stacks that runs.
+
+    Raises:
+        StackError: none runs.
+    """
+    home = running_home(homes)
+    postgres = EmbeddedPostgres(home / "postgres", Ports(home, {}).of_running("postgres"))
+    postgres.password = (home / "postgres" / "password").read_text().strip()
+    return postgres.url("sluice")
 
 
 def build_hospital(folder: Path, seed: int | None = None, scale: str | float = "day") -> Truth:

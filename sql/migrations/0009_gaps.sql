@@ -268,3 +268,57 @@ create view window_funnel as
               from instance_ledger
              group by window_key, study_instance_uid, series_instance_uid) of_series
      group by window_key;
+
+-- Which instances a question is about, by any of its identifiers, each null where it is not asked by; every instance
+-- once, with all windows that expect it. Without an identifier of a study: the window's members.
+create function asked_instances(asked_window text, asked_pacs text, asked_study text, asked_series text,
+                                asked_instance text, asked_accession text, asked_patient text)
+returns table (sop_instance_uid text, study_instance_uid text, series_instance_uid text, modality text,
+               windows text[], pacs text[], expected_at timestamptz)
+language plpgsql stable rows 1000
+as $$
+declare
+    studies text[];
+begin
+    if coalesce(asked_study, asked_series, asked_instance, asked_accession, asked_patient) is null then
+        return query
+            select m.sop_instance_uid, m.study_instance_uid, m.series_instance_uid, m.modality, array[m.window_key],
+                   array[m.pacs], m.expected_at
+              from window_instance m
+             where m.window_key = asked_window and (asked_pacs is null or m.pacs = asked_pacs);
+        return;
+    end if;
+    studies := array(
+        select asked_study where asked_study is not null
+        union select e.study_instance_uid from expectation e where e.series_instance_uid = asked_series
+        union select r.study_instance_uid from receipt r where r.series_instance_uid = asked_series
+        union select e.study_instance_uid from expectation e where e.sop_instance_uid = asked_instance
+        union select r.study_instance_uid from receipt r where r.sop_instance_uid = asked_instance
+        union select s.study_instance_uid from study s where s.accession_number = asked_accession
+        union select s.study_instance_uid from study s where s.patient_id = asked_patient
+        union select f.study_instance_uid from found_study f where f.answer #>> '{00080050,Value,0}' = asked_accession
+        union select f.study_instance_uid from found_study f where f.answer #>> '{00100020,Value,0}' = asked_patient);
+    return query
+        select u.sop_instance_uid,
+               (array_agg(u.study_instance_uid order by u.expected_at))[1],
+               (array_agg(u.series_instance_uid order by u.expected_at))[1],
+               min(u.modality),
+               array_agg(distinct u.window_key) filter (where u.window_key is not null),
+               array_agg(distinct u.pacs) filter (where u.pacs is not null),
+               min(u.expected_at)
+          from (select e.sop_instance_uid, e.study_instance_uid, e.series_instance_uid, e.modality, e.window_key,
+                       e.pacs, e.expected_at
+                  from expectation e where e.study_instance_uid = any (studies)
+                union all
+                select r.sop_instance_uid, r.study_instance_uid, r.series_instance_uid, null, null, null, null
+                  from receipt r where r.study_instance_uid = any (studies)
+                union all   -- it came, but not into the archive
+                select q.sop_instance_uid, null, null, null, null, null, null
+                  from quarantine q where q.sop_instance_uid = asked_instance) u
+         where (asked_series is null or u.series_instance_uid = asked_series)
+           and (asked_instance is null or u.sop_instance_uid = asked_instance)
+         group by u.sop_instance_uid
+        having (asked_window is null or asked_window = any (array_agg(u.window_key)))
+           and (asked_pacs is null or asked_pacs = any (array_agg(u.pacs)));
+end
+$$;

@@ -32,8 +32,12 @@ def get_provider_info() -> dict[str, Any]:
                 "hook-class-name": "operators.pacs_hook.PacsHook",
                 "hook-name": "PACS (DICOM)",
                 "ui-field-behaviour": {
-                    "hidden-fields": ["schema", "login", "password"],
-                    "relabeling": {"host": "PACS host"},
+                    "hidden-fields": ["schema"],
+                    "relabeling": {
+                        "host": "PACS host",
+                        "login": "Login for DICOMweb",
+                        "password": "Password for DICOMweb",
+                    },
                     "placeholders": {"host": "pacs.hospital.example", "port": "104"},
                 },
                 "conn-fields": {
@@ -62,6 +66,36 @@ def get_provider_info() -> dict[str, Any]:
                         "label": "Timeout (seconds)",
                         "description": "How long to wait for an answer of the PACS.",
                         "schema": {"type": "integer", "minimum": 1, "maximum": 3600, "default": 30},
+                    },
+                    "retrieve_by": {
+                        "label": "Retrieve by",
+                        "description": "auto: C-MOVE to our receiver if the PACS knows it, else C-GET, else DICOMweb.",
+                        "schema": {
+                            "type": "string",
+                            "enum": ["auto", "C-MOVE", "C-GET", "DICOMweb"],
+                            "default": "auto",
+                        },
+                    },
+                    "sources": {
+                        "label": "Sources",
+                        "description": "Ids of the connections to fetch from, in order, separated by commas: the "
+                        "archive first, then this PACS. Empty: only this one.",
+                        "schema": OPTIONAL_TEXT,
+                    },
+                    "query_by": {
+                        "label": "Query by",
+                        "description": "QIDO-RS for a service that offers no C-FIND.",
+                        "schema": {"type": "string", "enum": ["C-FIND", "QIDO-RS"], "default": "C-FIND"},
+                    },
+                    "dicomweb_url": {
+                        "label": "DICOMweb: base URL",
+                        "description": "Without /studies, such as https://pacs.hospital.example/dicom-web.",
+                        "schema": OPTIONAL_TEXT,
+                    },
+                    "dicomweb_token": {
+                        "label": "DICOMweb: bearer token",
+                        "description": "Instead of login and password.",
+                        "schema": {"type": ["string", "null"], "format": "password"},
                     },
                     "tls": {
                         "label": "DICOM TLS",

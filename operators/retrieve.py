@@ -1,4 +1,8 @@
-"""C-MOVE in Airflow: a task that asks, waits in the triggerer without a worker slot, looks, and asks again.
+"""Retrieval in Airflow: a task that asks, waits in the triggerer without a worker slot, looks, and asks again.
+
+By C-MOVE a whole pass runs in the triggerer, which has only to wait: the instances go to the receiver. By C-GET and
+DICOMweb they pass through who asks, so such a pass runs in the task. All pieces are asked for the first time before
+any is asked again, because a piece that pauses holds no slot of the pool.
 
 A batch of studies is named by number (piece 3 of 8), never by UIDs: XCom, trigger rows and logs carry no
 identifier, and which studies of a piece still lack something is asked of the ledger each time.
@@ -9,21 +13,24 @@ from __future__ import annotations
 import asyncio
 import math
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from airflow.sdk import BaseOperator
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from operators.governed import Standby, as_json, governor_of, in_turn, use_of
+from operators.governed import Standby, as_json, governor_of, in_turn, told, use_of
 from operators.policies import PACS, is_permanent
+from sluice.pacs.governor_stops import GovernorStop
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from sluice.database import Database
+    from sluice.pacs.node import PacsNode
+    from sluice.pacs.storing import Storing
 
 STUDIES_PER_PIECE = 25
 MOST_PIECES = 64
@@ -69,6 +76,14 @@ class StudyPiece:
 
         return [uid for uid in missing_studies(database, self.window_key) if self.holds(uid)]
 
+    def unplan(self, database: Database) -> None:
+        """Take back what was planned for this piece."""
+        from sluice.pacs.attempts import planned_studies, unplan_attempt
+
+        unplan_attempt(
+            database, self.window_key, [uid for uid in planned_studies(database, self.window_key) if self.holds(uid)]
+        )
+
     def holds(self, study_uid: str) -> bool:
         """Whether a study belongs to this piece."""
         return zlib.crc32(study_uid.encode()) % self.pieces == self.piece
@@ -91,7 +106,8 @@ class MoveTrigger(BaseTrigger):
         piece: the piece, as a dict.
         number: which pass this is, from 1.
         before: sums of the passes before.
-        delay_s: seconds to wait first; the PACS gets time to recover.
+        not_before: ISO time with zone; the PACS gets time to recover. A time and no delay, so that a triggerer that
+            is restarted does not wait anew.
         pacs_conn_id: connection of the PACS; secrets are looked up when the trigger runs, never stored with it.
         use: who asks, for the governor of the PACS (`operators.governed.as_json`).
     """
@@ -101,7 +117,7 @@ class MoveTrigger(BaseTrigger):
         piece: dict[str, Any],
         number: int = 1,
         before: dict[str, int] | None = None,
-        delay_s: float = 0.0,
+        not_before: str | None = None,
         pacs_conn_id: str = PACS,
         use: dict[str, Any] | None = None,
     ) -> None:
@@ -110,7 +126,7 @@ class MoveTrigger(BaseTrigger):
         self.piece = piece
         self.number = number
         self.before = before or {}
-        self.delay_s = delay_s
+        self.not_before = not_before
         self.pacs_conn_id = pacs_conn_id
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -121,32 +137,61 @@ class MoveTrigger(BaseTrigger):
                 "piece": self.piece,
                 "number": self.number,
                 "before": self.before,
-                "delay_s": self.delay_s,
+                "not_before": self.not_before,
                 "pacs_conn_id": self.pacs_conn_id,
                 "use": self.use,
             },
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Yield one event: the counts of the pass, or what went wrong."""
+        """Yield one event: the counts of the pass, what went wrong, or `carry` where a worker has to do it."""
         from operators.connections import adatabase
         from operators.pacs_hook import PacsHook
 
-        await asyncio.sleep(self.delay_s)
+        if self.not_before:
+            due = datetime.fromisoformat(self.not_before)
+            await asyncio.sleep(max(0.0, (due - datetime.now(UTC)).total_seconds()))
         try:
-            node = await PacsHook(self.pacs_conn_id).aget_node()
+            nodes = await PacsHook(self.pacs_conn_id).aget_sources()
             database = await adatabase()
-            outcome = await in_turn(_move, database, node, StudyPiece.of(self.piece), self.use)
+            outcome = await in_turn(one_pass, database, nodes, StudyPiece.of(self.piece), self.use)
         except RuntimeError as error:
-            outcome = {"error": str(error), "permanent": is_permanent(error)}
+            outcome = _failure(error)
         yield TriggerEvent({"number": self.number, "before": self.before} | outcome)
 
 
-def _move(database: Database, node: Any, piece: StudyPiece, use: dict[str, Any] | None) -> dict[str, Any]:
-    from sluice.pacs.retrieve import move_missing
+def one_pass(
+    database: Database,
+    nodes: Sequence[PacsNode],
+    piece: StudyPiece,
+    use: dict[str, Any] | None,
+    storing: Storing | None = None,
+) -> dict[str, Any]:
+    """Ask the sources once for what the piece lacks.
 
-    governor = governor_of(database, node, use)
-    return move_missing(database, node, piece.window_key, piece.missing(database), governor).as_dict()
+    Returns:
+        The counts, or `{"carry": True}` where instances would pass through this process and there is no `storing`.
+
+    Raises:
+        GovernorStop: a PACS must not be asked now.
+        RuntimeError: it could not be asked.
+    """
+    from sluice.pacs.retrieve import retrieve_missing
+    from sluice.pacs.ways import MustCarry, Source, carries
+
+    if storing is None and carries(database, nodes):
+        return {"carry": True}
+    piece.unplan(database)
+    sources = [Source(node, governor_of(database, node, use)) for node in nodes]
+    try:
+        return retrieve_missing(database, sources, piece.window_key, piece.missing(database), storing).as_dict()
+    except MustCarry:
+        return {"carry": True}
+
+
+def _failure(error: RuntimeError) -> dict[str, Any]:
+    wait_s = getattr(error, "retry_after_s", 0.0)
+    return {"error": str(error), "permanent": is_permanent(error)} | ({"retry_after_s": wait_s} if wait_s else {})
 
 
 class RetrieveOperator(BaseOperator):
@@ -183,8 +228,12 @@ class RetrieveOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Ask for the first time, unless nothing is missing."""
         from operators.connections import database
+        from sluice.pacs.ways import carries
 
-        if StudyPiece.of(self.piece).missing(database()):
+        ledger = database()
+        if StudyPiece.of(self.piece).missing(ledger):
+            if carries(ledger, self._sources()):
+                return self._carry(context, 1, {})
             self._ask(context, 1, {})
         return {"window_key": self.piece["window_key"], "wanted": 0, "arrived": 0, "missing": 0}
 
@@ -200,10 +249,14 @@ class RetrieveOperator(BaseOperator):
 
         piece = StudyPiece.of(self.piece)
         number, before = event["number"], event["before"]
+        if event.get("carry"):
+            return self._carry(context, number, before)
         if event.get("stopped") == "cancelled":
             return self._cancelled(before)
         if event.get("stopped"):
             self.log.info("%s", event["words"])
+            if event["until"]:
+                self._plan(datetime.fromisoformat(event["until"]))
             self.defer(
                 trigger=Standby(event["stopped"], event["until"], piece.window_key),
                 method_name="after_standby",
@@ -221,7 +274,8 @@ class RetrieveOperator(BaseOperator):
             "Pass %d of %d: %s; %d studies are incomplete.", number, self.passes, error or event, len(missing)
         )
         if missing and number < self.passes and not event.get("permanent"):
-            self._ask(context, number + 1, sums)
+            self._ask(context, number + 1, sums, event.get("retry_after_s", 0.0))
+        piece.unplan(ledger)
         gaps = note_gaps(ledger, piece.window_key, missing) if missing else 0
         if error and missing:
             raise (RetrieveRefused if event.get("permanent") else RetrieveFailed)(error)
@@ -235,7 +289,7 @@ class RetrieveOperator(BaseOperator):
 
     def after_standby(self, context: Context, event: dict[str, Any], number: int, before: dict[str, int]) -> NoReturn:
         """Go on with the pass that the governor stopped."""
-        self._ask(context, number, before, at_once=True)
+        self._defer(context, number, before)
 
     def _cancelled(self, before: dict[str, int]) -> dict[str, Any]:
         """A person cancelled the window: what is missing has that for a reason, and the chain goes on with the rest."""
@@ -244,18 +298,61 @@ class RetrieveOperator(BaseOperator):
 
         ledger, key = database(), self.piece["window_key"]
         note_cancelled(ledger, key, retrieval_state(ledger, key).ordered_by or "a person")
+        StudyPiece.of(self.piece).unplan(ledger)
         left = StudyPiece.of(self.piece).missing(ledger)
         return {"window_key": key, **before, "cancelled": 1, "incomplete_studies": len(left)}
 
-    def _ask(self, context: Context, number: int, sums: dict[str, int], at_once: bool = False) -> NoReturn:
+    def _carry(self, context: Context, number: int, before: dict[str, int]) -> dict[str, Any]:
+        """A pass in this task, because the instances pass through it."""
+        from operators.connections import database
+        from sluice.pacs.storing import Storing
         from sluice.settings import settings
 
-        delay_s = 0.0 if number == 1 or at_once else settings().retrieve_pause_s * DELAY_GROWTH ** (number - 2)
+        ledger, piece = database(), StudyPiece.of(self.piece)
+        try:
+            with Storing.of(ledger, settings()) as storing:
+                outcome = one_pass(ledger, self._sources(), piece, self._use(context), storing)
+        except GovernorStop as stop:
+            outcome = told(stop)
+        except RuntimeError as error:
+            outcome = _failure(error)
+        return self.look_again(context, {"number": number, "before": before} | outcome)
+
+    def _ask(self, context: Context, number: int, sums: dict[str, int], least_s: float = 0.0) -> NoReturn:
+        """The next pass, after a pause that grows, and is at least as long as the PACS asked for."""
+        from sluice.settings import settings
+
+        pause_s = 0.0 if number == 1 else settings().retrieve_pause_s * DELAY_GROWTH ** (number - 2)
+        pause_s = max(pause_s, least_s)
+        if not pause_s:
+            self._defer(context, number, sums)
+        due = datetime.now(UTC) + timedelta(seconds=pause_s)
+        self._plan(due)
+        self._defer(context, number, sums, due)
+
+    def _defer(self, context: Context, number: int, sums: dict[str, int], due: datetime | None = None) -> NoReturn:
+        not_before = due.isoformat() if due else None
+        pause = max(timedelta(), due - datetime.now(UTC)) if due else timedelta()
+        self.defer(
+            trigger=MoveTrigger(self.piece, number, sums, not_before, self.pacs_conn_id, self._use(context)),
+            method_name="look_again",
+            timeout=self.pass_timeout + pause,
+        )
+
+    def _plan(self, due: datetime) -> None:
+        """Say in the ledger when the studies of this piece will be asked for again."""
+        from operators.connections import database
+        from sluice.pacs.attempts import plan_attempt
+
+        ledger, piece = database(), StudyPiece.of(self.piece)
+        plan_attempt(ledger, piece.window_key, self._sources()[0].name, piece.missing(ledger), due)
+
+    def _sources(self) -> list[PacsNode]:
+        from operators.pacs_hook import PacsHook
+
+        return PacsHook(self.pacs_conn_id).get_sources()
+
+    def _use(self, context: Context) -> dict[str, Any]:
         piece = StudyPiece.of(self.piece)
         what = f"studies, part {piece.piece + 1} of {piece.pieces}"
-        use = as_json(use_of(context["ti"], context["dag_run"], "retrieve", piece.window_key, what))
-        self.defer(
-            trigger=MoveTrigger(self.piece, number, sums, delay_s, self.pacs_conn_id, use),
-            method_name="look_again",
-            timeout=self.pass_timeout,
-        )
+        return as_json(use_of(context["ti"], context["dag_run"], "retrieve", piece.window_key, what))

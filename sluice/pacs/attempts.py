@@ -198,6 +198,13 @@ def plan_attempt(database: Database, window_key: str, pacs: str, study_uids: Seq
         )
 
 
+def planned_studies(database: Database, window_key: str) -> list[str]:
+    """Study Instance UIDs of a window for which an attempt is planned."""
+    with database.transaction() as connection:
+        rows = select(connection, "select study_instance_uid from planned_attempt where window_key = %s", (window_key,))
+    return [row["study_instance_uid"] for row in rows]
+
+
 def unplan_attempt(database: Database, window_key: str, study_uids: Sequence[str]) -> None:
     """They are being asked for now, or will not be asked for again."""
     database.execute(

@@ -13,6 +13,7 @@ from sluice.pacs.arrivals import count_of_study, wait_for
 from sluice.pacs.association import Moved
 from sluice.pacs.attempts import Attempt, AttemptLog
 from sluice.pacs.errors import PacsError, ServiceNotOffered
+from sluice.pacs.governor_stops import PacsClosed
 from sluice.pacs.node import PacsNode
 from sluice.pacs.wanted import Request, alone, requests_for
 from sluice.pacs.ways import KINDS, Asker, MoveClosed, Mover, MustCarry, Source, moves, open_way, remember_moves
@@ -61,8 +62,7 @@ class RetrieveSummary:
 
 def missing_studies(database: Database, window_key: str) -> list[str]:
     """Study Instance UIDs of a window with expected instances that have not been received."""
-    rows = database.rows("missing_instances", {"window_key": window_key, "study_uids": None})
-    return list(dict.fromkeys(row["study_instance_uid"] for row in rows))
+    return [row["study_instance_uid"] for row in database.rows("missing_studies", {"window_key": window_key})]
 
 
 def retrieve_missing(
@@ -82,6 +82,7 @@ def retrieve_missing(
 
     Raises:
         MustCarry: a source is to be asked by C-GET or DICOMweb, and there is no `storing`.
+        GovernorStop: the governor of a source lets us not ask it now, and something is still missing.
         PacsError: something is missing and no source could be asked to the end: no association, or no way that is
             open to us. Whatever was left is noted as not asked for that reason.
     """
@@ -122,7 +123,7 @@ class _Pass:
 
     def run(self, sources: Sequence[Source], study_uids: Sequence[str]) -> RetrieveSummary:
         wanted = self.log.missing(study_uids)
-        rows, errors = wanted, list[PacsError]()
+        rows, errors, closed = wanted, list[PacsError](), list[PacsClosed]()
         try:
             for source in sources:
                 if not rows:
@@ -133,9 +134,13 @@ class _Pass:
                     raise
                 except PacsError as error:
                     errors.append(error)
+                except PacsClosed as stop:  # another source may be open; which is first does not change within minutes
+                    closed.append(stop)
                 rows = self.log.missing(study_uids)
         finally:
             self.log.finish(self.attempts)
+        if rows and closed:
+            raise min(closed, key=lambda stop: (stop.until is None, stop.until))
         if rows and errors and len(errors) == len(sources):
             raise next((error for error in errors if not error.permanent), errors[-1])
         return self._summary(wanted, errors)

@@ -5,7 +5,7 @@ Each way is opened for the requests that are left and asked one request after th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -211,6 +211,15 @@ class _Getter(_OverAssociation):
 
     def ask(self, request: Request, progress: Callable[[], object]) -> Moved:
         return self.association.get(identifier_of(request.level, request.keys()), self.fetching)
+
+
+def carries(database: Database, nodes: Iterable[PacsNode]) -> bool:
+    """Whether instances of some of these will pass through the process that asks, as far as is known."""
+    for node in nodes:
+        first, *others = node.ways
+        if first != "C-MOVE" or (others and moves(database, node.name) is False):
+            return True
+    return False
 
 
 def moves(database: Database, pacs: str) -> bool | None:

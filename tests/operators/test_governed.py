@@ -185,7 +185,7 @@ def test_a_move_outside_the_hours_is_told_not_failed(
     shut = Policy("Europe/Berlin", ("." * 24,) * 7, Limits(1), Limits(1))
     change_policy(database, "pacs_main", shut, "test")
     use = as_json(use_of(instance(), run(), "retrieve", window, "studies"))
-    event = asyncio.run(first(MoveTrigger(StudyPiece(window, 0, 1).as_dict(), 2, {"arrived": 1}, 0.0, use=use)))
+    event = asyncio.run(first(MoveTrigger(StudyPiece(window, 0, 1).as_dict(), 2, {"arrived": 1}, use=use)))
     assert (event["stopped"], event["number"], event["before"]) == ("closed", 2, {"arrived": 1})
     assert rows(database, "select from attempt") == [], "nobody was asked"
 
@@ -203,7 +203,7 @@ def test_a_stopped_pass_goes_on_as_the_same_pass(airflow: Any, database: Databas
     with pytest.raises(TaskDeferred) as again:
         task.after_standby(context, {"stopped": "paused"}, **caught.value.kwargs)
     assert isinstance(again.value.trigger, MoveTrigger)
-    assert (again.value.trigger.number, again.value.trigger.delay_s) == (2, 0.0)
+    assert (again.value.trigger.number, again.value.trigger.not_before) == (2, None)
     assert again.value.trigger.use is not None
     assert again.value.trigger.use["priority"] == Priority.BACKFILL
 

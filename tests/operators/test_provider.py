@@ -47,6 +47,11 @@ def test_the_form_is_what_airflow_renders(airflow: Any) -> None:
         "move_destination",
         "max_associations",
         "timeout_s",
+        "retrieve_by",
+        "sources",
+        "query_by",
+        "dicomweb_url",
+        "dicomweb_token",
         "tls",
         "tls_ca",
         "tls_certificate",
@@ -54,7 +59,8 @@ def test_the_form_is_what_airflow_renders(airflow: Any) -> None:
         "tls_name",
     }
     assert form.extra_fields["ae_title"]["schema"]["maxLength"] == 16
-    assert form.standard_fields.login.hidden
+    assert form.extra_fields["dicomweb_token"]["schema"]["format"] == "password"
+    assert form.standard_fields.url_schema.hidden
     assert form.standard_fields.host.title == "PACS host"
 
 

@@ -55,6 +55,9 @@ class HospitalPacs:
         faults_file: JSON file of faults that is followed while it runs, instead of `faults`.
         relational: answer queries although unique keys of higher levels are missing.
 
+    Attributes:
+        associations: how many it has accepted.
+
     Example:
         >>> with HospitalPacs(home, destinations={"SLUICE": ("127.0.0.1", 11112)}) as pacs:
         ...     pacs.faults.refuse = 0xA701
@@ -84,10 +87,11 @@ class HospitalPacs:
         self.index.faults = faults if faults is not None else Faults.load(faults_file or home / "faults.json")
         self._sender = Sender(self.index)
         self._presence = Presence(self, faults_file)
+        self.associations = 0
         self._ae: Any = None
         self._server: Any = None
         self._lock = threading.Lock()
-        self._aborted = self._associations = self._moves = 0
+        self._aborted = self._moves = 0
 
     @property
     def faults(self) -> Faults:
@@ -212,9 +216,9 @@ class HospitalPacs:
         self._sender.attach(association)
         if association.is_acceptor:
             with self._lock:
-                self._associations += 1
+                self.associations += 1
                 every = self.faults.abort_every
-                association.doomed = every is not None and self._associations % every == 0
+                association.doomed = every is not None and self.associations % every == 0
 
     def _delay(self, event: evt.Event, seconds: float) -> None:
         crowd = sum(one.is_acceptor and one.is_established for one in self._ae.active_associations) - 1

@@ -40,9 +40,9 @@ def node(name: str, port: int) -> PacsNode:
 
 
 @contextmanager
-def orthanc(folder: Path, receiver_port: int, **more: object) -> Iterator[PacsNode]:
+def orthanc(folder: Path, receiver_port: int, port: int | None = None, **more: object) -> Iterator[PacsNode]:
     """Orthanc that may move to our receiver; `more` are further settings of its configuration file."""
-    port = free_port()
+    port = port or free_port()
     configuration = {
         "Name": "peer", "StorageDirectory": str(folder / "db"), "IndexDirectory": str(folder / "db"), "Plugins": [],
         "HttpPort": free_port(), "RemoteAccessAllowed": False, "AuthenticationEnabled": False,
@@ -66,11 +66,11 @@ def orthanc(folder: Path, receiver_port: int, **more: object) -> Iterator[PacsNo
 
 
 @contextmanager
-def dcmqrscp(folder: Path, receiver_port: int) -> Iterator[PacsNode]:
+def dcmqrscp(folder: Path, receiver_port: int, port: int | None = None) -> Iterator[PacsNode]:
     """DCMTK's dcmqrscp that may move to our receiver."""
-    port = free_port()
+    port = port or free_port()
     store = folder / "store"
-    store.mkdir()
+    store.mkdir(exist_ok=True)
     path = folder / "dcmqrscp.cfg"
     path.write_text(
         f"NetworkTCPPort  = {port}\nMaxPDUSize      = 16384\nMaxAssociations = 16\n\n"

@@ -90,12 +90,22 @@ class DicomwebAssociation:
         """QIDO-RS with the keys of a C-FIND identifier (PS3.18 10.6), page by page until a page is empty or short.
 
         Raises:
-            PacsError: it did not answer, or with an HTTP failure.
+            PacsError: it did not answer, or with an HTTP failure; `partial` is what the pages before held.
         """
-        level, fixed, filters, fields = _search(identifier)
-        search: Callable[..., Any] = getattr(self._client, LEVELS[level])
         found = Found()
         started = time.monotonic()
+        try:
+            self._pages(identifier, found)
+        except PacsError as error:
+            error.partial = found
+            raise
+        finally:
+            found.duration_ms = round((time.monotonic() - started) * 1000)
+        return found
+
+    def _pages(self, identifier: Dataset, found: Found) -> None:
+        level, fixed, filters, fields = _search(identifier)
+        search: Callable[..., Any] = getattr(self._client, LEVELS[level])
         page = 0
         for _ in range(MOST_PAGES):
             offset = len(found.answers) + found.unreadable
@@ -109,8 +119,6 @@ class DicomwebAssociation:
             if not answers or (page and len(answers) < page):
                 break
             page = len(answers)
-        found.duration_ms = round((time.monotonic() - started) * 1000)
-        return found
 
     @contextmanager
     def governed(self, service: str) -> Iterator[Request]:
@@ -120,6 +128,17 @@ class DicomwebAssociation:
         else:
             with self.governor.request(service) as request:
                 yield request
+
+    def answers(self) -> None:
+        """Ask for one study of any, to see whether the service is there and knows us.
+
+        Raises:
+            PacsError: it is not, or does not.
+        """
+        response = self.get("/studies?limit=1", "application/dicom+json")
+        with response:
+            if response.status_code not in (200, 204):
+                raise http_error(self.node, "QIDO-RS", response)
 
     def get(self, path: str, accept: str) -> requests.Response:
         """GET below the base URL; the answer's body is still to be read, in pieces.

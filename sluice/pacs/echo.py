@@ -1,4 +1,4 @@
-"""C-ECHO: can we talk to this PACS at all?"""
+"""C-ECHO, or its like over DICOMweb: can we talk to this PACS at all?"""
 
 from __future__ import annotations
 
@@ -9,12 +9,18 @@ from sluice.pacs.node import PacsNode
 
 
 def echo(node: PacsNode) -> str:
-    """Verify the connection (PS3.4 Annex A) and say so in a sentence.
+    """Verify the connection (PS3.4 Annex A) and say so in a sentence; of a service that offers no C-FIND by QIDO-RS.
 
     Raises:
         PacsError: it does not work; the message says what to do.
     """
     started = time.monotonic()
+    if node.query_by == "QIDO-RS":
+        from sluice.pacs.dicomweb import DicomwebAssociation
+
+        with DicomwebAssociation.open(node) as web:
+            web.answers()
+        return f"The DICOMweb service of {node.name} answers in {(time.monotonic() - started) * 1000:.0f} ms."
     with associate(node, ECHO) as association:
         status = association.echo()
     if status != "0000":

@@ -229,6 +229,6 @@ def test_a_connection_names_sources_and_secrets_stay_out_of_sight(monkeypatch: p
     only_web = node_of(Connection(conn_id="vna", conn_type="pacs", extra=json.dumps(web)))
     assert (only_web.host, only_web.ae_title, only_web.ways) == ("vna.example", "DICOMWEB", ("DICOMweb",))
     assert source_ids(Connection(conn_id="vna", conn_type="pacs", extra=json.dumps(web))) == ["vna"]
+    wrong = json.dumps({"ae_title": "A", "retrieve_by": "post"})
     with pytest.raises(ConnectionIncomplete, match="none of auto"):
-        wrong = json.dumps({"ae_title": "A", "retrieve_by": "post"})
         node_of(Connection(conn_id="x", conn_type="pacs", host="h", port=104, extra=wrong))

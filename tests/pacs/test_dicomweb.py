@@ -17,7 +17,9 @@ from pydicom.uid import RLELossless
 
 from sluice.database import Database
 from sluice.pacs.association import identifier_of
+from sluice.pacs.contents import IMAGE_KEYS, SERIES_KEYS
 from sluice.pacs.dicomweb import DicomwebAssociation
+from sluice.pacs.echo import echo
 from sluice.pacs.errors import (
     PacsAborted,
     PacsBusy,
@@ -27,16 +29,17 @@ from sluice.pacs.errors import (
     PacsTimedOut,
     PacsUnreachable,
 )
-from sluice.pacs.inventory import IMAGE_KEYS, SERIES_KEYS, STUDY_KEYS
+from sluice.pacs.inventory import STUDY_KEYS
 from sluice.pacs.multipart import BrokenMultipart, boundary_of, parts_of
 from sluice.pacs.node import Credentials
 from sluice.pacs.storing import Storing
+from sluice.pacs.sweep import sweep
 from sluice.stack.processes import free_port
 from tests.pacs.certificates import Authority
 from tests.pacs.pretend import make_study
 from tests.pacs.pretend_web import PretendWeb, as_file, credentials
 from tests.pacs.sending import rows
-from tests.pacs.test_retrieve import attempts, expect, fetch, reasons
+from tests.pacs.test_retrieve import WINDOW, attempts, expect, fetch, reasons
 
 
 @pytest.fixture
@@ -214,6 +217,20 @@ def test_a_query_is_paged_until_nothing_more_comes(holds: list[Dataset], limit: 
         assert {one.SOPInstanceUID for one in images.answers} == {one.SOPInstanceUID for one in holds[:3]}
         nobody = association.find(identifier_of("STUDY", {"PatientID": "NOBODY"}, STUDY_KEYS))
         assert nobody.answers == []
+
+
+def test_a_window_is_swept_and_fetched_without_any_dimse(
+    database: Database, storing: Storing, holds: list[Dataset]
+) -> None:
+    with PretendWeb(holds, limit=2) as web:
+        node = web.node(query_by="QIDO-RS")
+        summary = sweep(database, node, WINDOW)
+        assert (summary.studies, summary.series, summary.instances, summary.uncertain) == (2, 4, 12, 0)
+        assert fetch(database, storing, node).missing == 0
+        assert "answers in" in echo(node)
+        web.token = "t"
+        with pytest.raises(PacsStatusError, match="401"):
+            echo(node)
 
 
 def test_a_query_that_fails_is_an_error(holds: list[Dataset]) -> None:

@@ -190,6 +190,18 @@ def test_what_was_deleted_since_the_sweep_is_said(
     }
 
 
+def test_orthanc_is_swept_by_qido(database: Database, storing: Storing, files: list[Path], tmp_path: Path) -> None:
+    folder = tmp_path / "peer"
+    folder.mkdir()
+    with filled_orthanc(folder, files, free_port()) as node:
+        summary = sweep(database, replace(node, query_by="QIDO-RS", retrieve_by="DICOMweb"), WINDOW)
+    assert (summary.studies, summary.series, summary.instances, summary.uncertain) == (2, 3, 10, 0)
+    found = rows(database, "select sop_instance_uid, study_instance_uid, sop_class_uid, modality from expectation")
+    assert {tuple(one.values()) for one in found} == {
+        (one.SOPInstanceUID, one.StudyInstanceUID, one.SOPClassUID, one.Modality) for one in map(dcmread, files)
+    }
+
+
 def test_a_wrong_password_is_said(
     database: Database, storing: Storing, receiver: Receiver, files: list[Path], tmp_path: Path
 ) -> None:

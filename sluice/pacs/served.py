@@ -15,13 +15,13 @@ from io import BytesIO
 from typing import Protocol
 
 from pydicom.dataset import Dataset
-from pydicom.uid import UID
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 from pynetdicom.dsutils import decode
 
 from sluice.pacs import command as commands
 from sluice.pacs import pdu
 from sluice.pacs.command import Command, NoCommand, read_command, response
-from sluice.pacs.commitment import Asked
+from sluice.pacs.commitment import MOST_REFERENCES, Asked
 from sluice.pacs.intake import Intake, Offered, Taking
 from sluice.pacs.negotiation import (
     APPLICATION_CONTEXT,
@@ -37,7 +37,8 @@ from sluice.pacs.pdu import UNEXPECTED_PDU, Gone, SpeaksTls, Violation, Wire
 log = logging.getLogger(__name__)
 
 ARTIM_S = 30.0  # for the association request, PS3.8 9.1.5
-MOST_ASKED_BYTES = 16 << 20  # of an N-ACTION's dataset: 100,000 references
+MOST_ASKED_BYTES = 2 << 20  # of an N-ACTION's dataset: 10,000 references
+ITEM_TAGS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")  # (FFFE,E000) by either byte order
 BAD_REQUEST_VERSION = (1, 2, 2)  # rejected for good, service provider (ACSE), protocol version not supported
 BAD_APPLICATION_CONTEXT = (1, 1, 2)
 AT_OUR_LIMIT = (2, 3, 2)  # rejected for now, service provider (presentation), local limit exceeded
@@ -64,6 +65,9 @@ class Admitting(Protocol):
 
 class Committing(Protocol):
     """The Storage Commitment SCP; `sluice.pacs.commitment.Commitment` is one."""
+
+    def tells(self, calling_ae: str) -> bool:
+        """Whether this sender may ask at all; what others ask is not even decoded."""
 
     def take(self, asked: Asked) -> int:
         """Take a request; the status of its N-ACTION response."""
@@ -254,12 +258,15 @@ class ServedAssociation:
     def _ask(self, context: Context, request: Command, dataset: bytes) -> int:
         assert self._request is not None
         assert self._terms.commitment is not None
+        calling = self._request.calling_ae
+        if max(dataset.count(tag) for tag in ITEM_TAGS) > MOST_REFERENCES:
+            return RESOURCE_LIMITATION  # counted before it is decoded: a million empty items take minutes
         asked = Asked(
             sop_class=request.text(commands.REQUESTED_CLASS),
             sop_instance=request.text(commands.REQUESTED_INSTANCE),
             action_type=request.number(commands.ACTION_TYPE),
-            information=_decoded(dataset, context.transfer_syntax),
-            calling_ae=self._request.calling_ae,
+            information=_decoded(dataset, context.transfer_syntax) if self._terms.commitment.tells(calling) else None,
+            calling_ae=calling,
             called_ae=self._request.called_ae,
             peer=self._address,
             association=self._id,
@@ -279,6 +286,8 @@ class ServedAssociation:
 def _decoded(dataset: bytes, transfer_syntax: str) -> Dataset | None:
     """The action information; None when there is none or it cannot be decoded."""
     syntax = UID(transfer_syntax)
+    if syntax == DeflatedExplicitVRLittleEndian:
+        return None  # a megabyte of it may be a gigabyte, and nobody deflates a list of UIDs
     try:
         return decode(BytesIO(dataset), syntax.is_implicit_VR, syntax.is_little_endian, syntax.is_deflated)
     except Exception:  # whatever a hostile dataset does to the parser

@@ -23,6 +23,7 @@ from pynetdicom.sop_class import Verification
 
 from sluice.database import Database
 from sluice.pacs.archive import Incoming
+from sluice.pacs.commitment import PUSH_MODEL, WELL_KNOWN_INSTANCE, Commitment, Peer
 from sluice.pacs.receive import Receiver
 from tests.faults.hostile import (
     ABORT,
@@ -53,6 +54,7 @@ from tests.pacs.sending import encoded, rows, send
 
 IDLE_S = 1.0
 MOST = 20
+COMMITTING = (*BOTH, (7, PUSH_MODEL, (SYNTAX,)))
 
 
 def eventually(condition: Callable[[], object], what: str, limit_s: float = 15.0) -> None:
@@ -463,6 +465,64 @@ def test_responses_and_cancels_that_nobody_waits_for(shared: Besieged) -> None:
         assert peer.status() in (0, "aborted")
 
 
+def action_elements(dataset: bool = True, action: bytes = short(1)) -> dict[int, bytes]:
+    """An N-ACTION-RQ for storage commitment (PS3.7 10.3.4.1)."""
+    return {
+        0x0003: uid(PUSH_MODEL),
+        0x0100: short(0x0130),
+        0x0110: short(1),
+        0x0800: short(1 if dataset else 0x0101),
+        0x1001: uid(WELL_KNOWN_INSTANCE),
+        0x1008: action,
+    }
+
+
+def nested(depth: int) -> bytes:
+    """Sequences within sequences, none of which ends."""
+    return (element(0x00081199, b"SQ", b"", 0xFFFFFFFF) + struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)) * depth
+
+
+PROMISES = {
+    "no dataset": (None, {0x0115}),
+    "an empty dataset": (b"", {0x0115}),
+    "noise": (bytes(range(256)) * 10, {0x0115, 0x0110}),
+    "an object": (dataset_of("1.2.3"), {0x0115}),
+    "no references": (element(0x00081195, b"UI", uid("1.2.3")), {0x0115}),
+    "a path as transaction": (element(0x00081195, b"UI", uid("../../etc/x")), {0x0115}),
+    "5,000 nested sequences": (element(0x00081195, b"UI", uid("1.2.3")) + nested(5000), {0x0115, 0x0110}),
+    "cut off": (element(0x00081195, b"UI", uid("1.2.3")) + nested(1)[:14], {0x0115, 0x0110}),
+    "250,000 empty items": (
+        element(0x00081195, b"UI", uid("1.2.3"))
+        + element(0x00081199, b"SQ", struct.pack("<HHI", 0xFFFE, 0xE000, 0) * 250_000),
+        {0x0213},
+    ),
+    "130,000 elements": (element(0x00081195, b"UI", uid("1.2.3")) * 130_000, {0x0115, 0x0110}),
+    "20 MB": (element(0x00081195, b"UN", bytes(20 << 20)), {0x0213}),
+}
+
+
+@pytest.mark.parametrize(("dataset", "statuses"), PROMISES.values(), ids=PROMISES.keys())
+def test_a_promise_that_cannot_be_given(shared: Besieged, dataset: bytes | None, statuses: set[int]) -> None:
+    with Hostile(shared.port).associate(COMMITTING) as peer:
+        peer.send(p_data(7, 3, command(action_elements(dataset is not None))))
+        for at in range(0, len(dataset or b""), 16000):
+            assert dataset is not None
+            peer.send(p_data(7, 2 if at + 16000 >= len(dataset) else 0, dataset[at : at + 16000]))
+        if dataset == b"":
+            peer.send(p_data(7, 2, b""))
+        assert peer.status() in statuses
+        assert peer.store_new() == 0, "the association did not survive it"
+        peer.release()
+    assert rows(shared.database, "select from commitment_request") == []
+
+
+def test_a_promise_asked_for_on_another_context(shared: Besieged) -> None:
+    with Hostile(shared.port).associate(COMMITTING) as peer:
+        for elements in (action_elements(False), action_elements(False, b""), action_elements(False, short(99))):
+            assert peer.send(p_data(1, 3, command(elements))).status() in (0x0211, "aborted")
+            assert peer.send(p_data(7, 3, command(elements))).status() in (0x0115, 0x0123)
+
+
 # --- association requests --------------------------------------------------------------------------------------
 
 
@@ -639,7 +699,13 @@ def shared(postgres: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     with (
         temporary_database(postgres) as database,
         Receiver(
-            database, home / "archive", min_free_bytes=1, idle_s=IDLE_S, artim_s=IDLE_S, most_associations=MOST
+            database,
+            home / "archive",
+            min_free_bytes=1,
+            idle_s=IDLE_S,
+            artim_s=IDLE_S,
+            most_associations=MOST,
+            commitment=Commitment(database, {"HOSTILE": Peer("127.0.0.1", 1)}),
         ) as receiver,
     ):
         besieged = Besieged(receiver, database, home)

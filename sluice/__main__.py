@@ -69,6 +69,11 @@ def command_line() -> argparse.ArgumentParser:
     hospital.add_argument("--receiver-host", default="127.0.0.1", help="where our receiver is (default %(default)s)")
     hospital.add_argument("--receiver-port", type=int, help="where it sends what AE title SLUICE asks for")
     hospital.add_argument("--faults", type=Path, help="JSON file of faults, followed while it runs (docs/rehearsal.md)")
+    pacs = add("pacs", _pacs, "who uses the PACS and what it bears; pause, resume or cancel a window's retrieval")
+    pacs.add_argument("order", nargs="?", choices=("pause", "resume", "cancel"), help="what to do with a window")
+    pacs.add_argument("window", nargs="?", help="a hospital day like 2026-10-26, or cohort/<project>/<name>")
+    pacs.add_argument("--priority", choices=("urgent", "routine", "backfill"), help="who goes first, for this window")
+    pacs.add_argument("--home", type=Path, default=None, help="stack to ask (default: the one that runs)")
     add_missing(add("missing", _missing, "what did not arrive, why, and when it is tried again; exit 3 if anything"))
     bring = add("import", _import, "bring in DICOM files from folders and ZIPs; exit 3 if a file was not taken")
     bring.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a folder, a ZIP or a file")
@@ -162,6 +167,25 @@ def _hospital(options: argparse.Namespace) -> int:
     receiver = (options.receiver_host, options.receiver_port)
     destinations = {settings().receiver_ae_title: receiver} if options.receiver_port else None
     serve(options.folder, options.port, destinations=destinations, host=options.host, faults_file=options.faults)
+    return 0
+
+
+def _pacs(options: argparse.Namespace) -> int:
+    from getpass import getuser
+
+    from sluice.pacs.governor_leases import Priority
+    from sluice.pacs.governor_report import lines, pacs_now
+    from sluice.pacs.orders import order_retrieval
+
+    if options.order is None:
+        print("\n".join(lines(pacs_now(_database(options.home)))))
+        return 0
+    if not options.window:
+        return _fail(f"Name the window to {options.order}, like 2026-10-26 or cohort/<project>/<name>.")
+    state = {"pause": "paused", "resume": "active", "cancel": "cancelled"}[options.order]
+    priority = Priority[options.priority.upper()] if options.priority else None
+    now = order_retrieval(_database(options.home), options.window, f"{getuser()} at a terminal", state, priority)
+    print(f"{options.window}: {now.state}{f', {now.priority.name.lower()}' if now.priority is not None else ''}")
     return 0
 
 

@@ -1,6 +1,6 @@
 // The page PACS: asks every two seconds what holds now and draws it; sends orders.
 
-import { ask, bytes, element, moment, nothing, number, percent, plural, table, tell } from "./dom.js";
+import { ask, bytes, element, moment, nothing, number, plural, table, tell } from "./dom.js";
 import { followTheme } from "./theme.js";
 import { editor } from "./hours.js";
 
@@ -56,6 +56,8 @@ function sentence(one, now) {
     return `Outside the weekly hours. ${opens}`;
   }
   const words = [`${one.holders.length} of ${plural(one.bears, "association")} in use, ${one.hours} hours.`];
+  const above = one.holders.length - one.bears;
+  if (above > 0) words.push(`${above} of them ${above === 1 ? "gives" : "give"} way before the next request.`);
   if (one.bears < one.allowed) words.push(`Policy would allow ${one.allowed}; it has been slowed down.`);
   if (one.pause_s) words.push(`A pause of ${Math.round(one.pause_s * 10) / 10} s before each request.`);
   if (one.slowed_since && one.events[0]) {
@@ -111,8 +113,9 @@ function events(one, now) {
 }
 
 function usual(one) {
-  if (!one.latency.length) return null;
-  const said = one.latency.map(
+  const known = one.latency.filter((row) => row.samples > 30);
+  if (!known.length) return null;
+  const said = known.map(
     (row) => `${row.service} ${Math.round(row.recent_ms)} ms (usually ${Math.round(row.usual_ms)} ms)`,
   );
   return element("p", { class: "soft" }, `Time for an answer or instance lately: ${said.join(", ")}.`);
@@ -222,7 +225,7 @@ function retrieval(row, mayOrder) {
     element(
       "div",
       { class: "progress" },
-      element("div", { class: "bar", "aria-hidden": "true" }, element("i", { class: "reached", style: { width: percent(share) } })),
+      element("div", { class: "bar", "aria-hidden": "true" }, element("i", { class: "reached", style: { width: `${100 * share}%` } })),
       element(
         "small",
         {},

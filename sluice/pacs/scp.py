@@ -23,7 +23,7 @@ from sluice.pacs.tls import TlsError, secured
 log = logging.getLogger(__name__)
 
 MOST_ASSOCIATIONS = 100
-MOST_REJECTIONS = 50  # connections above them that are told so at once; further ones are just closed
+MOST_REJECTIONS = 250  # connections above them that are told so at once; further ones are just closed
 IDLE_S = 300.0  # a PACS may think that long between two instances of a move
 STOP_S = 15.0  # associations that have not ended by then are left to the end of the process
 

@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help install install-test demo up down test lint bench lock clean
+.PHONY: help install install-test demo up down test lint bench soak lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -29,6 +29,9 @@ lint: install-test  ## ruff, ruff format, mypy, import-linter
 
 bench: install-test  ## benchmarks beside their peers; ONLY=name runs one
 	@$(BIN)/python -m benchmarks $(ONLY)
+
+soak: install-test  ## retrievals under kill -9, beside what PACS and disk say; SEEDS=20 INSTANCES=5000
+	@$(BIN)/python -m benchmarks.soak $(if $(SEEDS),--seeds $(SEEDS)) $(if $(INSTANCES),--instances $(INSTANCES))
 
 install:  ## make .venv hold what requirements.txt pins
 	@PYTHON="$(PYTHON)" scripts/install

@@ -8,11 +8,17 @@ from pathlib import Path
 from sluice.pacs.receive import serve
 from sluice.settings import Settings
 
-if __name__ == "__main__":
-    url, home, port = sys.argv[1:]
+
+def main(arguments: list[str]) -> None:
+    """Receive until told to stop."""
+    url, home, port = arguments
     serve(
         Settings(
             database_url=url, home=Path(home), receiver_port=int(port), receiver_min_free_bytes=1,
             move_source_ae_titles=(),
         )
     )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -35,8 +35,9 @@ def retrieve(database: Database, port: int, part: int, parts: int) -> None:
             time.sleep(PAUSE_S)
 
 
-if __name__ == "__main__":
-    url, pacs_port, *more = sys.argv[1:]
+def main(arguments: list[str]) -> None:
+    """Retrieve in so many threads until nothing is missing."""
+    url, pacs_port, *more = arguments
     count = int(more[0]) if more else 1
     threads = [
         threading.Thread(target=retrieve, args=(Database(url), int(pacs_port), part, count)) for part in range(count)
@@ -45,3 +46,7 @@ if __name__ == "__main__":
         thread.start()
     for thread in threads:
         thread.join()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

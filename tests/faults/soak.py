@@ -10,14 +10,13 @@ import hashlib
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 from pydicom.dataset import Dataset
@@ -25,7 +24,8 @@ from pydicom.dataset import Dataset
 from sluice.database import Database, DatabaseError, migrate
 from sluice.pacs.sweep import sweep
 from sluice.stack.postgres import EmbeddedPostgres
-from sluice.stack.processes import kill_session, listens, start, stop, wait_until
+from sluice.stack.processes import kill_session, listens, stop, wait_until
+from tests.faults.forking import Nursery
 from tests.faults.small_store import KEY, WINDOW
 from tests.pacs.pretend import make_instance
 from tests.pacs.sending import rows
@@ -89,6 +89,7 @@ class Soak:
     """One seed's retrieval, with its kills.
 
     Args:
+        nursery: starts the processes.
         postgres: a running, durable cluster; killed and started again.
         pacs_port: an Orthanc that moves to `receiver_port`.
         truth: SOP Instance UIDs that it holds.
@@ -96,6 +97,7 @@ class Soak:
         kills: how many times each victim is killed.
     """
 
+    nursery: Nursery
     postgres: EmbeddedPostgres
     pacs_port: int
     receiver_port: int
@@ -128,19 +130,18 @@ class Soak:
             attempts = len(rows(self.database, "select from attempt"))
         return Outcome(self.seed, len(self.truth), seconds, self.killed, attempts, problems)
 
-    def start_receiver(self) -> subprocess.Popen[bytes]:
+    def start_receiver(self) -> Any:
         """Our receiver as a service; returns when it listens."""
         log = self.home / "receiver.log"
-        module = [sys.executable, "-m", "tests.faults.receiving"]
-        process = start([*module, self.database.url, str(self.home), str(self.receiver_port)], log)
+        arguments = [self.database.url, str(self.home), str(self.receiver_port)]
+        process = self.nursery.start("tests.faults.receiving", arguments, log)
         wait_until(lambda: listens(self.receiver_port), "The receiver", 60, process, log)
         return process
 
-    def start_worker(self) -> subprocess.Popen[bytes]:
+    def start_worker(self) -> Any:
         """A process that makes passes until nothing is missing."""
-        module = [sys.executable, "-m", "tests.faults.retrieving"]
         arguments = [self.database.url, str(self.pacs_port), str(self.threads)]
-        return start([*module, *arguments], self.home / "worker.log")
+        return self.nursery.start("tests.faults.retrieving", arguments, self.home / "worker.log")
 
     def _retrieve(self) -> float:
         """Kill at random points of progress and restart what is dead, until the worker is content."""

@@ -12,10 +12,11 @@ import pytest
 
 from sluice.stack.postgres import EmbeddedPostgres
 from sluice.stack.processes import free_port
+from tests.faults.forking import Nursery
 from tests.faults.soak import Soak, pacs_with
 
 SEEDS = range(1, 21)
-INSTANCES = 500
+INSTANCES = 400
 
 pytestmark = [pytest.mark.slow, pytest.mark.peer]
 
@@ -37,11 +38,22 @@ def pacs(tmp_path_factory: pytest.TempPathFactory, receiver_port: int) -> Iterat
         yield held
 
 
+@pytest.fixture(scope="module")
+def nursery() -> Iterator[Nursery]:
+    with Nursery() as running:
+        yield running
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_every_instance_is_here_once_after_kills(
-    seed: int, postgres_to_kill: EmbeddedPostgres, pacs: tuple[int, set[str]], receiver_port: int, tmp_path: Path
+    seed: int,
+    nursery: Nursery,
+    postgres_to_kill: EmbeddedPostgres,
+    pacs: tuple[int, set[str]],
+    receiver_port: int,
+    tmp_path: Path,
 ) -> None:
     port, truth = pacs
-    outcome = Soak(postgres_to_kill, port, receiver_port, truth, tmp_path / "home", seed, kills=1).run()
+    outcome = Soak(nursery, postgres_to_kill, port, receiver_port, truth, tmp_path / "home", seed, kills=1).run()
     assert outcome.problems == []
     assert sorted(outcome.killed) == ["postgres", "receiver", "worker"]

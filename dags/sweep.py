@@ -11,7 +11,9 @@ the PACS is quiet. Switched on, it asks for the last day at once, unless `SLUICE
 **An older day, or many.** *Trigger → Backfill*, from the first to the last day, both inclusive: one run for each day,
 and each cascades to the end. Days that ran before are left alone unless you choose *reprocess*.
 
-**Normal.** A few minutes; `leaves` grows with the day's size. A day without studies is a success with zero counts.
+**Some minutes of a day.** *Trigger* with the window `2026-10-26T1015-1030`; what is found is expected in the day.
+
+**Normal.** A few minutes; `queries` grows with the day's size. A day without studies is a success with zero counts.
 
 **Worry when** it is red: the PACS was not reachable or refused us. The last line of the log says why and what to do;
 the *Test* button of the connection `pacs_main` shows it in a second. Then clear the task. Nothing is lost: what it
@@ -25,7 +27,7 @@ from datetime import timedelta
 from airflow.providers.standard.sensors.date_time import DateTimeSensorAsync
 from airflow.sdk import CronPartitionTimetable, dag
 
-from operators import steps
+from operators import steps, sweeps
 from operators.assets import INVENTORY
 from operators.policies import FIRST_NIGHT, HOSPITAL_TIME_ZONE, WINDOW, run_policy
 
@@ -35,7 +37,7 @@ QUIET = "{{ (dag_run.run_after + macros.timedelta(hours=2 if dag_run.run_type ==
 @dag(
     # Midnight, not 02:00: a backfill from the 26th to the 26th then means the 26th.
     schedule=CronPartitionTimetable("0 0 * * *", timezone=HOSPITAL_TIME_ZONE, run_offset=-1, key_format="%Y-%m-%d"),
-    **run_policy(start_date=FIRST_NIGHT, governed=True),  # of the nightly runs; a backfill may begin earlier
+    **run_policy(sweeps.day_form(), start_date=FIRST_NIGHT, governed=True),  # of the nightly runs; a backfill may begin earlier
     tags=["sluice", "pacs", "day"],
     doc_md=__doc__,
 )

@@ -242,8 +242,6 @@ def _plan_batches(window: str) -> list[dict[str, Any]]:
 
 
 def _sweep(window: str, ti: Any, dag_run: Any) -> Counts:
-    from datetime import date
-
     from operators.connections import database, pacs_node
     from operators.governed import governor_of, use_of
     from sluice.pacs.governor import Priority
@@ -251,9 +249,9 @@ def _sweep(window: str, ti: Any, dag_run: Any) -> Counts:
     from sluice.pacs.sweep import sweep
     from sluice.windows import Window, remember_window
 
-    day = Window.of_day(date.fromisoformat(require_window(window)))
+    day = Window.of_label(require_window(window))
     store, node = database(), pacs_node()
-    use = use_of(ti, dag_run, "sweep", day.key, f"of {day.key}")
+    use = use_of(ti, dag_run, "sweep", day.key, f"of {day.label}")
     if use.priority is Priority.BACKFILL:
         remember_window(store, day)
         prefer(store, day.key, "backfill of sweep", use.priority)  # its retrieve is another run, which cannot know

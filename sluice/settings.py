@@ -69,6 +69,9 @@ class Settings(BaseSettings):
             and one that waits for a series to be checked (30 and more): a site that knows better sets it.
         retrieve_pause_s: pause before a PACS is asked a second time for what did not come, seconds; it grows
             before each further pass.
+        recent_minutes: how far back `sweep_recent` asks for study times, minutes.
+        audit_after_days: days after its end at which `sweep_again` asks for a day once more.
+        audit_most: days that it asks for in one night, at most.
     """
 
     model_config = SettingsConfigDict(
@@ -102,6 +105,9 @@ class Settings(BaseSettings):
     closes_at: time = time(19, 0)
     transfer_floor_s: float = Field(default=15.0, ge=0)
     retrieve_pause_s: float = Field(default=20.0, ge=0)
+    recent_minutes: int = Field(default=120, ge=1, le=1440)
+    audit_after_days: tuple[int, ...] = (1, 7, 30, 180)
+    audit_most: int = Field(default=40, ge=1)
 
     @property
     def archive(self) -> Path:

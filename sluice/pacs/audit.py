@@ -8,8 +8,9 @@ proven sweep did not show is asked for by its UID once more.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from typing import Any
 
 import psycopg2.extras
@@ -104,6 +105,13 @@ def finish_run(
         "where run_id = %s",
         (queries, uncertain, contradicted, sorted(assumes), run.run_id),
     )
+
+
+def windows_due(database: Database, ages: Sequence[int], today: date, most: int) -> list[date]:
+    """Days to sweep again: no sweep of them has finished since they reached one of the ages, days after their end, or
+    a study was moved to them since. The longest overdue first, at most `most`."""
+    rows = database.rows("windows_to_audit", {"ages": list(ages), "today": today, "most": most})
+    return [date.fromisoformat(row["window_key"]) for row in rows]
 
 
 def done_in(connection: Connection, run: Run, studies: Collection[str]) -> set[str]:

@@ -20,7 +20,7 @@ CHAIN = {
     "clock_skew": {"headers"},
     "export_release": {"quality", "predictions_body_part", "predictions_ivc_filter"},
 }
-DAYLESS = {"backfill_cohort"}
+DAYLESS = {"backfill_cohort", "sweep_recent", "sweep_again"}
 
 
 def stored(dag: Any) -> Any:
@@ -60,7 +60,10 @@ def test_every_dag_says_what_it_is_and_what_to_do(dag_bag: Any) -> None:
         assert "sluice" in dag.tags, dag.dag_id
         assert dag.dagrun_timeout is not None
         # runs that wait for the governor of the PACS must not keep an urgent one from beginning
-        assert dag.max_active_runs == (16 if "pacs" in dag.tags or "cohort" in dag.tags else 2)
+        # and of those that a clock starts again and again, one that waits is enough
+        of_the_clock = dag.dag_id in {"sweep_recent", "sweep_again"}
+        governed = "pacs" in dag.tags or "cohort" in dag.tags
+        assert dag.max_active_runs == (1 if of_the_clock else 16 if governed else 2)
         assert dag.catchup is False
 
 
@@ -91,14 +94,15 @@ def test_the_chain_is_the_data_flow(dag_bag: Any, dag_id: str, assets: set[str])
         assert mapper.to_downstream("2026-10-26") == "2026-10-26"
 
 
-def test_each_asset_is_left_by_exactly_one_task_of_the_chain(dag_bag: Any) -> None:
+def test_each_asset_is_left_by_one_task_and_the_inventory_by_the_second_look_too(dag_bag: Any) -> None:
     makers: dict[str, list[str]] = {}
     for dag in dag_bag.dags.values():
         for task in dag.tasks:
             for asset in task.outlets:
                 makers.setdefault(asset.name, []).append(dag.dag_id)
+    assert sorted(makers.pop("inventory")) == ["sweep", "sweep_again"]
     assert all(len(dags) == 1 for dags in makers.values()), makers
-    assert {name for assets in CHAIN.values() for name in assets} <= set(makers)
+    assert {name for assets in CHAIN.values() for name in assets} - {"inventory"} <= set(makers)
 
 
 def test_a_backfill_of_one_day_makes_one_run_with_the_days_key(dag_bag: Any) -> None:
@@ -160,6 +164,11 @@ def test_a_run_works_on_its_partition_or_on_what_was_typed(partition_key: Any, t
         dag_run=SimpleNamespace(partition_key=partition_key), params=SimpleNamespace(window_key=typed)
     )
     assert shown == window
+
+
+@pytest.mark.parametrize("key", ["2026-10-26", "2026-10-26T1015-1030"])
+def test_a_sweep_by_hand_is_of_a_day_or_of_minutes(dag_bag: Any, key: str) -> None:
+    assert dag_bag.dags["sweep"].params.get_param("window_key").resolve(key) == key
 
 
 @pytest.mark.parametrize("key", ["26.10.2026", "cohort/x", "../etc", "2026-10-26; drop"])

@@ -452,7 +452,7 @@ def _rejection(node: PacsNode, source: int, reason: int) -> str:
             "Correct the AE title of the PACS in the connection."
         )
     if source == 3:
-        return f"The PACS {node.address} is busy (local limit or congestion). Retry later, or lower its pool's slots."
+        return f"The PACS {node.address} is busy (local limit or congestion). Retry later; page PACS says who uses it."
     return (
         f"The PACS {node.address} rejected the association (source {source}, reason {reason}). "
         "Ask its administrator whether our AE title and address are allowed."

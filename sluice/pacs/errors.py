@@ -89,7 +89,7 @@ def status_advice(status: str, calling: str, destination: str) -> str:
     if status in _ADVICE:
         return _ADVICE[status].format(calling=calling, destination=destination)
     if status.startswith("A7"):
-        return "The PACS is out of resources. Retry later, or lower the slots of its Airflow pool."
+        return "The PACS is out of resources. Retry later; the page PACS shows how far we slowed down."
     if status == "FE00":
         return "The PACS cancelled the request. Retry; if it persists ask its administrator."
     return "Look into the log of the PACS for this moment; retry later."

@@ -74,9 +74,18 @@ def _step(step: Step, counts: Mapping[str, Any], gaps: list[Gap]) -> FunnelStep:
 
 
 @router.get("/gap")
-def gap(store: Store, window: Window, step: Step, reason: str) -> list[dict[str, Any]]:
-    """Which series a gap is in, at most 200."""
-    return store.rows("page_gap_objects", {"window_key": window, "step": step, "reason_code": reason})
+def gap(
+    store: Store,
+    window: Window,
+    step: Step,
+    reason: str,
+    after: str = "",
+    page_size: Annotated[int, Query(ge=1, le=500)] = 100,
+) -> dict[str, Any]:
+    """Which series a gap is in, a page at a time."""
+    asked = {"window_key": window, "step": step, "reason_code": reason, "after": after, "page_size": page_size + 1}
+    rows = store.rows("page_gap_objects", asked)
+    return {"series": rows[:page_size], "next": rows[page_size - 1]["position"] if len(rows) > page_size else None}
 
 
 @router.get("/scanners")

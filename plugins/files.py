@@ -45,6 +45,12 @@ def pacs_page() -> FileResponse:
     return _file(PAGES / "pacs.html")
 
 
+@router.get("/find")
+def find_page() -> FileResponse:
+    """The page that tells the story of one study."""
+    return _file(PAGES / "find.html")
+
+
 @router.get("/static/{name}")
 def asset(name: str) -> FileResponse:
     """Script, style and icons; only names that stand in the folder."""

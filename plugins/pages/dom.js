@@ -120,3 +120,26 @@ export function opens(summary, load) {
   });
   return made;
 }
+
+// Drawn pages one under the other, with a button for the next; load(after) gives [element, next or null].
+export async function pages(load) {
+  const holder = element("div", {});
+  const add = async (after) => {
+    const [drawn, next] = await load(after);
+    holder.append(drawn);
+    if (!next) return;
+    const more = element("button", { type: "button", class: "more" }, "Show more");
+    more.addEventListener("click", async () => {
+      more.disabled = true;
+      try {
+        await add(next);
+        more.remove();
+      } catch (problem) {
+        more.replaceWith(element("p", { class: "notice" }, problem.message));
+      }
+    });
+    holder.append(more);
+  };
+  await add("");
+  return holder;
+}

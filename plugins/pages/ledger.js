@@ -1,6 +1,7 @@
 // The funnel: expected, received, indexed, checked, predicted, released, and a name for every gap.
 
-import { ask, bytes, element, moment, nothing, number, opens, plural, table, words } from "./dom.js";
+import { ask, bytes, element, moment, nothing, number, opens, pages, plural, table, words } from "./dom.js";
+import { storyLink } from "./story.js";
 
 const MEANING = {
   received: "their bytes are durable here",
@@ -76,12 +77,12 @@ function bar(step, members) {
 const openFirst = (gaps) => [...gaps].sort((a, b) => Number(a.nothing_to_do) - Number(b.nothing_to_do));
 
 function gapLine(gap, step, key) {
-  const list = async () => {
-    const rows = await ask("gap", { window: key, step: step.step, reason: gap.reason_code });
-    return table(
+  const series = async (after) => {
+    const { series: rows, next } = await ask("gap", { window: key, step: step.step, reason: gap.reason_code, after });
+    const drawn = table(
       `Series with ${gap.reason_code}`,
       [
-        { title: "Study", cell: (row) => element("code", {}, row.study_instance_uid ?? "unknown") },
+        { title: "Study", cell: (row) => storyLink(row.study_instance_uid) },
         { title: "Series", cell: (row) => element("code", {}, row.series_instance_uid ?? "unknown") },
         { title: "Modality", cell: (row) => row.modality },
         { title: "Scanner", cell: (row) => row.scanner },
@@ -90,7 +91,9 @@ function gapLine(gap, step, key) {
       ],
       rows,
     );
+    return [drawn, next];
   };
+  const list = () => pages(series);
   return element(
     "li",
     { class: gap.nothing_to_do ? "idle" : "open" },

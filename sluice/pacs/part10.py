@@ -148,6 +148,8 @@ def _behind_group_length(head: bytes, start: int) -> int:
         at = start + 12 + int.from_bytes(head[start + 8 : start + 12], "little")
         if head[at : at + 2] in (b"\x08\0", b"\0\x08"):
             return at
+        if len(head) < min(at, HEAD_BYTES):
+            raise NotTaken("truncated", "the file ends within its meta information")
     raise NotTaken("unreadable", "its meta information is damaged")
 
 

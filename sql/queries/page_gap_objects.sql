@@ -1,12 +1,15 @@
--- Which series a gap is in. Parameters: window_key, step, reason_code.
-select g.study_instance_uid, g.series_instance_uid, g.modality,
+-- Which series a gap is in, a page at a time in the order of their UIDs.
+-- Parameters: window_key, step, reason_code, after (position of the last row before, '' at first), page_size.
+select g.position, g.study_instance_uid, g.series_instance_uid, g.modality,
        coalesce(nullif(s.station_name, ''), nullif(s.device_serial_number, '')) as scanner,
-       count(*)         as instances,
-       min(g.detail)    as detail,
-       max(g.noted_at)  as noted_at
-  from open_gap g
+       g.instances, g.detail, g.noted_at
+  from (select concat_ws(' ', study_instance_uid, series_instance_uid) as position,
+               study_instance_uid, series_instance_uid, min(modality) as modality,
+               count(*) as instances, min(detail) as detail, max(noted_at) as noted_at
+          from open_gap
+         where window_key = %(window_key)s and step = %(step)s and reason_code = %(reason_code)s
+         group by study_instance_uid, series_instance_uid) g
   left join series s using (series_instance_uid)
- where g.window_key = %(window_key)s and g.step = %(step)s and g.reason_code = %(reason_code)s
- group by g.study_instance_uid, g.series_instance_uid, g.modality, s.station_name, s.device_serial_number
- order by count(*) desc, g.study_instance_uid, g.series_instance_uid
- limit 200
+ where g.position collate "C" > %(after)s
+ order by g.position collate "C"
+ limit %(page_size)s

@@ -110,3 +110,38 @@ def test_an_unknown_window_says_what_to_do(page: Page, page_url: str) -> None:
     page.goto(page_url + "?window=2020-01-01")
     page.wait_for_selector("body[data-state=drawn]")
     assert "Run sweep" in page.inner_text("#ledger")
+
+
+def test_a_person_follows_a_gap_to_the_story_of_its_study(page: Page, page_url: str, tmp_path: Path) -> None:
+    opened(page, page_url)
+    gap = page.locator("#ledger .gaps li.open").first
+    gap.locator("summary").click()
+    link = gap.locator("tbody a").first
+    study = link.inner_text()
+    link.click()
+    page.wait_for_selector("#story .timeline li")
+    assert study not in page.url
+    story = page.inner_text("#story")
+    assert "4 instances of 5 expected did not arrive" in story
+    assert "Next try: not planned" in story
+    page.locator(".series summary").first.click()
+    expect(page.locator(".instances tbody tr")).to_have_count(5)
+    expect(page.locator(".instances .gone")).to_have_count(4)
+
+    page.fill("#text", "PAT-2000")
+    page.get_by_role("button", name="Find").click()
+    page.wait_for_selector("#story .what:has-text('Patient')")
+    assert "PAT-2000" not in page.url
+    page.fill("#text", "nobody")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#story:has-text('knows nothing')")
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+        page.fill("#text", study)
+        page.keyboard.press("Enter")
+        page.wait_for_selector("body[data-state=drawn]")
+        page.locator(".series summary").first.click()
+        page.wait_for_selector(".instances tbody tr")
+        overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert overflow <= 0
+        page.screenshot(path=tmp_path / f"story-{theme}.png", full_page=True)

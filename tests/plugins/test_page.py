@@ -16,14 +16,19 @@ pytestmark = pytest.mark.airflow
 DAY = "2026-10-26"
 
 
-def routes() -> list[str]:
-    """Every path of the page, with something plausible for its parameters."""
+def routes() -> list[tuple[str, str]]:
+    """Method and path of every route of the page, with something plausible for its parameters."""
     from plugins.app import build
 
     filled = {"name": "app.js", "sop_instance_uid": "1.2.3", "path": "quality/x/index.html", "release_id": "1"}
-    paths = sorted({route.path.replace(":path}", "}").format(**filled) for route in build([]).routes})
+    paths = {
+        (method, route.path.replace(":path}", "}").format(**filled))
+        for route in build([]).routes
+        for method in route.methods
+    }
     assert len(paths) >= 15
-    return paths
+    assert {"GET", "POST", "PUT"} <= {method for method, _ in paths}
+    return sorted(paths)
 
 
 def test_airflow_takes_the_plugin_without_an_error(client: TestClient) -> None:
@@ -52,19 +57,19 @@ def test_the_plugin_costs_airflows_other_processes_nothing() -> None:
 
 
 def test_nobody_gets_in_without_a_login(client: TestClient) -> None:
-    for path in [*routes(), "/api/nowhere", "/docs", "/openapi.json", "/redoc"]:
-        answer = client.get(f"/sluice{path}")
-        assert answer.status_code == (404 if path in {"/api/nowhere", "/docs", "/openapi.json", "/redoc"} else 401), (
-            path
-        )
+    for method, path in routes():
+        answer = client.request(method, f"/sluice{path}")
+        assert answer.status_code == 401, (method, path)
         assert "script" not in answer.text
+    for path in ("/api/nowhere", "/docs", "/openapi.json", "/redoc"):
+        assert client.get(f"/sluice{path}").status_code == 404, path
     assert client.get("/sluice/", headers={"Authorization": "Bearer forged"}).status_code in {401, 403}
 
 
 def test_users_who_may_not_read_the_dags_are_refused(client: TestClient) -> None:
     stranger = logged_in(client, None)
-    for path in routes():
-        assert stranger.get(f"/sluice{path}").status_code == 403, path
+    for method, path in routes():
+        assert stranger.request(method, f"/sluice{path}").status_code == 403, (method, path)
 
 
 def test_the_page_is_there_with_a_strict_policy(viewer: TestClient) -> None:
@@ -89,10 +94,12 @@ def test_the_funnel_closes(viewer: TestClient) -> None:
         assert all(gap["meaning"] and gap["advice"] for gap in step["gaps"])
     idle = {gap["reason_code"] for step in funnel["steps"] for gap in step["gaps"] if gap["nothing_to_do"]}
     assert idle == {"not-a-radiograph"}
-    rows = viewer.get(
-        "/sluice/api/gap", params={"window": DAY, "step": "received", "reason": "reported-not-arrived"}
-    ).json()
-    assert [row["instances"] for row in rows] == [4]
+    asked: dict[str, str | int] = {"window": DAY, "step": "received", "reason": "failed-suboperation", "page_size": 1}
+    first = viewer.get("/sluice/api/gap", params=asked).json()
+    rest = viewer.get("/sluice/api/gap", params=asked | {"after": first["next"]}).json()
+    assert [row["instances"] for row in first["series"] + rest["series"]] == [4, 4]
+    assert first["series"] != rest["series"]
+    assert rest["next"] is None
     assert viewer.get("/sluice/api/funnel", params={"window": "2001-01-01"}).json()["members"] == 0
 
 

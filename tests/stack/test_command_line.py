@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
@@ -26,7 +27,8 @@ def sluice(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
 
 
 def test_wrong_usage_is_2(capsys: pytest.CaptureFixture[str]) -> None:
-    for wrong in ([], ["no-such-command"], ["missing"]):
+    assert main(["missing"]) == 2
+    for wrong in ([], ["no-such-command"], ["import"]):
         with pytest.raises(SystemExit) as caught:
             main(wrong)
         assert caught.value.code == 2
@@ -57,17 +59,28 @@ def test_missing_names_reasons_and_advice(
         assert "was swept" in capsys.readouterr().err
         remember_window(database, Window.of_day(date.fromisoformat(DAY)))
         assert main(["missing", DAY]) == 0
-        assert capsys.readouterr().out == f"Nothing is missing in {DAY}.\n"
+        assert "Nothing is missing.\n" in capsys.readouterr().out
         database.execute(
             "insert into expectation (window_key, sop_instance_uid, series_instance_uid, study_instance_uid, pacs) "
             "values (%s, '1.2.3', '1.2', '1', 'p'), (%s, '1.2.4', '1.2', '1', 'p')",
             (DAY, DAY),
         )
-        assert main(["missing", DAY]) == 0
+        assert main(["missing", DAY]) == 3
         said = capsys.readouterr().out
-        assert "2 instances of 1 studies: not-asked." in said
+        assert "not-asked: 2 instances of 1 study" in said
         assert "Run retrieve" in said
         assert "1.2.3" not in said
+        assert max(map(len, said.splitlines())) <= 100
+        for asked in (["--study", "1"], ["--series", "1.2"], ["--instance", "1.2.3"]):
+            assert main(["missing", *asked]) == 3
+            assert "not-asked" in capsys.readouterr().out
+        assert main(["missing", DAY, "--csv"]) == 3
+        assert len(capsys.readouterr().out.splitlines()) == 3
+        assert main(["missing", DAY, "--json"]) == 3
+        answer = json.loads(capsys.readouterr().out)
+        assert (answer["totals"]["missing"], len(answer["instances"])) == (2, 2)
+        assert main(["missing", "--patient", "nobody"]) == 1
+        assert "nobody" not in capsys.readouterr().err
     finally:
         settings.cache_clear()
 

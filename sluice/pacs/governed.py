@@ -56,7 +56,11 @@ class GovernedAssociation(PacsAssociation):
             request.broke(moved.error)
         else:
             size = self._hold.arrived_since(str(identifier.StudyInstanceUID), request.took_s)
-            request.answered(moved.status, size, moved.completed + moved.failed + moved.warnings)
+            # A702 also ends a request of which every sub-operation failed: of a single instance that says nothing of
+            # the PACS, only of the instance
+            is_one = moved.failed == 1 and not moved.completed
+            status = "B000" if moved.status == "A702" and is_one else moved.status
+            request.answered(status, size, moved.completed + moved.failed + moved.warnings)
         return moved
 
     @contextmanager

@@ -17,6 +17,8 @@ from sluice.database import Database
 from sluice.pacs.attempts import plan_attempt, unplan_attempt
 from sluice.pacs.errors import PacsAborted, PacsStatusError, PacsUnreachable, ServiceNotOffered
 from sluice.pacs.get import MOST_CONTEXTS, SYNTAXES, USUAL_CLASSES, class_uids, storage_contexts
+from sluice.pacs.governor import Governor, Use
+from sluice.pacs.governor_policy import ensure_policy
 from sluice.pacs.node import Credentials, PacsNode
 from sluice.pacs.receive import Receiver
 from sluice.pacs.retrieve import missing_studies, note_gaps, retrieve_missing
@@ -185,6 +187,21 @@ def test_a_failed_suboperation_of_c_get_keeps_its_reason(
     assert reasons(database) == {}
 
 
+def test_an_instance_that_always_fails_does_not_slow_the_pacs_down(
+    database: Database, receiver: Receiver, holds: list[Dataset]
+) -> None:
+    expect(database, holds)
+    failed = holds[0].SOPInstanceUID
+    ensure_policy(database, "pretend", 2, "Europe/Berlin")
+    governor = Governor(database, "pretend", Use("retrieve", "test", window=KEY))
+    with PretendPacs(holds, {"SLUICE": ("127.0.0.1", receiver.port)}, fail={failed}) as pacs:
+        for _ in range(3):  # the second and third time it is asked for alone, which ends with A702
+            retrieve_missing(database, [Source(pacs.node(), governor)], KEY, missing_studies(database, KEY))
+    assert [one[2] for one in attempts(database)] == ["B000", "0000", "0000", "A702", "A702"]
+    assert reasons(database) == {failed: "failed-suboperation"}
+    assert rows(database, "select reason from pacs_event where kind = 'slow-down'") == []
+
+
 def test_an_abort_in_the_middle_of_a_c_get_keeps_what_came(
     database: Database, storing: Storing, holds: list[Dataset]
 ) -> None:
@@ -194,7 +211,7 @@ def test_an_abort_in_the_middle_of_a_c_get_keeps_what_came(
         assert (summary.arrived, summary.aborted) == (14, 4)
         assert set(reasons(database).values()) == {"aborted"}
         assert fetch(database, storing, pacs.node(retrieve_by="C-GET")).missing == 0
-        assert [str(one.QueryRetrieveLevel) for one in pacs.gets[3:]] == ["IMAGE", "SERIES"]
+        assert sorted(str(one.QueryRetrieveLevel) for one in pacs.gets[3:]) == ["IMAGE", "SERIES"]
     assert list(storing.archive.incoming.iterdir()) == []
 
 

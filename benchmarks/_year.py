@@ -13,7 +13,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import Any, cast
+from typing import cast
 
 from pydicom.dataset import Dataset
 
@@ -151,8 +151,3 @@ def _fits(pattern: str | None, value: str) -> bool:
     if pattern.startswith("*"):
         return value.endswith(pattern[1:])
     return value.startswith(pattern[:-1]) if pattern.endswith("*") else value == pattern
-
-
-def answers_of(value: Any) -> Answer:
-    """For readers of the types: what `ask` gives is made here."""
-    return cast(Answer, value)

@@ -5,8 +5,8 @@ The year of a million studies is asked of `benchmarks._year`, a PACS in memory t
 nothing. The fewest possible are studies ÷ cap. Plain halving is told the cap and halves dates, then times; it never
 finds studies without a time, nor more at one second than the cap, and what it lost is printed.
 
-Memory is the peak of a process of its own, above what its imports take, for one year and for ten of a hospital a
-tenth as large behind a tenth of the cap: the same number of queries a day, ten times the days.
+Memory is what a process of its own holds at most at the end of a day, above what its imports take, for one year and for
+ten of a hospital a tenth as large behind a tenth of the cap: the same number of queries a day, ten times the days.
 
 The last lines are a whole day over real C-FIND at all three levels, written to Postgres, from the hospital simulator.
 """
@@ -17,7 +17,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -73,7 +73,7 @@ class Count:
         self._today.clear()
 
 
-def by_days(pacs: YearlyPacs, days: int = YEAR) -> Swept:
+def by_days(pacs: YearlyPacs, days: int = YEAR, each_day: Callable[[], None] = lambda: None) -> Swept:
     """One window a day, as a backfill does; what was learned is handed on."""
     facts, count, uncertain, started = Facts(), Count(), 0, time.perf_counter()
     for number in range(days):
@@ -82,6 +82,7 @@ def by_days(pacs: YearlyPacs, days: int = YEAR) -> Swept:
         splitter.cover(Piece(day, day))
         uncertain += splitter.uncertain
         count.day_is_over()
+        each_day()
     return Swept(pacs.queries, count.total, sum(pacs.held.values()), uncertain, time.perf_counter() - started)
 
 
@@ -131,8 +132,8 @@ def run(work: Path) -> list[Row]:
         _bound("the same as one window", year, GOAL_QUERIES),
         _bound("days one by one, every study with a time", timed, GOAL_QUERIES),
         _times("the first, beside halving", days.queries, halves.queries, "halving, told the cap", "queries", None),
-        Row("peak memory, ten years beside one", ten, one, "one year", "MiB", round(ten / one, 3), GOAL_MEMORY,
-            ten / one <= GOAL_MEMORY),
+        Row("memory held, ten years beside one", round(ten, 1), round(one, 1), "one year", "MiB", round(ten / one, 3),
+            GOAL_MEMORY, ten / one <= GOAL_MEMORY),
         *_over_the_wire(work),
     ]  # fmt: skip
 
@@ -155,10 +156,19 @@ def _peak_mib(years: int) -> float:
 
 
 def peak_of_years(years: int) -> None:
-    """Print by how much this process grew, MiB."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    by_days(YearlyPacs(STUDIES // 10, CAP // 10), years * YEAR)
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    """Print how much more memory this process holds at most than before, MiB."""
+    before, held = _resident_mib(), [0.0]
+    by_days(
+        YearlyPacs(STUDIES // 10, CAP // 10),
+        years * YEAR,
+        lambda: held.__setitem__(0, max(held[0], _resident_mib() - before)),
+    )
+    print(held[0])
+
+
+def _resident_mib() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / (1 << 20)
 
 
 def _over_the_wire(work: Path) -> list[Row]:

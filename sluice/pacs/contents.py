@@ -88,6 +88,14 @@ class _Level:
     rows: dict[str, tuple[Dataset, Leaf]] = field(default_factory=dict)
     leaves: list[Leaf] = field(default_factory=list)
     is_proven: bool = True
+    came_again: set[str] = field(default_factory=set)
+
+    def add(self, rows: Mapping[str, Dataset], leaf: Leaf) -> None:
+        """Rows that a piece of the whole brought."""
+        self.leaves.append(leaf)
+        self.came_again |= rows.keys()
+        for uid, answer in rows.items():
+            self.rows.setdefault(uid, (answer, leaf))
 
 
 @dataclass
@@ -261,27 +269,24 @@ class ContentsReader:
 
     def _by_modality(self, whole: Leaf, result: _Level) -> bool:
         """Series by Modality, and within one by Series Number; True when what was seen came again that way."""
-        missing = set(result.rows)
+        wanted = set(result.rows)
         names = [text(answer, "Modality") for answer in whole.found.answers]
         proven = True
         for name in dict.fromkeys([*(name for name in names if name), *MODALITIES]):
             leaf = self._asked("SERIES", {**whole.keys, "Modality": name}, whole)
-            result.leaves.append(leaf)
             rows = self._rows(leaf)
+            result.add(rows, leaf)
             if any(text(answer, "Modality") not in ("", name) for answer in rows.values()):
                 return self._by_number(whole, result)  # it does not match by modality
-            for uid, answer in rows.items():
-                result.rows.setdefault(uid, (answer, leaf))
-            missing -= rows.keys()
             if leaf.found.status != "0000" or (leaf.count > 1 and leaf.count >= whole.count):
                 leaf.was_split = True
                 proven = self._by_number(leaf, result) and proven
-        return proven and not missing
+        return proven and wanted <= result.came_again
 
     def _by_number(self, whole: Leaf, result: _Level) -> bool:
         """Rows by their number, one question each; True when every number up to the last was asked for."""
         level, keyword = whole.level, NUMBER[whole.level]
-        known = [text(answer, keyword) for answer, _ in result.rows.values()]
+        known = [text(answer, keyword) for answer in self._rows(whole).values()]
         numbers = [int(value) for value in known if value.lstrip("-").isdecimal()]
         if len(numbers) < len(known) or (numbers and not self._matches_number(whole, result, numbers[0])):
             return False
@@ -299,23 +304,23 @@ class ContentsReader:
                     return False
                 misses = 0 if rows else misses + 1
                 if rows:
-                    result.leaves.append(leaf)
-                for uid, answer in rows.items():
-                    result.rows.setdefault(uid, (answer, leaf))
+                    result.add(rows, leaf)
             number += 1
         return True
 
     def _matches_number(self, whole: Leaf, result: _Level, number: int) -> bool:
         """Whether the PACS matches by number: the answer to one must be of that number, and not be empty."""
         leaf = self._asked(whole.level, {**whole.keys, NUMBER[whole.level]: str(number)}, whole)
-        result.leaves.append(leaf)
         rows = self._rows(leaf)
+        result.add(rows, leaf)
         return bool(rows) and all(text(answer, NUMBER[whole.level]) == str(number) for answer in rows.values())
 
     # --- reading answers -------------------------------------------------------------------------------------------
 
     def _asked(self, level: str, keys: Keys, parent: Leaf | None = None) -> Leaf:
-        return Leaf(level, keys, self.ask(level, keys, WANTED[level]), parent)
+        leaf = Leaf(level, keys, self.ask(level, keys, WANTED[level]), parent)
+        self.unusable += sum(not text(answer, UNIQUE[level]) for answer in leaf.found.answers)
+        return leaf
 
     def _rows(self, leaf: Leaf) -> dict[str, Dataset]:
         rows: dict[str, Dataset] = {}
@@ -323,8 +328,6 @@ class ContentsReader:
             uid = text(answer, UNIQUE[leaf.level])
             if uid:
                 rows.setdefault(uid, answer)  # some PACS answer a series once a scanner station
-            else:
-                self.unusable += 1
         return rows
 
     def _named(self, leaf: Leaf, keyword: str, allowed: Iterable[str]) -> bool:

@@ -1,13 +1,14 @@
 """# retrieve
 
-Asks the PACS to send what is expected of a window and has not arrived (C-MOVE to our receiver), and writes a reason
-for each instance that never came.
+Fetches what is expected of a window and has not arrived, and writes a reason for each instance that never came: by
+C-MOVE to our receiver, or by C-GET or DICOMweb through the task where the PACS does not know our receiver. The sources
+that the connection names are asked in order.
 
 **Started by** the asset `inventory` (a day's sweep), once for each window. Leaves `archive` for `extract_headers`.
 
 **How.** The studies are cut into parts; each part is one tile of `move`. It asks and waits in the triggerer, without a
-worker slot, when the PACS's governor lets it (page PACS: hours, slots, pause, cancel). Then it looks at what has arrived
-(receipts, not the PACS's counters) and asks again for just the rest, up to three passes, with a growing pause.
+worker slot, when the PACS's governor lets it (page PACS: hours, slots, pause, cancel). Then it looks at what has
+arrived (receipts, not the PACS's counters) and asks again for just the rest, up to three passes, with a growing pause.
 
 **Normal.** `incomplete_studies` is 0. A handful on a busy day is possible: the gaps are listed with reasons on the
 Sluice page, and the next run for the window asks for them again.

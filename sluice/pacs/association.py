@@ -41,6 +41,7 @@ from sluice.pacs.errors import (
     ServiceNotOffered,
     status_advice,
 )
+from sluice.pacs.governor_stops import GovernorStop
 from sluice.pacs.node import PacsNode
 from sluice.pacs.tls import TlsError, client_tls, why_not
 
@@ -366,6 +367,9 @@ def associate(
             association = GovernedAssociation(node, connect, stack.enter_context(governor.association()))
         try:
             yield association
+        except GovernorStop:
+            association.release()  # nothing is wrong with it
+            raise
         except BaseException:
             association.abort()
             raise

@@ -145,7 +145,8 @@ class Hold:
         """
         with self._database():
             with self.connection.cursor() as cursor:
-                cursor.execute("listen sluice_pacs")
+                # heartbeats and pace need not survive a crash of Postgres; turns and events do (governor_leases.turn)
+                cursor.execute("set synchronous_commit to off; listen sluice_pacs")
             ensure_pace(self.connection, self.pacs)
             self.lease_id = leases.enqueue(self.connection, self.pacs, self.use)
             deadline = time.monotonic() + patience_s

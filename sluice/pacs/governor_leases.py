@@ -214,7 +214,7 @@ def end(connection: Connection, pacs: str, lease_id: int, ended_by: str, request
 def turn(connection: Connection, pacs: str) -> Iterator[None]:
     """A transaction in which nobody else gives or takes a turn at this PACS."""
     with connection.cursor() as cursor:
-        cursor.execute("begin")
+        cursor.execute("begin; set local synchronous_commit to on")
         try:
             cursor.execute("select pg_advisory_xact_lock(%s, hashtext(%s))", (TURN_CLASS, pacs))
             yield

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 ASSOCIATE_RQ, ASSOCIATE_AC, ASSOCIATE_RJ, P_DATA_TF, RELEASE_RQ, RELEASE_RP, ABORT = range(1, 8)
 MAX_PDU_BYTES = 131_072  # the most that DCMTK sends or takes; fewer PDUs mean fewer Python steps
 MOST_REQUEST_BYTES = 1 << 18  # of an A-ASSOCIATE-RQ: 128 contexts with 30 transfer syntaxes each need 150,000
+MOST_BYTES = {ASSOCIATE_RQ: MOST_REQUEST_BYTES, ASSOCIATE_AC: MOST_REQUEST_BYTES, P_DATA_TF: MAX_PDU_BYTES}
 BUFFER_BYTES = 4 * MAX_PDU_BYTES
 FIRST_BUFFER_BYTES = 1 << 14  # until the association is made, because port scanners come in numbers
 LINGER_S = 2.0
@@ -74,7 +75,8 @@ class Wire:
             TimeoutError: the peer took too long; a PDU that has begun has to end within the limit, too.
             Violation: no such PDU, or one of an impossible length.
         """
-        self._fill(HEADER.size)
+        if self._end - self._start < HEADER.size:
+            self._fill(HEADER.size)
         kind, length = HEADER.unpack_from(self._view, self._start)
         if not ASSOCIATE_RQ <= kind <= ABORT:
             raise SpeaksTls(UNRECOGNIZED_PDU) if kind == TLS_HANDSHAKE else Violation(UNRECOGNIZED_PDU)
@@ -113,22 +115,19 @@ class Wire:
             return
 
     def _fill(self, needed: int) -> None:
-        """Receive until `needed` bytes are there."""
-        if self._end - self._start >= needed:
-            return
+        """Receive until `needed` bytes are there; fewer are."""
         if self._start == self._end:
             self._start = self._end = 0
         if self._start + needed > len(self._view):
             self._fit(needed)
         deadline = time.monotonic() + self._limit_s
-        first = True
+        first = True  # a whole PDU has to come within the limit, not each piece of it
         while self._end - self._start < needed:
             if not first:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     raise TimeoutError
                 self._connection.settimeout(left)
-            first = False
             try:
                 received = self._connection.recv_into(self._view[self._end :])
             except TimeoutError:
@@ -138,7 +137,9 @@ class Wire:
             if not received:
                 raise Gone
             self._end += received
-        self._connection.settimeout(self._limit_s)
+            first = first and self._end - self._start >= needed
+        if not first:
+            self._connection.settimeout(self._limit_s)
 
     def _fit(self, needed: int) -> None:
         """Move what is there to the front of a buffer that holds `needed` bytes."""

@@ -14,7 +14,6 @@ import mmap
 import os
 import shutil
 import struct
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -67,7 +66,9 @@ class Archive:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.incoming = root / ".incoming"
-        self._durable: set[Path] = set()
+        # as text: objects come by the hundred a second, and a Path costs more than the call that it is for
+        self._root, self._incoming = str(root), str(self.incoming)
+        self._durable: set[str] = set()
 
     def prepare(self) -> None:
         """Make the folders and remove what a killed process left half written; none of it was acknowledged.
@@ -100,7 +101,7 @@ class Archive:
         Raises:
             OSError: the disk is full or broken; nothing is left behind.
         """
-        return Incoming(self.incoming / uuid.uuid4().hex, meta)
+        return Incoming(f"{self._incoming}/{os.urandom(16).hex()}", meta)
 
     def keep(self, identity: Identity, incoming: Incoming) -> Kept:
         """Give what was written its place, durably; when this returns, its bytes survive a crash.
@@ -108,81 +109,83 @@ class Archive:
         Raises:
             OSError: the disk is full or broken; nothing is left behind.
         """
-        final = self.root / identity.study / identity.series / f"{identity.sop_instance}.dcm"
-        self._make_folders(final.parent)
+        path = f"{identity.study}/{identity.series}/{identity.sop_instance}.dcm"
+        final = f"{self._root}/{path}"
+        folder = os.path.dirname(final)
+        self._make_folders(folder)
         while not _linked(incoming.path, final):
             outcome = _same_or_other(final, incoming.sha256)
             if outcome == "same":
-                return Kept(self._relative(final), incoming.bytes, incoming.sha256, outcome)
+                return Kept(path, incoming.bytes, incoming.sha256, outcome)
             if outcome == "other":
                 aside = self._aside(identity.sop_instance, incoming.sha256, incoming.path)
                 incoming.sync()
-                _sync_folder(aside.parent)
+                _sync_folder(os.path.dirname(aside))
                 return Kept(self._relative(aside), incoming.bytes, incoming.sha256, outcome)
         # One flush of the file system's journal covers both names and the bytes; nobody but us takes the file for
         # what it is to be before then, because it is locked.
-        incoming.path.unlink()
+        incoming.forget_name()
         try:
             incoming.sync()
-            _sync_folder(final.parent)
+            _sync_folder(folder)
         except OSError:
-            final.unlink(missing_ok=True)
+            _remove(final)
             raise
-        return Kept(self._relative(final), incoming.bytes, incoming.sha256, "new")
+        return Kept(path, incoming.bytes, incoming.sha256, "new")
 
     def set_aside(self, sop_instance: str, kept: Kept) -> Kept:
         """Move a file that turned out to contradict the ledger out of the instance's place."""
-        source = self.root / kept.path
+        source = f"{self._root}/{kept.path}"
         target = self._aside(sop_instance, kept.sha256, source)
-        source.unlink(missing_ok=True)
-        _sync_folder(target.parent)
+        _remove(source)
+        _sync_folder(os.path.dirname(target))
         return Kept(self._relative(target), kept.bytes, kept.sha256, "other")
 
     def replace(self, identity: Identity, aside: Kept) -> Kept:
         """Put a file that was set aside in the place of one that nobody ever acknowledged."""
-        final = self.root / identity.study / identity.series / f"{identity.sop_instance}.dcm"
-        os.replace(self.root / aside.path, final)
-        _sync_folder(final.parent)
-        return Kept(self._relative(final), aside.bytes, aside.sha256, "new")
+        path = f"{identity.study}/{identity.series}/{identity.sop_instance}.dcm"
+        final = f"{self._root}/{path}"
+        os.replace(f"{self._root}/{aside.path}", final)
+        _sync_folder(os.path.dirname(final))
+        return Kept(path, aside.bytes, aside.sha256, "new")
 
     def quarantine(self, incoming: Incoming) -> Kept:
         """Keep bytes that cannot be placed, named by their digest."""
-        final = self.root / ".quarantine" / f"{incoming.sha256}.dcm"
-        self._make_folders(final.parent)
-        os.replace(incoming.path, final)
+        path = f".quarantine/{incoming.sha256}.dcm"
+        folder = f"{self._root}/.quarantine"
+        self._make_folders(folder)
+        os.replace(incoming.path, f"{self._root}/{path}")
         incoming.sync()
-        _sync_folder(final.parent)
-        return Kept(self._relative(final), incoming.bytes, incoming.sha256, "new")
+        _sync_folder(folder)
+        return Kept(path, incoming.bytes, incoming.sha256, "new")
 
-    def _aside(self, sop_instance: str, digest: str, source: Path) -> Path:
-        target = self.root / ".conflicts" / sop_instance / f"{digest}.dcm"
-        self._make_folders(target.parent)
-        try:
-            os.link(source, target)
-        except FileExistsError:
-            pass  # came a third time
+    def _aside(self, sop_instance: str, digest: str, source: str) -> str:
+        target = f"{self._root}/.conflicts/{sop_instance}/{digest}.dcm"
+        self._make_folders(os.path.dirname(target))
+        _linked(source, target)  # or it came a third time
         return target
 
-    def _make_folders(self, folder: Path) -> None:
+    def _make_folders(self, folder: str) -> None:
         """Like mkdir -p, each folder's name durable in its parent.
 
         One that is there already may have been made a moment ago by a process that has not got to its fsync, so each
         process makes sure of each folder once.
         """
-        if folder == self.root or (folder in self._durable and folder.is_dir()):
+        if folder == self._root or (folder in self._durable and os.path.isdir(folder)):
             return
-        self._make_folders(folder.parent)
+        parent = os.path.dirname(folder)
+        self._make_folders(parent)
         try:
-            folder.mkdir()
+            os.mkdir(folder)
         except FileExistsError:
             pass
-        _sync_folder(folder.parent)
+        _sync_folder(parent)
         if len(self._durable) >= MOST_REMEMBERED:
             self._durable.clear()
         self._durable.add(folder)
 
-    def _relative(self, path: Path) -> str:
-        return path.relative_to(self.root).as_posix()
+    def _relative(self, path: str) -> str:
+        return path.removeprefix(f"{self._root}/")
 
 
 class Incoming:
@@ -197,8 +200,9 @@ class Incoming:
         dataset_at: where in the file the dataset begins.
     """
 
-    def __init__(self, path: Path, meta: bytes) -> None:
+    def __init__(self, path: str, meta: bytes) -> None:
         self.path = path
+        self._named = True
         self.bytes = 0
         self.dataset_at = len(meta)
         self._digest = hashlib.sha256()
@@ -243,15 +247,21 @@ class Incoming:
         """What was written, mapped for reading rather than read; the dataset begins at `dataset_at`."""
         return mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ) if self.bytes else b""
 
+    def forget_name(self) -> None:
+        """Remove its name from `.incoming`; it has another one."""
+        _remove(self.path)
+        self._named = False
+
     def discard(self) -> None:
         """Close it and remove its name from `.incoming`; a file that was kept has its own name by then."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
-            self.path.unlink(missing_ok=True)
+            if self._named:
+                self.forget_name()
 
 
-def _created(path: Path) -> int:
+def _created(path: str) -> int:
     """Descriptor of a new file, locked; made again where `prepare` of another process was quicker than the lock."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o640)
@@ -260,7 +270,7 @@ def _created(path: Path) -> int:
             if os.fstat(descriptor).st_nlink:
                 return descriptor
         except OSError:
-            path.unlink(missing_ok=True)
+            _remove(path)
             os.close(descriptor)
             raise
         os.close(descriptor)
@@ -289,7 +299,7 @@ def file_meta(sop_class: str, sop_instance: str, transfer_syntax: str) -> bytes:
     return bytes(128) + b"DICM" + element(0x00, b"UL", struct.pack("<I", len(body))) + body
 
 
-def _linked(path: Path, final: Path) -> bool:
+def _linked(path: str, final: str) -> bool:
     """Give a file a second name; False when that is taken. Unlike a rename it never replaces what is there."""
     try:
         os.link(path, final)
@@ -298,29 +308,36 @@ def _linked(path: Path, final: Path) -> bool:
     return True
 
 
-def _same_or_other(final: Path, digest: str) -> str | None:
+def _same_or_other(final: str, digest: str) -> str | None:
     """Whether a kept file has this SHA-256, once who wrote it is done with it; None when it is gone again.
 
     What is `same` is made durable here: who wrote it first may have been killed before it was.
     """
     try:
-        with final.open("rb") as file:
+        with open(final, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH)
             if hashlib.file_digest(file, "sha256").hexdigest() != digest:
-                return "other" if final.exists() else None
+                return "other" if os.path.exists(final) else None
             os.fsync(file.fileno())
-            _sync_folder(final.parent)
-            return "same" if final.exists() else None
+            _sync_folder(os.path.dirname(final))
+            return "same" if os.path.exists(final) else None
     except FileNotFoundError:
         return None
 
 
-def _sync_folder(folder: Path) -> None:
+def _sync_folder(folder: str) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
 
 
 def _remove_unless_locked(path: Path) -> None:

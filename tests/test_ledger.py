@@ -105,6 +105,8 @@ def test_levels_add_up_and_tell_the_next_try(database: Database, rows: LedgerRow
     assert ledger.totals(database, Asked(study=study)) == {
         "studies": 1, "incomplete_studies": 1, "expected": 5, "received": 2, "missing": 3, "unexpected": 0,
     }  # fmt: skip
+    (reason,) = ledger.reasons(database, Asked(window_key=KEY))
+    assert (reason["reason_code"], reason["instances"], reason["next_attempt_at"]) == ("refused", 3, due)
     assert [event["event"] for event in ledger.timeline(database, study)][-1] == "next try"
 
 

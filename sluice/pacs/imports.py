@@ -164,6 +164,7 @@ class _Run:
         self.summary = ImportSummary(window.key)
         self.started = time.monotonic()
         self._not_noted: list[_Settled] = []
+        self._waiting: set[Future[_Settled]] = set()
 
     def all_of(self, roots: Sequence[Path], workers: int) -> ImportSummary:
         self.database.execute(
@@ -175,23 +176,25 @@ class _Run:
                 self._work(pool, (found for root in roots for found in found_below(root)))
             finally:  # also after Ctrl-C: what is in the archive belongs to the window
                 pool.shutdown(cancel_futures=True)
+                for future in self._waiting:
+                    if not future.cancelled() and future.exception() is None and future.result().outcome != "zip":
+                        self._count(future.result())
                 self._note()
         self._finish()
         return self.summary
 
     def _work(self, pool: ThreadPoolExecutor, files: Iterator[Found]) -> None:
-        waiting: set[Future[_Settled]] = set()
         queues: deque[Iterator[Found]] = deque([files])
-        while queues or waiting:
-            while queues and len(waiting) < AHEAD:
+        while queues or self._waiting:
+            while queues and len(self._waiting) < AHEAD:
                 following = next(queues[0], None)
                 if following is None:
                     queues.popleft()
                 else:
-                    waiting.add(pool.submit(self.settle, following))
-            if not waiting:
+                    self._waiting.add(pool.submit(self.settle, following))
+            if not self._waiting:
                 continue
-            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            done, self._waiting = wait(self._waiting, return_when=FIRST_COMPLETED)
             for future in done:
                 settled = future.result()
                 if settled.outcome == "zip":

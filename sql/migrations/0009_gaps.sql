@@ -234,6 +234,7 @@ create view open_gap as
       left join lateral (select g.reason_code, g.detail, g.noted_at
                            from gap g
                           where g.sop_instance_uid = l.sop_instance_uid and g.step = missing.step
+                            and (missing.step <> 'predicted' or coalesce(l.modality, '') in ('CR', 'DX', ''))
                           order by g.gap_id desc limit 1) noted on true
      where missing.is_open;
 

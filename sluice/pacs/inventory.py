@@ -237,7 +237,11 @@ class Inventory:
             self._open()
         assert self._finder is not None
         self.counts.queries += 1
-        return self._finder.find(identifier)
+        try:
+            return self._finder.find(identifier)
+        except (PacsAborted, PacsTimedOut):
+            self._finder = None  # it may not know yet that it is over
+            raise
 
     def _open(self) -> None:
         self._stack.close()

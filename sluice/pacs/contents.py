@@ -255,6 +255,8 @@ class ContentsReader:
         before = len(result.rows)
         if level == "SERIES":
             result.is_proven = self._by_modality(whole, result)
+            if len(result.rows) < hint:
+                result.is_proven = self._by_number(whole, result) and result.is_proven
         else:
             result.is_proven = self._by_number(whole, result)
         if len(result.rows) > before and whole.found.status == "0000":

@@ -295,14 +295,17 @@ def test_an_unknown_destination_is_explained(
 
 def test_splitting_by_time_loses_nothing(peer: Peer, database: Database, days: dict[str, Day]) -> None:
     """The peers do not cap, so the time pieces are asked as a capped day would ask them."""
+    from sluice.pacs.audit import begin_run
     from sluice.pacs.inventory import Inventory
-    from sluice.pacs.splitting import Piece
+    from sluice.pacs.pieces import Piece
+    from sluice.pacs.splitting import Facts
     from sluice.windows import remember_window
 
     window = days["whole"].window
     remember_window(database, window)
     day = window.starts_on
-    with Inventory(database, peer.node, window) as inventory:
+    run = begin_run(database, peer.node.name, window)
+    with Inventory(database, peer.node, window, run, Facts()) as inventory:
         for cut in (3600, 30_000, 36_900, 36_901, 44_100, 86_398):
             early = inventory.ask_studies(Piece(day, day, to_s=cut)).answers
             late = inventory.ask_studies(Piece(day, day, from_s=cut)).answers

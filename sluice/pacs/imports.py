@@ -8,6 +8,7 @@ An import that was killed is done again with the same command: what was taken is
 from __future__ import annotations
 
 import hashlib
+import mmap
 import re
 import socket
 import time
@@ -24,6 +25,7 @@ import psycopg2
 import psycopg2.extras
 
 from sluice.database import Database, select
+from sluice.pacs.elements import Buffer
 from sluice.pacs.found_files import Found, found_below, is_zip
 from sluice.pacs.intake import OUT_OF_RESOURCES, SUCCESS, Offered
 from sluice.pacs.part10 import Directory, Encoded, NotTaken, encoded_in, may_be_dicom
@@ -228,9 +230,8 @@ class _Run:
                 encoded = encoded_in(data)
                 identity = encoded.peeked.identity
                 taking = self.storing.begin(self._offered(encoded))
-                with memoryview(data) as view:
-                    for start in range(encoded.dataset_at, len(view), PIECE_BYTES):
-                        taking.write(view[start : start + PIECE_BYTES])
+                for piece in _pieces(data, encoded.dataset_at):
+                    taking.write(piece)
                 size = len(data) - encoded.dataset_at
             status, outcome = taking.finish()
         except Directory:
@@ -339,6 +340,14 @@ class _Run:
                 (self.window.key,),
             )
         summary.days = {row["window_key"]: row["instances"] for row in rows}
+
+
+def _pieces(data: Buffer, start: int) -> Iterator[bytes]:
+    """The bytes from `start` on; what has been read of a mapped file is let go of."""
+    for at in range(start, len(data), PIECE_BYTES):
+        yield data[at : at + PIECE_BYTES]
+        if isinstance(data, mmap.mmap) and at // PIECE_BYTES % 16 == 15:
+            data.madvise(mmap.MADV_DONTNEED, 0, at - at % mmap.PAGESIZE)
 
 
 def _words(error: OSError) -> str:

@@ -37,7 +37,8 @@ QUIET = "{{ (dag_run.run_after + macros.timedelta(hours=2 if dag_run.run_type ==
 @dag(
     # Midnight, not 02:00: a backfill from the 26th to the 26th then means the 26th.
     schedule=CronPartitionTimetable("0 0 * * *", timezone=HOSPITAL_TIME_ZONE, run_offset=-1, key_format="%Y-%m-%d"),
-    **run_policy(sweeps.day_form(), start_date=FIRST_NIGHT, governed=True),  # of the nightly runs; a backfill may begin earlier
+    # The first night is the first of the nightly runs; a backfill may begin earlier.
+    **run_policy(sweeps.day_form(), start_date=FIRST_NIGHT, governed=True),
     tags=["sluice", "pacs", "day"],
     doc_md=__doc__,
 )

@@ -31,7 +31,7 @@ from operators.policies import HOSPITAL_TIME_ZONE, run_policy
 def sweep_recent() -> None:
     """Ask for the last minutes, then move what is missing of today."""
     found = sweeps.sweep_recent()
-    steps.retrieve(found["window_key"], after=found)
+    steps.retrieve(sweeps.TODAY, after=found)
 
 
 sweep_recent()

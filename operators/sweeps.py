@@ -14,6 +14,9 @@ from operators.policies import HOSPITAL_TIME_ZONE, PACS
 from operators.steps import PacsOperator
 from sluice.settings import settings
 
+TODAY = "{{ ti.xcom_pull(task_ids='sweep_recent')['window_key'] }}"
+"""Template of the window that `sweep_recent` has fed."""
+
 
 def recent_form() -> dict[str, Param]:
     """The one field of `sweep_recent`."""

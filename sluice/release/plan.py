@@ -21,6 +21,7 @@ from sluice.settings import settings
 
 PART_SIZE = 2_000
 PROJECT_LOCK = 7_350_002  # first key of the advisory lock; the second is the project
+REASONS_LOCK = 7_350_003  # held while reasons are compared with the newest ones of other projects, then written
 
 
 class ReleaseError(RuntimeError):
@@ -150,6 +151,8 @@ def note_gaps(connection: Connection, reasons: Sequence[tuple[str, str, str | No
     if not reasons:
         return
     with connection.cursor() as cursor:
+        # What another project writes in this moment would not be seen, and the lesser reason could win.
+        cursor.execute("select pg_advisory_xact_lock(%s)", (REASONS_LOCK,))
         execute_values(
             cursor,
             """
@@ -171,6 +174,7 @@ def note_gaps(connection: Connection, reasons: Sequence[tuple[str, str, str | No
 def _note_pending(connection: Connection, members: list[str]) -> None:
     """A member that another project did not want waits for its release: that is its newest reason now."""
     with connection.cursor() as cursor:
+        cursor.execute("select pg_advisory_xact_lock(%s)", (REASONS_LOCK,))
         cursor.execute(
             """
             insert into gap (sop_instance_uid, step, reason_code)

@@ -6,6 +6,8 @@ import csv
 import hashlib
 import io
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pydicom
@@ -15,6 +17,7 @@ import sluice.release.export as export
 from sluice.database import Database, select
 from sluice.objects import ObjectStore, ObjectStoreError, connect
 from sluice.release.export import ReleaseError, export_batch, prepare, publish, verify
+from sluice.release.plan import note_gaps
 from sluice.release.projects import Project, Selection
 from sluice.stack.s3 import EmbeddedS3
 from tests.deid.planted import DX, SECONDARY_CAPTURE, image
@@ -192,6 +195,33 @@ def test_a_project_that_wants_nothing_hides_no_reason_of_another(
         export_batch(database, archive, bucket, project(bucket), plan.release_id, part, keys=keys)
     prepare(database, picky, DAY, keys=keys)
     assert reasons(database)[day[8]] == "held-class"
+
+
+def test_a_lesser_reason_written_at_the_same_moment_does_not_win(
+    database: Database, bucket: ObjectStore, keys: Path, day: list[str]
+) -> None:
+    picky = project(bucket, "picky").model_copy(update={"selection": Selection(modalities=("MG",))})
+    with ThreadPoolExecutor(1) as other:
+        with database.transaction() as connection:
+            note_gaps(connection, [(day[8], "held-class", None)])
+            preparing = other.submit(prepare, database, picky, DAY, keys=keys)
+            deadline = time.monotonic() + 30
+            while not (waits_for_a_lock(database) or preparing.done()):
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            assert not preparing.done()
+        preparing.result(timeout=30)
+    assert reasons(database)[day[8]] == "held-class"
+
+
+def waits_for_a_lock(database: Database) -> bool:
+    with database.transaction() as connection:
+        rows = select(
+            connection,
+            "select from pg_locks join pg_database on pg_database.oid = pg_locks.database "
+            "where not granted and locktype = 'advisory' and datname = current_database()",
+        )
+    return bool(rows)
 
 
 def test_storage_that_goes_away_in_the_middle(

@@ -1,8 +1,8 @@
 """A PACS of many years, in memory and made day by day, that answers STUDY-level questions as a capped C-FIND would.
 
-It stands in for the wire: `ask` is what `sluice.pacs.splitting` calls. Its days have empty nights and dense mornings,
-quiet weekends and holidays, times that only know the minute, some patients at the very same second, studies without a
-time, and nights on which an old archive was taken over with every study at 000000.
+It stands in for the wire: `ask` is what `sluice.pacs.find.splitting` calls. Its days have empty nights and dense
+mornings, quiet weekends and holidays, times that only know the minute, some patients at the very same second, studies
+without a time, and nights on which an old archive was taken over with every study at 000000.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import cast
 from pydicom.dataset import Dataset
 
 from sluice.pacs.answers import seconds_of_day
-from sluice.pacs.pieces import Piece
-from sluice.pacs.splitting import Asked
+from sluice.pacs.find.pieces import Piece
+from sluice.pacs.find.splitting import Asked
 
 HOURS = (3, 2, 2, 2, 3, 6, 18, 62, 118, 128, 124, 112, 84, 88, 84, 66, 42, 26, 17, 13, 10, 8, 6, 4)
 WEEKDAYS = (1.32, 1.26, 1.22, 1.24, 1.12, 0.46, 0.38)

@@ -198,7 +198,7 @@ def _plain(port: int, folder: Path) -> None:
 
 def _serve(how: str) -> None:
     """A receiver of ours; `careless` takes away what makes files durable."""
-    from sluice.pacs.receive import serve
+    from sluice.pacs.receiver.receive import serve
 
     if how == "careless":
         os.fsync = lambda descriptor: None

@@ -26,9 +26,9 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from benchmarks.run import Row
 from sluice.database import Database
+from sluice.pacs.fetch.retrieve import missing_studies, move_missing
+from sluice.pacs.find.sweep import sweep
 from sluice.pacs.node import PacsNode
-from sluice.pacs.retrieve import missing_studies, move_missing
-from sluice.pacs.sweep import sweep
 from sluice.stack.postgres import EmbeddedPostgres
 from sluice.stack.processes import free_port, listens, start, stop, wait_until
 from sluice.windows import Window

@@ -30,10 +30,10 @@ from sluice.database import Database, migrate
 from sluice.hospital.build import build
 from sluice.hospital.faults import Faults
 from sluice.hospital.pacs import HospitalPacs
+from sluice.pacs.find.pieces import Piece
+from sluice.pacs.find.splitting import Facts, Splitter
+from sluice.pacs.find.sweep import sweep
 from sluice.pacs.node import PacsNode
-from sluice.pacs.pieces import Piece
-from sluice.pacs.splitting import Facts, Splitter
-from sluice.pacs.sweep import sweep
 from sluice.stack.postgres import EmbeddedPostgres
 from sluice.windows import Window
 

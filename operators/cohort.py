@@ -1,6 +1,6 @@
 """A researcher's request: the trigger form, and what of it is asked of the PACS.
 
-A request is a list (CSV text, `sluice.pacs.cohort_csv`) or a filter (modality, dates, description). Its rows name
+A request is a list (CSV text, `sluice.pacs.find.cohort_csv`) or a filter (modality, dates, description). Its rows name
 patients, so they go from the form straight to the PACS within one task and never into an XCom or a log; answers name
 rows by their line.
 """
@@ -19,7 +19,7 @@ from sluice.settings import settings
 
 if TYPE_CHECKING:
     from sluice.database import Database
-    from sluice.pacs.cohort import CohortFilter, CohortRow, RowAnswer
+    from sluice.pacs.find.cohort import CohortFilter, CohortRow, RowAnswer
     from sluice.windows import Window
 
 WINDOW = "cohort/{{ params.project }}/{{ params.name }}"
@@ -105,7 +105,7 @@ def find_cohort() -> Any:
 def _find(window: str, params: dict[str, Any], ti: Any, dag_run: Any) -> Counts:
     from operators.connections import database, pacs_node
     from operators.governed import governor_of, use_of
-    from sluice.pacs.cohort import sweep_cohort
+    from sluice.pacs.find.cohort import sweep_cohort
 
     request, wanted, unusable = read_form(params)
     store, node = database(), pacs_node()
@@ -128,7 +128,7 @@ def _order(database: Database, window: Window, priority: str | None, dag_run: An
     The task may run several times for one form, so an order that is newer than the run stays.
     """
     from sluice.pacs.governor import Priority
-    from sluice.pacs.orders import order_retrieval, retrieval_state
+    from sluice.pacs.governor.orders import order_retrieval, retrieval_state
     from sluice.windows import remember_window
 
     remember_window(database, window)
@@ -148,8 +148,8 @@ def read_form(params: dict[str, Any]) -> tuple[Window, list[CohortRow] | CohortF
     Raises:
         CohortRequestError: neither a list nor a filter, both, or dates in the wrong order.
     """
-    from sluice.pacs.cohort import CohortFilter, window_of_rows
-    from sluice.pacs.cohort_csv import read_cohort_csv
+    from sluice.pacs.find.cohort import CohortFilter, window_of_rows
+    from sluice.pacs.find.cohort_csv import read_cohort_csv
     from sluice.windows import Window
 
     project, name, content = params["project"], params["name"], (params.get("csv") or "").strip()

@@ -1,6 +1,6 @@
 """Tasks ask a PACS through its governor: who they are to it, and how they wait without a worker when it says so.
 
-What the governor may say (`sluice.pacs.governor_stops`) is no failure and costs no retry: outside the weekly hours,
+What the governor may say (`sluice.pacs.governor.stops`) is no failure and costs no retry: outside the weekly hours,
 while a person has paused the window, or while others use all slots, a task is deferred and `Standby` in the triggerer
 looks now and then whether it is worth coming back.
 """
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from sluice.pacs.governor_stops import (
+from sluice.pacs.governor.stops import (
     GovernorStop,
     PacsClosed,
     PacsOccupied,
@@ -57,7 +57,7 @@ def as_json(use: Use) -> dict[str, Any]:
 def governor_of(database: Database, node: PacsNode, use: Use | dict[str, Any] | None) -> Governor | None:
     """The governor of a PACS for this use; its first policy comes from the connection."""
     from sluice.pacs.governor import Governor, Priority, Use
-    from sluice.pacs.governor_policy import ensure_policy
+    from sluice.pacs.governor.policy import ensure_policy
     from sluice.settings import settings
 
     if use is None:
@@ -128,7 +128,7 @@ class Standby(BaseTrigger):
     async def _is_paused(self, window: str) -> bool:
         from operators.connections import adatabase
         from sluice.database import DatabaseError
-        from sluice.pacs.orders import retrieval_state
+        from sluice.pacs.governor.orders import retrieval_state
 
         database = await adatabase()
         try:

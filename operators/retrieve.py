@@ -23,14 +23,14 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from operators.governed import Standby, as_json, governor_of, in_turn, told, use_of
 from operators.policies import PACS, is_permanent
-from sluice.pacs.governor_stops import GovernorStop
+from sluice.pacs.governor.stops import GovernorStop
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from sluice.archive.storing import Storing
     from sluice.database import Database
     from sluice.pacs.node import PacsNode
-    from sluice.pacs.storing import Storing
 
 STUDIES_PER_PIECE = 25
 MOST_PIECES = 64
@@ -72,13 +72,13 @@ class StudyPiece:
 
     def missing(self, database: Database) -> list[str]:
         """Study Instance UIDs of this piece with instances that have not arrived."""
-        from sluice.pacs.retrieve import missing_studies
+        from sluice.pacs.fetch.retrieve import missing_studies
 
         return [uid for uid in missing_studies(database, self.window_key) if self.holds(uid)]
 
     def unplan(self, database: Database) -> None:
         """Take back what was planned for this piece."""
-        from sluice.pacs.attempts import planned_studies, unplan_attempt
+        from sluice.pacs.fetch.attempts import planned_studies, unplan_attempt
 
         unplan_attempt(
             database, self.window_key, [uid for uid in planned_studies(database, self.window_key) if self.holds(uid)]
@@ -91,7 +91,7 @@ class StudyPiece:
 
 def plan_pieces(database: Database, window_key: str, size: int = STUDIES_PER_PIECE) -> list[StudyPiece]:
     """Cut the studies of a window that lack instances into pieces of about `size` studies, leaving out empty pieces."""
-    from sluice.pacs.retrieve import missing_studies
+    from sluice.pacs.fetch.retrieve import missing_studies
 
     studies = missing_studies(database, window_key)
     count = min(MOST_PIECES, math.ceil(len(studies) / size))
@@ -176,8 +176,8 @@ def one_pass(
         GovernorStop: a PACS must not be asked now.
         RuntimeError: it could not be asked.
     """
-    from sluice.pacs.retrieve import retrieve_missing
-    from sluice.pacs.ways import MustCarry, Source, carries
+    from sluice.pacs.fetch.retrieve import retrieve_missing
+    from sluice.pacs.fetch.ways import MustCarry, Source, carries
 
     if storing is None and carries(database, nodes):
         return {"carry": True}
@@ -228,7 +228,7 @@ class RetrieveOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Ask for the first time, unless nothing is missing."""
         from operators.connections import database
-        from sluice.pacs.ways import carries
+        from sluice.pacs.fetch.ways import carries
 
         ledger = database()
         if StudyPiece.of(self.piece).missing(ledger):
@@ -245,7 +245,7 @@ class RetrieveOperator(BaseOperator):
             RetrieveRefused: it never will.
         """
         from operators.connections import database
-        from sluice.pacs.retrieve import note_gaps
+        from sluice.pacs.fetch.retrieve import note_gaps
 
         piece = StudyPiece.of(self.piece)
         number, before = event["number"], event["before"]
@@ -294,7 +294,7 @@ class RetrieveOperator(BaseOperator):
     def _cancelled(self, before: dict[str, int]) -> dict[str, Any]:
         """A person cancelled the window: what is missing has that for a reason, and the chain goes on with the rest."""
         from operators.connections import database
-        from sluice.pacs.orders import note_cancelled, retrieval_state
+        from sluice.pacs.governor.orders import note_cancelled, retrieval_state
 
         ledger, key = database(), self.piece["window_key"]
         note_cancelled(ledger, key, retrieval_state(ledger, key).ordered_by or "a person")
@@ -305,7 +305,7 @@ class RetrieveOperator(BaseOperator):
     def _carry(self, context: Context, number: int, before: dict[str, int]) -> dict[str, Any]:
         """A pass in this task, because the instances pass through it."""
         from operators.connections import database
-        from sluice.pacs.storing import Storing
+        from sluice.archive.storing import Storing
         from sluice.settings import settings
 
         ledger, piece = database(), StudyPiece.of(self.piece)
@@ -342,7 +342,7 @@ class RetrieveOperator(BaseOperator):
     def _plan(self, due: datetime) -> None:
         """Say in the ledger when the studies of this piece will be asked for again."""
         from operators.connections import database
-        from sluice.pacs.attempts import plan_attempt
+        from sluice.pacs.fetch.attempts import plan_attempt
 
         ledger, piece = database(), StudyPiece.of(self.piece)
         plan_attempt(ledger, piece.window_key, self._sources()[0].name, piece.missing(ledger), due)

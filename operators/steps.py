@@ -244,9 +244,9 @@ def _plan_batches(window: str) -> list[dict[str, Any]]:
 def _sweep(window: str, ti: Any, dag_run: Any) -> Counts:
     from operators.connections import database, pacs_node
     from operators.governed import governor_of, use_of
+    from sluice.pacs.find.sweep import sweep
     from sluice.pacs.governor import Priority
-    from sluice.pacs.orders import prefer
-    from sluice.pacs.sweep import sweep
+    from sluice.pacs.governor.orders import prefer
     from sluice.windows import Window, remember_window
 
     day = Window.of_label(require_window(window))

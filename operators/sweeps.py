@@ -82,7 +82,7 @@ def _sweep_recent(minutes: Any, ti: Any, dag_run: Any) -> Counts:
 
     from operators.connections import database, pacs_node
     from operators.governed import governor_of, use_of
-    from sluice.pacs.sweep import sweep
+    from sluice.pacs.find.sweep import sweep
     from sluice.windows import Window
 
     store, node = database(), pacs_node()
@@ -100,9 +100,9 @@ def _sweep_again(ti: Any, dag_run: Any) -> Counts:
 
     from operators.connections import database, pacs_node
     from operators.governed import governor_of, use_of
-    from sluice.pacs.audit import Differences, windows_due
+    from sluice.pacs.find.audit import Differences, windows_due
+    from sluice.pacs.find.sweep import sweep
     from sluice.pacs.governor import Priority
-    from sluice.pacs.sweep import sweep
     from sluice.windows import Window
 
     store, node = database(), pacs_node()

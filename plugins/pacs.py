@@ -18,10 +18,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from plugins.connections import database, writable
 from sluice.database import Database
-from sluice.pacs.governor_leases import Priority
-from sluice.pacs.governor_policy import Policy, PolicyError, change_policy
-from sluice.pacs.governor_report import pacs_now
-from sluice.pacs.orders import OrderError, order_retrieval
+from sluice.pacs.governor.leases import Priority
+from sluice.pacs.governor.orders import OrderError, order_retrieval
+from sluice.pacs.governor.policy import Policy, PolicyError, change_policy
+from sluice.pacs.governor.report import pacs_now
 
 log = logging.getLogger(__name__)
 

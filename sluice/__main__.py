@@ -149,7 +149,7 @@ def _migrate(_: argparse.Namespace) -> int:
 
 
 def _receive(_: argparse.Namespace) -> int:
-    from sluice.pacs.receive import serve
+    from sluice.pacs.receiver.receive import serve
 
     _log_to_stderr()
     serve()
@@ -173,9 +173,9 @@ def _hospital(options: argparse.Namespace) -> int:
 def _pacs(options: argparse.Namespace) -> int:
     from getpass import getuser
 
-    from sluice.pacs.governor_leases import Priority
-    from sluice.pacs.governor_report import lines, pacs_now
-    from sluice.pacs.orders import order_retrieval
+    from sluice.pacs.governor.leases import Priority
+    from sluice.pacs.governor.orders import order_retrieval
+    from sluice.pacs.governor.report import lines, pacs_now
 
     if options.order is None:
         print("\n".join(lines(pacs_now(_database(options.home)))))
@@ -213,8 +213,8 @@ def _missing(options: argparse.Namespace) -> int:
 
 
 def _import(options: argparse.Namespace) -> int:
-    from sluice.pacs import import_report
-    from sluice.pacs.imports import import_files, import_window
+    from sluice.archive import import_report
+    from sluice.archive.imports import import_files, import_window
 
     database = _database(options.home)
     site = _site(options.home)

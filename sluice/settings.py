@@ -52,13 +52,13 @@ class Settings(BaseSettings):
         receiver_max_associations: associations at once in each of them; more are rejected for now.
         receiver_idle_s: an association on which nothing comes for so long is aborted, seconds.
         receiver_allow: who may send to us, entries `AE@network` separated by commas (or a JSON list), e.g.
-            `MR1@10.1.0.0/16,CT2@*,*@127.0.0.1`; empty: everybody. See `sluice.pacs.admission`.
+            `MR1@10.1.0.0/16,CT2@*,*@127.0.0.1`; empty: everybody. See `sluice.pacs.receiver.admission`.
         receiver_check_called_ae: reject associations that call another AE title than ours.
         receiver_tls_certificate, receiver_tls_key: PEM files; with them the receiver speaks DICOM TLS only.
         receiver_tls_ca: PEM file of the authorities whose client certificates are accepted.
         receiver_tls_clients: whether a sender must show a certificate: `required`, `optional` or `none`.
         commitment_peers: where storage commitment is reported to, entries `AE@host:port` separated by commas; a
-            sender that is not listed cannot ask for it. See `sluice.pacs.commitment`.
+            sender that is not listed cannot ask for it. See `sluice.pacs.receiver.commitment`.
         move_source_ae_titles: calling AE titles whose instances count as moved rather than pushed.
         time_zone: IANA zone of the hospital; headers without an offset are read in it.
         first_night: the first night on which `sweep` runs by itself; None is the night before it is switched on.

@@ -41,12 +41,12 @@ from sluice.pacs.errors import (
     ServiceNotOffered,
     status_advice,
 )
-from sluice.pacs.governor_stops import GovernorStop
+from sluice.pacs.governor.stops import GovernorStop
 from sluice.pacs.node import PacsNode
 from sluice.pacs.tls import TlsError, client_tls, why_not
 
 if TYPE_CHECKING:
-    from sluice.pacs.get import Fetching
+    from sluice.pacs.fetch.get import Fetching
     from sluice.pacs.governor import Governor
 
 MAX_PDU_BYTES = 131_072  # the most that DCMTK sends or takes; fewer PDUs mean fewer Python steps
@@ -362,7 +362,7 @@ def associate(
         if governor is None:
             association = PacsAssociation(node, connect())
         else:
-            from sluice.pacs.governed import GovernedAssociation
+            from sluice.pacs.governor.governed import GovernedAssociation
 
             association = GovernedAssociation(node, connect, stack.enter_context(governor.association()))
         try:

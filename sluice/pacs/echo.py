@@ -16,7 +16,7 @@ def echo(node: PacsNode) -> str:
     """
     started = time.monotonic()
     if node.query_by == "QIDO-RS":
-        from sluice.pacs.dicomweb import DicomwebAssociation
+        from sluice.pacs.fetch.dicomweb import DicomwebAssociation
 
         with DicomwebAssociation.open(node) as web:
             web.answers()

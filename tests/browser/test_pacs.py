@@ -13,8 +13,8 @@ from playwright.sync_api import expect
 from plugins.pacs import Person
 from sluice.database import Database
 from sluice.pacs.governor import Governor, Priority, RetrievalPaused, Use
-from sluice.pacs.governor_policy import Limits, Policy, change_policy, ensure_policy
-from sluice.pacs.orders import retrieval_state
+from sluice.pacs.governor.orders import retrieval_state
+from sluice.pacs.governor.policy import Limits, Policy, change_policy, ensure_policy
 from sluice.stack.postgres import EmbeddedPostgres
 from tests.browser.conftest import serve_page
 from tests.browser.test_page import page as page  # the tab whose complaints fail a test

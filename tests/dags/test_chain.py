@@ -19,7 +19,7 @@ from sluice.hospital.build import build
 from sluice.hospital.pacs import HospitalPacs
 from sluice.hospital.truth import Truth
 from sluice.objects import ObjectStore
-from sluice.pacs.receive import Receiver
+from sluice.pacs.receiver.receive import Receiver
 from sluice.settings import settings
 from sluice.stack.postgres import EmbeddedPostgres
 from sluice.stack.processes import free_port

@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from sluice.database import Database
-from sluice.pacs.receive import Receiver
-from sluice.pacs.sweep import sweep
+from sluice.pacs.find.sweep import sweep
+from sluice.pacs.receiver.receive import Receiver
 from sluice.settings import settings
 from sluice.windows import Window
 from tests.pacs.pretend import PretendPacs, make_study

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from sluice.pacs.receive import serve
+from sluice.pacs.receiver.receive import serve
 from sluice.settings import Settings
 
 

@@ -13,7 +13,7 @@ import psycopg2
 
 from sluice.database import Database, DatabaseError
 from sluice.pacs.errors import PacsError
-from sluice.pacs.retrieve import missing_studies, move_missing
+from sluice.pacs.fetch.retrieve import missing_studies, move_missing
 from tests.faults.small_store import KEY
 from tests.peers.servers import node
 

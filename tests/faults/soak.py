@@ -22,7 +22,7 @@ import psycopg2
 from pydicom.dataset import Dataset
 
 from sluice.database import Database, DatabaseError, migrate
-from sluice.pacs.sweep import sweep
+from sluice.pacs.find.sweep import sweep
 from sluice.stack.postgres import EmbeddedPostgres
 from sluice.stack.processes import kill_session, listens, stop, wait_until
 from tests.faults.forking import Nursery

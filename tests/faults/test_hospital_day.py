@@ -9,10 +9,10 @@ import pytest
 from sluice.database import Database
 from sluice.hospital.build import build
 from sluice.hospital.pacs import HospitalPacs
+from sluice.pacs.fetch.retrieve import missing_studies, move_missing, note_gaps
+from sluice.pacs.find.sweep import sweep
 from sluice.pacs.node import PacsNode
-from sluice.pacs.receive import Receiver
-from sluice.pacs.retrieve import missing_studies, move_missing, note_gaps
-from sluice.pacs.sweep import sweep
+from sluice.pacs.receiver.receive import Receiver
 from sluice.windows import Window
 from tests.pacs.sending import rows
 

@@ -21,10 +21,10 @@ from pydicom.uid import MRImageStorage
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 
+from sluice.archive.files import Incoming
 from sluice.database import Database
-from sluice.pacs.archive import Incoming
-from sluice.pacs.commitment import PUSH_MODEL, WELL_KNOWN_INSTANCE, Commitment, Peer
-from sluice.pacs.receive import Receiver
+from sluice.pacs.receiver.commitment import PUSH_MODEL, WELL_KNOWN_INSTANCE, Commitment, Peer
+from sluice.pacs.receiver.receive import Receiver
 from tests.faults.hostile import (
     ABORT,
     BOTH,

@@ -14,17 +14,17 @@ from typing import Any
 import pytest
 from pydicom.uid import ImplicitVRLittleEndian
 
+from sluice.archive.storing import Storing
 from sluice.database import Database
 from sluice.hospital.faults import Faults
 from sluice.hospital.pacs import HospitalPacs
-from sluice.pacs import arrivals
 from sluice.pacs.errors import PacsAborted, PacsError, PacsStatusError, PacsTimedOut, PacsUnreachable
+from sluice.pacs.fetch import arrivals
+from sluice.pacs.fetch.retrieve import missing_studies, note_gaps, retrieve_missing
+from sluice.pacs.fetch.ways import Source
+from sluice.pacs.find.sweep import SweepSummary, sweep
 from sluice.pacs.node import PacsNode
-from sluice.pacs.receive import Receiver
-from sluice.pacs.retrieve import missing_studies, note_gaps, retrieve_missing
-from sluice.pacs.storing import Storing
-from sluice.pacs.sweep import SweepSummary, sweep
-from sluice.pacs.ways import Source
+from sluice.pacs.receiver.receive import Receiver
 from tests.faults.small_store import KEY, WINDOW, SmallStore, write_store
 from tests.pacs.sending import rows
 

@@ -19,7 +19,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from sluice.database import Database, migrate
-from sluice.pacs.receive import Receiver
+from sluice.pacs.receiver.receive import Receiver
 from sluice.stack.postgres import EmbeddedPostgres
 from sluice.stack.processes import free_port, start, stop, wait_until
 from tests.pacs.pretend import make_study

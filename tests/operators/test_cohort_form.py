@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from operators.cohort import CohortRequestError, form, read_form
-from sluice.pacs.cohort import CohortFilter
+from sluice.pacs.find.cohort import CohortFilter
 
 pytestmark = pytest.mark.airflow
 

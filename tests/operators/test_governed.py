@@ -24,9 +24,9 @@ from sluice.pacs.governor import (
     RetrievalPaused,
     Use,
 )
-from sluice.pacs.governor_policy import Limits, Policy, change_policy
+from sluice.pacs.governor.orders import order_retrieval, retrieval_state
+from sluice.pacs.governor.policy import Limits, Policy, change_policy
 from sluice.pacs.node import PacsNode
-from sluice.pacs.orders import order_retrieval, retrieval_state
 from sluice.windows import Window, remember_window
 from tests.pacs.sending import rows
 

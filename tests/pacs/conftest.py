@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sluice.database import Database
-from sluice.pacs.receive import Receiver
+from sluice.pacs.receiver.receive import Receiver
 
 
 @pytest.fixture

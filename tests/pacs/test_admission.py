@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from sluice.pacs.admission import NOT_US, UNKNOWN_CALLER, Admission, AdmissionError, allow_list
+from sluice.pacs.receiver.admission import NOT_US, UNKNOWN_CALLER, Admission, AdmissionError, allow_list
 from sluice.settings import Settings, SettingsError, settings
 
 ALLOW = ("MR1@10.1.0.0/16", "MR1@fd00:1::/48", "*@127.0.0.1", "CT2@*", "W@RD@10.9.9.9")

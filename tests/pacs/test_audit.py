@@ -11,11 +11,11 @@ import pytest
 from pydicom.dataset import Dataset
 
 from sluice.database import Database, DatabaseError, DatabaseLost
-from sluice.pacs.audit import windows_due
-from sluice.pacs.facts import recall
-from sluice.pacs.inventory import Inventory
-from sluice.pacs.retrieve import missing_studies
-from sluice.pacs.sweep import sweep
+from sluice.pacs.fetch.retrieve import missing_studies
+from sluice.pacs.find.audit import windows_due
+from sluice.pacs.find.facts import recall
+from sluice.pacs.find.inventory import Inventory
+from sluice.pacs.find.sweep import sweep
 from sluice.windows import Window
 from tests.pacs.pretend import PretendPacs, make_instance, make_study
 from tests.pacs.sending import rows
@@ -190,7 +190,7 @@ def test_a_sweep_goes_on_where_it_broke_off(
         written.append(arguments)
         write(self, connection, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("sluice.pacs.inventory.STUDIES_A_QUERY", 1)
+    monkeypatch.setattr("sluice.pacs.find.inventory.STUDIES_A_QUERY", 1)
     monkeypatch.setattr(Inventory, "_write_contents", goes_away)
     with pytest.raises(DatabaseError, match="goes on where it stopped"):
         sweep(database, pacs.node(), WINDOW)

@@ -7,8 +7,8 @@ from datetime import date
 import pytest
 
 from sluice.database import Database
-from sluice.pacs.cohort import CohortFilter, CohortRow, sweep_cohort
-from sluice.pacs.cohort_csv import read_cohort_csv
+from sluice.pacs.find.cohort import CohortFilter, CohortRow, sweep_cohort
+from sluice.pacs.find.cohort_csv import read_cohort_csv
 from sluice.windows import Window
 from tests.pacs.pretend import PretendPacs, make_study
 from tests.pacs.sending import rows

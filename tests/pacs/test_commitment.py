@@ -15,9 +15,17 @@ from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, MRImageStorage
 
 from sluice.database import Database
-from sluice.pacs.commitment import PUSH_MODEL, WELL_KNOWN_INSTANCE, Asked, Commitment, CommitmentError, Peer, peers_of
-from sluice.pacs.commitment_reports import OwnTls, Patience, Reports
-from sluice.pacs.receive import Receiver
+from sluice.pacs.receiver.commitment import (
+    PUSH_MODEL,
+    WELL_KNOWN_INSTANCE,
+    Asked,
+    Commitment,
+    CommitmentError,
+    Peer,
+    peers_of,
+)
+from sluice.pacs.receiver.commitment_reports import OwnTls, Patience, Reports
+from sluice.pacs.receiver.receive import Receiver
 from sluice.pacs.tls import server_tls
 from sluice.settings import Settings
 from sluice.stack.processes import free_port

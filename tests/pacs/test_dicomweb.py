@@ -15,10 +15,9 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import RLELossless
 
+from sluice.archive.storing import Storing
 from sluice.database import Database
 from sluice.pacs.association import identifier_of
-from sluice.pacs.contents import IMAGE_KEYS, SERIES_KEYS
-from sluice.pacs.dicomweb import DicomwebAssociation
 from sluice.pacs.echo import echo
 from sluice.pacs.errors import (
     PacsAborted,
@@ -29,11 +28,12 @@ from sluice.pacs.errors import (
     PacsTimedOut,
     PacsUnreachable,
 )
-from sluice.pacs.inventory import STUDY_KEYS
-from sluice.pacs.multipart import BrokenMultipart, boundary_of, parts_of
+from sluice.pacs.fetch.dicomweb import DicomwebAssociation
+from sluice.pacs.fetch.multipart import BrokenMultipart, boundary_of, parts_of
+from sluice.pacs.find.contents import IMAGE_KEYS, SERIES_KEYS
+from sluice.pacs.find.inventory import STUDY_KEYS
+from sluice.pacs.find.sweep import sweep
 from sluice.pacs.node import Credentials
-from sluice.pacs.storing import Storing
-from sluice.pacs.sweep import sweep
 from sluice.stack.processes import free_port
 from tests.pacs.certificates import Authority
 from tests.pacs.pretend import make_study

@@ -20,7 +20,6 @@ import psycopg2
 import pytest
 
 from sluice.database import Database, DatabaseError
-from sluice.pacs import governor_hold
 from sluice.pacs.errors import PacsAborted, PacsBusy, PacsUnreachable
 from sluice.pacs.governor import (
     Governor,
@@ -31,11 +30,12 @@ from sluice.pacs.governor import (
     RetrievalCancelled,
     RetrievalPaused,
     Use,
+    hold,
 )
-from sluice.pacs.governor_pace import Clock
-from sluice.pacs.governor_policy import Limits, Policy, change_policy
-from sluice.pacs.governor_pressure import Tempo
-from sluice.pacs.orders import OrderError, order_retrieval, retrieval_state
+from sluice.pacs.governor.orders import OrderError, order_retrieval, retrieval_state
+from sluice.pacs.governor.pace import Clock
+from sluice.pacs.governor.policy import Limits, Policy, change_policy
+from sluice.pacs.governor.pressure import Tempo
 from sluice.settings import CHECKOUT
 from tests.pacs.sending import rows
 
@@ -46,7 +46,7 @@ NEVER = ("." * 24,) * 7
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(governor_hold, "TICK_S", 0.1)
+    monkeypatch.setattr(holding, "TICK_S", 0.1)
 
 
 def allow(database: Database, concurrency: int, week: tuple[str, ...] = ALWAYS, **more: Any) -> None:
@@ -127,7 +127,7 @@ def test_a_stopped_process_loses_its_slot_and_asks_nothing_afterwards(
         hold._rest()  # as a process that is stopped: its heart does not beat any more
         database.execute("update pacs_use set heartbeat_at = heartbeat_at - interval '1 hour' where who = 'stopped'")
         with asks(database, "other").association():
-            monkeypatch.setattr(governor_hold, "QUIET_S", 0.0)
+            monkeypatch.setattr(holding, "QUIET_S", 0.0)
             with pytest.raises(GovernorLost, match="taken away"), hold.request():
                 pytest.fail("asked without a slot")
 
@@ -435,7 +435,7 @@ def movers(database: Database, bears: list[int], count: int = 4) -> Iterator[Cal
 def test_a_pacs_that_refuses_above_two_is_driven_at_two_and_recovers(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(governor_hold, "RETURN_PATIENCE_S", 2.0)
+    monkeypatch.setattr(holding, "RETURN_PATIENCE_S", 2.0)
     allow(database, 4)
     bears = [2]
     newest = "select concurrency, ceiling from pacs_event order by event_id desc limit 1"

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from sluice.database import Database
-from sluice.pacs.governor_policy import (
+from sluice.pacs.governor.policy import (
     Limits,
     Policy,
     PolicyError,

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from sluice.pacs.governor_leases import AGEING_S, TURN_S, Claim, Priority, entitled
-from sluice.pacs.governor_pressure import Bearing, Tempo, Usual, complaint, recovered, slowed
+from sluice.pacs.governor.leases import AGEING_S, TURN_S, Claim, Priority, entitled
+from sluice.pacs.governor.pressure import Bearing, Tempo, Usual, complaint, recovered, slowed
 
 TEMPO = Tempo()
 NOW = datetime(2026, 10, 26, 3, 0, tzinfo=UTC)

@@ -12,14 +12,13 @@ from pynetdicom import evt
 
 from sluice.__main__ import main
 from sluice.database import Database
-from sluice.pacs import governor_hold
 from sluice.pacs.errors import PacsBusy
-from sluice.pacs.governor import Governor, PacsClosed, Priority, RetrievalPaused, Use
-from sluice.pacs.governor_policy import Limits, Policy, change_policy
-from sluice.pacs.orders import order_retrieval
-from sluice.pacs.receive import Receiver
-from sluice.pacs.retrieve import missing_studies, move_missing
-from sluice.pacs.sweep import sweep
+from sluice.pacs.fetch.retrieve import missing_studies, move_missing
+from sluice.pacs.find.sweep import sweep
+from sluice.pacs.governor import Governor, PacsClosed, Priority, RetrievalPaused, Use, hold
+from sluice.pacs.governor.orders import order_retrieval
+from sluice.pacs.governor.policy import Limits, Policy, change_policy
+from sluice.pacs.receiver.receive import Receiver
 from sluice.settings import settings
 from sluice.windows import Window
 from tests.pacs.pretend import PretendPacs, make_study
@@ -31,8 +30,8 @@ KEY = WINDOW.key
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(governor_hold, "TICK_S", 0.1)
-    monkeypatch.setattr("sluice.pacs.arrivals.PATIENCE_S", 1.0)
+    monkeypatch.setattr(holding, "TICK_S", 0.1)
+    monkeypatch.setattr("sluice.pacs.fetch.arrivals.PATIENCE_S", 1.0)
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from pynetdicom import AE, build_context, build_role
 from pynetdicom.pdu import A_ASSOCIATE_AC
 from pynetdicom.pdu_primitives import SOPClassExtendedNegotiation, UserIdentityNegotiation
 
-from sluice.pacs.negotiation import Agreed, Requested, agree, is_storage_class, read_request
 from sluice.pacs.pdu import MAX_PDU_BYTES, Violation
-from sluice.pacs.receive import Receiver
+from sluice.pacs.receiver.negotiation import Agreed, Requested, agree, is_storage_class, read_request
+from sluice.pacs.receiver.receive import Receiver
 from tests.faults.hostile import associate_rq, item
 
 PRIVATE = "1.2.840.113619.4.26"

@@ -13,11 +13,11 @@ from pydicom.dataset import Dataset
 from sluice.database import Database
 from sluice.pacs.answers import as_json, day_of, text
 from sluice.pacs.association import Found, identifier_of
-from sluice.pacs.cohort import CohortRow, sweep_cohort
-from sluice.pacs.contents import NUMBER, ContentsReader
-from sluice.pacs.pieces import BY_PATIENT_END, Piece, Way, by_character
-from sluice.pacs.splitting import Asked, Facts, Splitter
-from sluice.pacs.sweep import sweep
+from sluice.pacs.find.cohort import CohortRow, sweep_cohort
+from sluice.pacs.find.contents import NUMBER, ContentsReader
+from sluice.pacs.find.pieces import BY_PATIENT_END, Piece, Way, by_character
+from sluice.pacs.find.splitting import Asked, Facts, Splitter
+from sluice.pacs.find.sweep import sweep
 from sluice.windows import Window
 from tests.pacs.pretend import PretendPacs, make_study
 from tests.pacs.sending import rows

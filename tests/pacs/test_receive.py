@@ -15,7 +15,7 @@ from pydicom.uid import JPEG2000, CTImageStorage, ExplicitVRLittleEndian, MRImag
 from pynetdicom import AE
 
 from sluice.database import Database
-from sluice.pacs.receive import Receiver, ReceiverError
+from sluice.pacs.receiver.receive import Receiver, ReceiverError
 from tests.pacs.pretend import make_instance, make_study
 from tests.pacs.sending import encoded, rows, send, sender, store_bytes
 
@@ -170,7 +170,7 @@ def test_a_full_disk_in_the_middle_is_a700(receiver: Receiver, monkeypatch: pyte
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("sluice.pacs.archive.os.fsync", full)
+    monkeypatch.setattr("sluice.archive.files.os.fsync", full)
     assert send(receiver.port, make_study(1, 1)) == [0xA700]
     assert files(receiver.archive.root) == []
 

@@ -13,17 +13,17 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGLSLossless, RLELossless
 
+from sluice.archive.storing import Storing
 from sluice.database import Database
-from sluice.pacs.attempts import plan_attempt, unplan_attempt
 from sluice.pacs.errors import PacsAborted, PacsStatusError, PacsUnreachable, ServiceNotOffered
-from sluice.pacs.get import MOST_CONTEXTS, SYNTAXES, USUAL_CLASSES, class_uids, storage_contexts
+from sluice.pacs.fetch.attempts import plan_attempt, unplan_attempt
+from sluice.pacs.fetch.get import MOST_CONTEXTS, SYNTAXES, USUAL_CLASSES, class_uids, storage_contexts
+from sluice.pacs.fetch.retrieve import missing_studies, note_gaps, retrieve_missing
+from sluice.pacs.fetch.ways import MustCarry, Source
 from sluice.pacs.governor import Governor, Use
-from sluice.pacs.governor_policy import ensure_policy
+from sluice.pacs.governor.policy import ensure_policy
 from sluice.pacs.node import Credentials, PacsNode
-from sluice.pacs.receive import Receiver
-from sluice.pacs.retrieve import missing_studies, note_gaps, retrieve_missing
-from sluice.pacs.storing import Storing
-from sluice.pacs.ways import MustCarry, Source
+from sluice.pacs.receiver.receive import Receiver
 from sluice.stack.processes import free_port
 from sluice.windows import Window, remember_window
 from tests.pacs.pretend import PretendPacs, make_study
@@ -35,7 +35,7 @@ KEY = WINDOW.key
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sluice.pacs.arrivals.PATIENCE_S", 1.0)
+    monkeypatch.setattr("sluice.pacs.fetch.arrivals.PATIENCE_S", 1.0)
 
 
 @pytest.fixture

@@ -20,18 +20,18 @@ from pydicom.uid import (
     JPEGBaseline8Bit,
 )
 
+from sluice.archive.files import Archive, file_meta
+from sluice.archive.intake import Intake
+from sluice.archive.receipts import Entry
 from sluice.database import Database
-from sluice.pacs.archive import Archive, file_meta
-from sluice.pacs.intake import Intake
 from sluice.pacs.pdu import Wire
-from sluice.pacs.receipts import Entry
-from sluice.pacs.receive import Receiver
-from sluice.pacs.served import ServedAssociation, Terms
+from sluice.pacs.receiver.receive import Receiver
+from sluice.pacs.receiver.served import ServedAssociation, Terms
+from tests.archive.test_identity import encoded_as
 from tests.faults import hostile
 from tests.faults.hostile import CT, P_DATA, SYNTAX, Hostile, command, dataset_of, new_uid, pdu, pdv, store_elements
 from tests.pacs.pretend import make_instance
 from tests.pacs.sending import rows
-from tests.pacs.test_identity import encoded_as
 
 UID = "1.2.826.0.1.3680043.10.999.77"
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
-from sluice.pacs.splitting import Asked, Facts, Piece, Splitter
+from sluice.pacs.find.splitting import Asked, Facts, Piece, Splitter
 
 DAY = date(2026, 10, 26)
 

@@ -13,9 +13,9 @@ from pynetdicom import AE
 from sluice.database import Database
 from sluice.pacs.echo import echo
 from sluice.pacs.errors import PacsAborted, PacsRefused, PacsStatusError, PacsTimedOut, PacsUnreachable
-from sluice.pacs.receive import Receiver
-from sluice.pacs.retrieve import missing_studies, move_missing, note_gaps
-from sluice.pacs.sweep import sweep
+from sluice.pacs.fetch.retrieve import missing_studies, move_missing, note_gaps
+from sluice.pacs.find.sweep import sweep
+from sluice.pacs.receiver.receive import Receiver
 from sluice.stack.processes import free_port
 from sluice.windows import Window
 from tests.pacs.pretend import PretendPacs, make_instance, make_study
@@ -35,7 +35,7 @@ def pacs(receiver: Receiver) -> Iterator[PretendPacs]:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sluice.pacs.arrivals.PATIENCE_S", 1.0)
+    monkeypatch.setattr("sluice.pacs.fetch.arrivals.PATIENCE_S", 1.0)
 
 
 def reasons(database: Database) -> dict[str, str]:

@@ -18,16 +18,16 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
+from sluice.archive.storing import Storing
 from sluice.database import Database
 from sluice.pacs.association import MOVE, associate, identifier_of
-from sluice.pacs.cohort import CohortRow, sweep_cohort
 from sluice.pacs.echo import echo
 from sluice.pacs.errors import PacsError, PacsRefused, PacsStatusError
-from sluice.pacs.receive import Receiver
-from sluice.pacs.retrieve import missing_studies, note_gaps, retrieve_missing
-from sluice.pacs.storing import Storing
-from sluice.pacs.sweep import sweep
-from sluice.pacs.ways import Source
+from sluice.pacs.fetch.retrieve import missing_studies, note_gaps, retrieve_missing
+from sluice.pacs.fetch.ways import Source
+from sluice.pacs.find.cohort import CohortRow, sweep_cohort
+from sluice.pacs.find.sweep import sweep
+from sluice.pacs.receiver.receive import Receiver
 from sluice.stack.processes import free_port
 from sluice.windows import Window
 from tests.pacs.pretend import UID_ROOT, make_study
@@ -295,10 +295,10 @@ def test_an_unknown_destination_is_explained(
 
 def test_splitting_by_time_loses_nothing(peer: Peer, database: Database, days: dict[str, Day]) -> None:
     """The peers do not cap, so the time pieces are asked as a capped day would ask them."""
-    from sluice.pacs.audit import begin_run
-    from sluice.pacs.inventory import Inventory
-    from sluice.pacs.pieces import Piece
-    from sluice.pacs.splitting import Facts
+    from sluice.pacs.find.audit import begin_run
+    from sluice.pacs.find.inventory import Inventory
+    from sluice.pacs.find.pieces import Piece
+    from sluice.pacs.find.splitting import Facts
     from sluice.windows import remember_window
 
     window = days["whole"].window

@@ -16,14 +16,14 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, MRImageStorage, RLELossless, SecondaryCaptureImageStorage
 
+from sluice.archive.storing import Storing
 from sluice.database import Database
 from sluice.pacs.errors import PacsStatusError
+from sluice.pacs.fetch.retrieve import missing_studies, note_gaps, retrieve_missing
+from sluice.pacs.fetch.ways import Source
+from sluice.pacs.find.sweep import sweep
 from sluice.pacs.node import Credentials, PacsNode
-from sluice.pacs.receive import Receiver
-from sluice.pacs.retrieve import missing_studies, note_gaps, retrieve_missing
-from sluice.pacs.storing import Storing
-from sluice.pacs.sweep import sweep
-from sluice.pacs.ways import Source
+from sluice.pacs.receiver.receive import Receiver
 from sluice.stack.processes import free_port
 from sluice.windows import Window
 from tests.pacs.pretend import make_study

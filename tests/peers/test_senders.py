@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from sluice.database import Database
-from sluice.pacs.admission import Admission, allow_list
-from sluice.pacs.receive import Receiver
+from sluice.pacs.receiver.admission import Admission, allow_list
+from sluice.pacs.receiver.receive import Receiver
 from sluice.pacs.tls import server_tls
 from sluice.settings import Settings
 from tests.pacs.certificates import Authority, Issued

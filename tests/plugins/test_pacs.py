@@ -9,8 +9,8 @@ from fastapi.testclient import TestClient
 
 from sluice.database import Database
 from sluice.pacs.governor import Governor, Priority, Use
-from sluice.pacs.governor_policy import Limits, Policy, ensure_policy
-from sluice.pacs.orders import retrieval_state
+from sluice.pacs.governor.orders import retrieval_state
+from sluice.pacs.governor.policy import Limits, Policy, ensure_policy
 from tests.pacs.sending import rows
 from tests.plugins.conftest import logged_in
 

@@ -1,0 +1,304 @@
+"""Fetch exactly what is missing, from one source or several in order, and say of what did not come why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from sluice.database import Database, named_query
+from sluice.pacs.association import Moved
+from sluice.pacs.errors import PacsError, ServiceNotOffered
+from sluice.pacs.fetch.arrivals import count_of_study, wait_for
+from sluice.pacs.fetch.attempts import Attempt, AttemptLog
+from sluice.pacs.fetch.wanted import Request, alone, requests_for
+from sluice.pacs.fetch.ways import KINDS, Asker, MoveClosed, Mover, MustCarry, Source, moves, open_way, remember_moves
+from sluice.pacs.governor.stops import PacsClosed
+from sluice.pacs.node import PacsNode
+
+if TYPE_CHECKING:
+    from sluice.archive.storing import Storing
+    from sluice.pacs.governor import Governor
+
+MOST_ASKED_ALONE = 200  # instances of one pass that are asked for one by one to tell their reasons apart
+
+
+@dataclass(frozen=True)
+class RetrieveSummary:
+    """One pass over studies of a window.
+
+    Attributes:
+        window_key: the window.
+        studies: how many lacked instances.
+        requests: requests to all sources.
+        wanted: instances missing before.
+        arrived: of those, how many have a receipt now.
+        failed, not_arrived, refused, aborted, timed_out, gone: the others, by what the last request for them showed;
+            `gone` is no longer held.
+        missing: the others together.
+        sources_down: sources that could not be asked.
+    """
+
+    window_key: str
+    studies: int
+    requests: int
+    wanted: int
+    arrived: int
+    failed: int
+    not_arrived: int
+    refused: int
+    aborted: int
+    timed_out: int
+    gone: int
+    missing: int
+    sources_down: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """The summary as XCom carries it."""
+        return asdict(self)
+
+
+def missing_studies(database: Database, window_key: str) -> list[str]:
+    """Study Instance UIDs of a window with expected instances that have not been received."""
+    return [row["study_instance_uid"] for row in database.rows("missing_studies", {"window_key": window_key})]
+
+
+def retrieve_missing(
+    database: Database,
+    sources: Sequence[Source],
+    window_key: str,
+    study_uids: Sequence[str],
+    storing: Storing | None = None,
+) -> RetrieveSummary:
+    """Ask once for what these studies lack: whole studies, whole series, or single instances (PS3.4 C.4.2).
+
+    Each source is asked for what those before it did not deliver. A request that is refused, aborted or times out is
+    noted and the next one goes on. Two passes at once, or the same pass again, ask for what is missing then.
+
+    Args:
+        storing: takes what C-GET and WADO-RS bring; None where only C-MOVE may be used.
+
+    Raises:
+        MustCarry: a source is to be asked by C-GET or DICOMweb, and there is no `storing`.
+        GovernorStop: the governor of a source lets us not ask it now, and something is still missing.
+        PacsError: something is missing and no source could be asked to the end: no association, or no way that is
+            open to us. Whatever was left is noted as not asked for that reason.
+    """
+    with AttemptLog(database, window_key) as log:
+        return _Pass(database, log, storing).run(sources, study_uids)
+
+
+def move_missing(
+    database: Database,
+    node: PacsNode,
+    window_key: str,
+    study_uids: Sequence[str],
+    governor: Governor | None = None,
+) -> RetrieveSummary:
+    """`retrieve_missing` from one source by C-MOVE."""
+    return retrieve_missing(database, [Source(node, governor)], window_key, study_uids)
+
+
+def note_gaps(database: Database, window_key: str, study_uids: Sequence[str]) -> int:
+    """After the last pass: note a reason for every instance that did not come; return how many are missing.
+
+    The reason is the one of the newest attempt. Noted again only when it has changed.
+    """
+    params = {"window_key": window_key, "study_uids": list(study_uids)}
+    database.execute(named_query("note_gaps"), params)
+    return len(database.rows("missing_instances", params))
+
+
+class _Pass:
+    """One pass over the sources."""
+
+    def __init__(self, database: Database, log: AttemptLog, storing: Storing | None) -> None:
+        self.database = database
+        self.log = log
+        self.storing = storing
+        self.attempts: list[Attempt] = []
+        self._untried = False  # whether nobody knows yet that the source sends by C-MOVE
+
+    def run(self, sources: Sequence[Source], study_uids: Sequence[str]) -> RetrieveSummary:
+        wanted = self.log.missing(study_uids)
+        rows, errors, closed = wanted, list[PacsError](), list[PacsClosed]()
+        try:
+            for source in sources:
+                if not rows:
+                    break
+                try:
+                    self._ask_source(source, requests_for(rows))
+                except MustCarry:
+                    raise
+                except PacsError as error:
+                    errors.append(error)
+                except PacsClosed as stop:  # another source may be open; which is first does not change within minutes
+                    closed.append(stop)
+                rows = self.log.missing(study_uids)
+        finally:
+            self.log.finish(self.attempts)
+        if rows and closed:
+            raise min(closed, key=lambda stop: (stop.until is None, stop.until))
+        if rows and errors and len(errors) == len(sources):
+            raise next((error for error in errors if not error.permanent), errors[-1])
+        return self._summary(wanted, errors)
+
+    def _ask_source(self, source: Source, requests: list[Request]) -> None:
+        """Ask one source by the best way that is open to us; what is found out about C-MOVE is kept."""
+        ways = list(source.node.ways)
+        known = moves(self.database, source.node.name) if len(ways) > 1 else None
+        if known is False:
+            ways.sort(key=lambda way: way == "C-MOVE")
+        self._untried = known is None
+        doubted = False
+        while ways:
+            way = ways.pop(0)
+            before = len(self.attempts)
+            try:
+                self._ask_by(way, source, requests)
+            except MoveClosed as closed:
+                doubted = not closed.certain
+                ways = [other for other in ways if other != "C-GET" or closed.offers_get]
+                if not ways:
+                    self._note(source, way, requests, closed.error)
+                    raise closed.error from None
+                if known is not False and closed.certain:
+                    remember_moves(self.database, source.node.name, False)
+            except ServiceNotOffered as error:
+                if not ways:
+                    self._note(source, way, requests, error)
+                    raise
+            else:
+                brought = any(len(one.missing) < len(one.request.wanted) for one in self.attempts[before:])
+                if brought and way == "C-MOVE" and len(source.node.ways) > 1 and known is not True:
+                    remember_moves(self.database, source.node.name, True)
+                if brought and doubted:
+                    remember_moves(self.database, source.node.name, False)
+                return
+
+    def _ask_by(self, way: str, source: Source, requests: list[Request]) -> None:
+        """Every request, then once more those whose answer leaves open which instance failed and why."""
+        done = self._ask_all(way, source, requests)
+        unclear = self._unclear(way, done)
+        if unclear:
+            self._ask_all(way, source, unclear)
+
+    def _ask_all(self, way: str, source: Source, requests: list[Request]) -> list[Attempt]:
+        """Requests in turn over one association, opened again where the PACS breaks it off; then wait for arrivals.
+
+        What was asked is taken off `requests`.
+        """
+        done: list[Attempt] = []
+        try:
+            while requests:
+                with open_way(way, source, requests, self.storing) as asker:
+                    asked = [self._ask(way, source, asker, requests)]
+                    while requests and asker.is_open and asker.takes(requests[0]):
+                        asked.append(self._ask(way, source, asker, requests))
+                    self._look_up(asker, asked)
+                done += asked
+        except (ServiceNotOffered, MustCarry):
+            raise  # another way may be open, or another process can
+        except PacsError as error:
+            self._note(source, way, requests, error)
+            raise
+        self._wait(done)
+        return done
+
+    def _ask(self, way: str, source: Source, asker: Asker, requests: list[Request]) -> Attempt:
+        request, started = requests[0], datetime.now(UTC)
+        try:
+            moved = asker.ask(request, lambda: count_of_study(self.database, request.study))
+        except MoveClosed as closed:
+            self._begin(source, way, request, Moved(error=closed.error), started)
+            raise
+        attempt = self._begin(source, way, request, moved, started)
+        if self._untried and isinstance(asker, Mover) and attempt.failed_whole:
+            (series,) = self.log.series_of(request.wanted[:1]).values()
+            asker.doubt(request.study, series, request.wanted[0], moved.status or "")
+        self._untried = self._untried and attempt.failed_whole
+        requests.pop(0)
+        return attempt
+
+    def _begin(self, source: Source, way: str, request: Request, moved: Moved, started: datetime) -> Attempt:
+        attempt = self.log.begin(source.node.name, KINDS[way], request, moved, started)
+        self.attempts.append(attempt)
+        return attempt
+
+    def _note(self, source: Source, way: str, requests: Sequence[Request], error: PacsError) -> None:
+        """Say of requests that could not be made why."""
+        noted = {id(attempt.request) for attempt in self.attempts}
+        for request in requests:
+            if id(request) not in noted:
+                self._begin(source, way, request, Moved(error=error), datetime.now(UTC))
+
+    def _wait(self, attempts: Sequence[Attempt]) -> None:
+        """Until what the PACS says it sent has arrived, or nothing comes any more."""
+        coming = [attempt for attempt in attempts if attempt.missing and attempt.reported]
+        missing = [uid for attempt in coming for uid in attempt.missing]
+        enough = sum(
+            max(0, attempt.reported - (len(attempt.request.wanted) - len(attempt.missing))) for attempt in coming
+        )
+        here = wait_for(self.log.arrived, missing, enough)
+        for attempt in coming:
+            attempt.missing = [uid for uid in attempt.missing if uid not in here]
+
+    def _look_up(self, asker: Asker, attempts: Sequence[Attempt]) -> None:
+        """Ask whether the source still names the instances of which its answer says nothing."""
+        silent = [attempt for attempt in attempts if attempt.unexplained]
+        if not silent or not asker.is_open:
+            return
+        self._wait(attempts)
+        for attempt in silent:
+            unexplained = attempt.unexplained
+            if not unexplained:
+                continue
+            series_of = self.log.series_of(unexplained)
+            for series in sorted(set(series_of.values())):
+                members = [uid for uid in unexplained if series_of.get(uid) == series][:MOST_ASKED_ALONE]
+                try:
+                    held = asker.held(attempt.request.study, series, members)
+                except PacsError:
+                    return  # the reasons stay less exact; what comes next will show whether the PACS is well
+                if held is not None:
+                    gone = [uid for uid in members if uid not in held]
+                    attempt.moved.instances |= dict.fromkeys(gone, ("no-longer-held", attempt.moved.status or ""))
+
+    def _unclear(self, way: str, attempts: Sequence[Attempt]) -> list[Request]:
+        """Single requests for instances of which some failed and some were reported but never came, and the PACS did
+        not say which (Failed SOP Instance UID List is optional); by DICOMweb for all that an answer left out."""
+        single: list[Request] = []
+        for attempt in attempts:
+            moved, request = attempt.moved, attempt.request
+            if len(request.wanted) < 2 or moved.error is not None:
+                continue
+            missing = [uid for uid in attempt.missing if uid not in moved.instances]
+            some_failed = 0 < moved.failed < len(missing) and not moved.failed_uids
+            if missing and (some_failed or (way == "DICOMweb" and moved.status == "200")):
+                single += alone(request, missing, self.log.series_of(missing))
+        return single[:MOST_ASKED_ALONE]
+
+    def _summary(self, wanted: Sequence[dict[str, Any]], errors: Sequence[PacsError]) -> RetrieveSummary:
+        uids = [row["sop_instance_uid"] for row in wanted]
+        here = self.log.arrived(uids)
+        reasons: dict[str, str] = {}
+        for attempt in self.attempts:
+            reasons |= attempt.reasons
+        by_reason = Counter(reasons.get(uid, "not-asked") for uid in uids if uid not in here)
+        return RetrieveSummary(
+            window_key=self.log.window_key,
+            studies=len({row["study_instance_uid"] for row in wanted}),
+            requests=len(self.attempts),
+            wanted=len(uids),
+            arrived=len(here),
+            failed=by_reason["failed-suboperation"],
+            not_arrived=by_reason["reported-not-arrived"],
+            refused=by_reason["refused"],
+            aborted=by_reason["aborted"],
+            timed_out=by_reason["timed-out"],
+            gone=by_reason["no-longer-held"],
+            missing=by_reason.total(),
+            sources_down=len(errors),
+        )

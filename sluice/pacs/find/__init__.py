@@ -1,0 +1,1 @@
+"""Ask a PACS what it holds, with proof of coverage."""

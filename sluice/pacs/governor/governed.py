@@ -1,0 +1,84 @@
+"""An association that passes the governor before each request and tells it what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from pydicom.dataset import Dataset
+from pynetdicom.association import Association
+
+from sluice.pacs.association import Found, Moved, PacsAssociation, ReactorGate
+from sluice.pacs.errors import PacsError
+from sluice.pacs.governor.hold import Hold, Request
+from sluice.pacs.node import PacsNode
+
+if TYPE_CHECKING:
+    from sluice.pacs.fetch.get import Fetching
+
+
+class GovernedAssociation(PacsAssociation):
+    """An association over a slot that the governor gave; made by `associate`.
+
+    Before a request the governor may have us give the slot to somebody more urgent: the association is released, and
+    opened again when the next slot is ours. `find`, `move` and `get` raise `GovernorStop` where nothing may be asked.
+    """
+
+    def __init__(self, node: PacsNode, connect: Callable[[], Association], hold: Hold) -> None:
+        self._connect = connect
+        self._hold = hold
+        self._given_up = False
+        super().__init__(node, self._connected())
+        hold.close = self._give_up
+
+    def find(self, identifier: Dataset) -> Found:
+        """See `PacsAssociation.find`."""
+        with self._asking("C-FIND") as request:
+            found = super().find(identifier)
+            # a query for many studies may end in "out of resources" only because its answer is too long
+            may_be_cap = identifier.QueryRetrieveLevel == "STUDY" and not identifier.get("StudyInstanceUID")
+            request.answered(found.status, items=len(found.answers), may_be_cap=may_be_cap)
+        return found
+
+    def move(self, identifier: Dataset, progress: Callable[[], object] | None = None) -> Moved:
+        """See `PacsAssociation.move`."""
+        with self._asking("C-MOVE") as request:
+            return self._told(request, identifier, super().move(identifier, progress))
+
+    def get(self, identifier: Dataset, fetching: Fetching) -> Moved:
+        """See `PacsAssociation.get`."""
+        with self._asking("C-GET") as request:
+            return self._told(request, identifier, super().get(identifier, fetching))
+
+    def _told(self, request: Request, identifier: Dataset, moved: Moved) -> Moved:
+        if moved.error is not None:
+            request.broke(moved.error)
+        else:
+            size = self._hold.arrived_since(str(identifier.StudyInstanceUID), request.took_s)
+            # A702 also ends a request of which every sub-operation failed: of a single instance that says nothing of
+            # the PACS, only of the instance
+            is_one = moved.failed == 1 and not moved.completed
+            status = "B000" if moved.status == "A702" and is_one else moved.status
+            request.answered(status, size, moved.completed + moved.failed + moved.warnings)
+        return moved
+
+    @contextmanager
+    def _asking(self, service: str) -> Iterator[Request]:
+        with self._hold.request(service) as request:
+            if self._given_up:
+                self._association = self._connected()
+                self._reactor = ReactorGate(self._association)
+                self._given_up = False
+            yield request
+
+    def _connected(self) -> Association:
+        try:
+            return self._connect()
+        except PacsError as error:
+            self._hold.failed(error)
+            raise
+
+    def _give_up(self) -> None:
+        self._given_up = True
+        self.release()

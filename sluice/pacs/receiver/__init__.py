@@ -1,0 +1,1 @@
+"""Our Storage SCP: who may send, how it is served, what we vouch for."""

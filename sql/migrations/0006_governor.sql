@@ -5,7 +5,7 @@
 create table pacs_policy_change (
     change_id  integer generated always as identity primary key,
     pacs       text not null,
-    policy     jsonb not null,                    -- sluice.pacs.governor_policy
+    policy     jsonb not null,                    -- sluice.pacs.governor.policy
     changed_by text not null,
     changed_at timestamptz not null default now()
 );

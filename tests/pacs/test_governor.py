@@ -30,8 +30,8 @@ from sluice.pacs.governor import (
     RetrievalCancelled,
     RetrievalPaused,
     Use,
-    hold,
 )
+from sluice.pacs.governor import hold as holding
 from sluice.pacs.governor.orders import OrderError, order_retrieval, retrieval_state
 from sluice.pacs.governor.pace import Clock
 from sluice.pacs.governor.policy import Limits, Policy, change_policy

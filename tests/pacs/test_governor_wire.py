@@ -15,7 +15,8 @@ from sluice.database import Database
 from sluice.pacs.errors import PacsBusy
 from sluice.pacs.fetch.retrieve import missing_studies, move_missing
 from sluice.pacs.find.sweep import sweep
-from sluice.pacs.governor import Governor, PacsClosed, Priority, RetrievalPaused, Use, hold
+from sluice.pacs.governor import Governor, PacsClosed, Priority, RetrievalPaused, Use
+from sluice.pacs.governor import hold as holding
 from sluice.pacs.governor.orders import order_retrieval
 from sluice.pacs.governor.policy import Limits, Policy, change_policy
 from sluice.pacs.receiver.receive import Receiver

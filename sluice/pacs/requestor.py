@@ -65,7 +65,7 @@ class _Patience:
     def __init__(self, limit_s: float, progress: Callable[[], object] | None = None) -> None:
         self._limit_s = limit_s
         self._progress = progress
-        self._step_s = max(0.05, min(1.0, limit_s / 10)) if progress else limit_s
+        self._step_s = max(0.05, limit_s / 10) if progress else limit_s  # a look may ask the ledger
         self._seen: object = None
         self.sign_of_life()
 

@@ -183,7 +183,7 @@ def _plain(port: int, folder: Path) -> None:
     from pynetdicom import AE, AllStoragePresentationContexts, evt
     from pynetdicom.sop_class import Verification
 
-    from sluice.pacs.association import no_delay
+    from sluice.pacs.serving import no_delay
 
     def store(event: evt.Event) -> int:
         (folder / f"{event.request.AffectedSOPInstanceUID}.dcm").write_bytes(event.encoded_dataset())

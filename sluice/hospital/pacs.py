@@ -29,7 +29,7 @@ from sluice.hospital.index import Index, QueryError, Stored
 from sluice.hospital.presence import Presence
 from sluice.hospital.queries import ABORT, CANCELLED, PENDING, SUCCESS, replies
 from sluice.hospital.sending import Sender
-from sluice.pacs.association import no_delay
+from sluice.pacs.serving import no_delay
 
 LOGGER = logging.getLogger(__name__)
 MOST_MOVES_STATUS = 0xA702  # unable to perform sub-operations

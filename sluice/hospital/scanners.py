@@ -7,7 +7,7 @@ from pathlib import Path
 from pynetdicom import AE, _config, evt
 from pynetdicom.presentation import build_context
 
-from sluice.pacs.association import ReactorGate, no_delay
+from sluice.pacs.serving import ReactorGate, no_delay
 
 
 class PushError(RuntimeError):

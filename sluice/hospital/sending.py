@@ -15,7 +15,7 @@ from pynetdicom.presentation import PresentationContext, build_context
 
 from sluice.hospital.faults import Faults, hits
 from sluice.hospital.index import Index, Stored
-from sluice.pacs.association import ReactorGate
+from sluice.pacs.serving import ReactorGate
 
 SUCCESS, CANNOT_STORE, OUT_OF_RESOURCES = 0x0000, 0xC000, 0xA700
 OTHER_UID = "2.25.303"  # what a misnamed object is called

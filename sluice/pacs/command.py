@@ -6,8 +6,10 @@ import struct
 from dataclasses import dataclass
 
 C_STORE_RQ, C_ECHO_RQ, C_CANCEL_RQ, N_EVENT_REPORT_RQ, N_ACTION_RQ = 0x0001, 0x0030, 0x0FFF, 0x0100, 0x0130
+C_FIND_RQ, C_MOVE_RQ = 0x0020, 0x0021
 RESPONSE = 0x8000
-NO_DATASET = 0x0101
+NO_DATASET, DATASET = 0x0101, 0x0001
+LOW_PRIORITY = 2
 MOST_COMMAND_BYTES = 1 << 16
 UNRECOGNIZED_OPERATION = 0x0211
 _ELEMENT = struct.Struct("<HHI")
@@ -17,6 +19,7 @@ _SHORT = struct.Struct("<HHIH")
  REQUESTED_INSTANCE, ACTION_TYPE, MOVE_ORIGINATOR) = (
     0x0002, 0x0003, 0x0100, 0x0110, 0x0120, 0x0800, 0x0900, 0x1000, 0x1001, 0x1008, 0x1030,
 )  # fmt: skip
+MOVE_DESTINATION, PRIORITY, COMPLETED, FAILED, WARNINGS = 0x0600, 0x0700, 0x1021, 0x1022, 0x1023
 
 
 class NoCommand(ValueError):  # noqa: N818
@@ -46,6 +49,11 @@ class Command:
     def number(self, element: int) -> int:
         """An unsigned short; 0 where it is absent."""
         return _number(self.values, element) or 0
+
+    @property
+    def status(self) -> int | None:
+        """Status (0000,0900) of a response; None where it has none."""
+        return _number(self.values, STATUS)
 
 
 def read_command(data: bytes | bytearray) -> Command:
@@ -88,6 +96,26 @@ def response(request: Command, status: int) -> bytes:
         parts.append(_raw(AFFECTED_INSTANCE, sop_instance))
     if ACTION_TYPE in request.values:
         parts.append(_raw(ACTION_TYPE, request.values[ACTION_TYPE]))
+    return _set(parts)
+
+
+def request(field: int, sop_class: str, message_id: int, destination: str | None = None) -> bytes:
+    """The command set of a C-ECHO, C-FIND or C-MOVE; the latter two with an identifier after it (PS3.7 9.3).
+
+    Args:
+        destination: the move destination's AE title, of a C-MOVE.
+    """
+    parts = [_raw(AFFECTED_CLASS, sop_class.encode("ascii")), _short(FIELD, field), _short(MESSAGE_ID, message_id)]
+    if destination is not None:
+        title = destination.encode("ascii")
+        parts.append(_raw(MOVE_DESTINATION, title + b" " * (len(title) % 2)))
+    if field != C_ECHO_RQ:
+        parts.append(_short(PRIORITY, LOW_PRIORITY))
+    parts.append(_short(DATASET_TYPE, NO_DATASET if field == C_ECHO_RQ else DATASET))
+    return _set(parts)
+
+
+def _set(parts: list[bytes]) -> bytes:
     body = b"".join(parts)
     return _ELEMENT.pack(0, 0, 4) + struct.pack("<I", len(body)) + body
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sluice.pacs.node import PacsNode
+
 
 class PacsError(RuntimeError):
     """A PACS did not do what was asked; the message says what happened, to what, and what to do.
@@ -93,3 +98,81 @@ def status_advice(status: str, calling: str, destination: str) -> str:
     if status == "FE00":
         return "The PACS cancelled the request. Retry; if it persists ask its administrator."
     return "Look into the log of the PACS for this moment; retry later."
+
+
+def unknown_host(node: PacsNode, error: Exception) -> PacsUnreachable:
+    """The host name leads nowhere."""
+    return PacsUnreachable(
+        f"The host {node.host!r} of PACS {node.name!r} is not known ({getattr(error, 'strerror', None) or error}). "
+        "Check the host in the connection."
+    )
+
+
+def nobody_answers(node: PacsNode) -> PacsUnreachable:
+    """No TCP connection."""
+    return PacsUnreachable(
+        f"Nobody answers at {node.host}:{node.port} (PACS {node.name!r}). "
+        "Check host and port in the connection, the firewall between, and whether the PACS is up."
+    )
+
+
+def no_association(node: PacsNode) -> PacsTimedOut:
+    """A TCP connection, but no answer to the A-ASSOCIATE-RQ."""
+    return PacsTimedOut(
+        f"{node.host}:{node.port} took the connection but did not answer the association request within "
+        f"{node.timeout_s:g} s. Is a DICOM service listening on this port?"
+    )
+
+
+def closed_early(node: PacsNode) -> PacsAborted:
+    """Something else than an answer to the A-ASSOCIATE-RQ."""
+    return PacsAborted(
+        f"{node.host}:{node.port} closed the connection before the association was made. "
+        "Check that this is the DICOM port and that the PACS knows our AE title and address."
+    )
+
+
+def nothing_accepted(node: PacsNode) -> ServiceNotOffered:
+    """An A-ASSOCIATE-AC without a presentation context."""
+    return ServiceNotOffered(
+        f"The PACS {node.address} accepts our AE title {node.calling_ae_title!r}, but not the service asked for. "
+        "Ask its administrator to allow query and retrieve."
+    )
+
+
+def rejected(node: PacsNode, result: int, source: int, reason: int) -> PacsRefused:
+    """An A-ASSOCIATE-RJ (PS3.8 table 9-21)."""
+    kind = PacsBusy if source == 3 or result == 2 else PacsRefused
+    return kind(_rejection(node, source, reason))
+
+
+def _rejection(node: PacsNode, source: int, reason: int) -> str:
+    if source == 1 and reason == 3:
+        return (
+            f"The PACS {node.address} does not know our AE title {node.calling_ae_title!r}. "
+            "Ask its administrator to add it, or correct it in the connection."
+        )
+    if source == 1 and reason == 7:
+        return (
+            f"{node.host}:{node.port} does not answer to the AE title {node.ae_title!r}. "
+            "Correct the AE title of the PACS in the connection."
+        )
+    if source == 3:
+        return f"The PACS {node.address} is busy (local limit or congestion). Retry later; page PACS says who uses it."
+    return (
+        f"The PACS {node.address} rejected the association (source {source}, reason {reason}). "
+        "Ask its administrator whether our AE title and address are allowed."
+    )
+
+
+def no_sign_of_life(node: PacsNode, service: str) -> PacsTimedOut:
+    """A request that nothing came of within the time limit."""
+    return PacsTimedOut(
+        f"The PACS {node.address} gave no sign of life for {node.timeout_s:g} s during {service}. "
+        "Retry outside busy hours, or raise the time limit of the connection."
+    )
+
+
+def broke_off(node: PacsNode, service: str) -> PacsAborted:
+    """The association ended before the final response."""
+    return PacsAborted(f"The PACS {node.address} broke the association off during {service}. Retry later.")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import select
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ FIRST_BUFFER_BYTES = 1 << 14  # until the association is made, because port scan
 LINGER_S = 2.0
 PIECE = struct.Struct(">IBB")  # before each fragment: item length, presentation context id, message control header
 HEADER = struct.Struct(">BxI")
+ITEM = struct.Struct(">BxH")
 
 # Reasons of an A-ABORT by the service provider (PS3.8 table 9-26)
 UNRECOGNIZED_PDU, UNEXPECTED_PDU, INVALID_PARAMETER = 1, 2, 6
@@ -49,7 +52,8 @@ class Wire:
 
     Args:
         connection: a connected socket, plain or TLS.
-        limit_s: how long the peer may take for the next PDU, or for taking one of ours.
+        limit_s: how long the peer may take for the next PDU, or for taking one of ours. After a `TimeoutError` of
+            `read` the PDU can be read on; what has come of it is kept.
     """
 
     def __init__(self, connection: socket.socket, limit_s: float) -> None:
@@ -62,6 +66,14 @@ class Wire:
         """Change the time limit."""
         self._limit_s = limit_s
         self._connection.settimeout(limit_s)
+
+    def waiting(self) -> bool:
+        """Whether something of the peer is there to be read, if only that it closed."""
+        if self._start < self._end or (isinstance(self._connection, ssl.SSLSocket) and self._connection.pending()):
+            return True
+        look = select.poll()  # unlike select.select it takes descriptors above 1023
+        look.register(self._connection, select.POLLIN)
+        return bool(look.poll(0))
 
     def widen(self) -> None:
         """Take a buffer for P-DATA."""
@@ -170,14 +182,51 @@ def fragments(body: memoryview) -> Iterator[tuple[int, int, memoryview]]:
         position = following
 
 
+def items(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Types and contents of the items of an A-ASSOCIATE PDU, one level deep (PS3.8 9.3.1).
+
+    Raises:
+        Violation: an item does not fit.
+    """
+    position = 0
+    while position < len(data):
+        if position + ITEM.size > len(data):
+            raise Violation(INVALID_PARAMETER)
+        kind, length = ITEM.unpack_from(data, position)
+        position += ITEM.size
+        if position + length > len(data):
+            raise Violation(INVALID_PARAMETER)
+        yield kind, data[position : position + length]
+        position += length
+
+
+def item(kind: int, data: bytes) -> bytes:
+    """One item of an A-ASSOCIATE PDU."""
+    return ITEM.pack(kind, len(data)) + data
+
+
 def command_pdus(context: int, command: bytes, max_pdu: int) -> bytes:
     """A command set as P-DATA-TF PDUs of at most `max_pdu` bytes each (0: no limit)."""
-    most = max(max_pdu - PIECE.size, 2) if max_pdu else len(command)
-    parts = [command[at : at + most] for at in range(0, len(command), most)]
+    return _data_pdus(context, command, max_pdu, 1)
+
+
+def dataset_pdus(context: int, dataset: bytes, max_pdu: int) -> bytes:
+    """The dataset after a command set, likewise."""
+    return _data_pdus(context, dataset, max_pdu, 0)
+
+
+def _data_pdus(context: int, data: bytes, max_pdu: int, kind: int) -> bytes:
+    most = max(max_pdu - PIECE.size, 2) if max_pdu else len(data)
+    parts = [data[at : at + most] for at in range(0, len(data), most)]
     return b"".join(
-        HEADER.pack(P_DATA_TF, PIECE.size + len(part)) + PIECE.pack(len(part) + 2, context, 3 if last else 1) + part
+        HEADER.pack(P_DATA_TF, PIECE.size + len(part)) + PIECE.pack(len(part) + 2, context, kind | last << 1) + part
         for part, last in ((part, number == len(parts) - 1) for number, part in enumerate(parts))
     )
+
+
+def release_rq() -> bytes:
+    """A-RELEASE-RQ (PS3.8 9.3.6)."""
+    return HEADER.pack(RELEASE_RQ, 4) + bytes(4)
 
 
 def release_rp() -> bytes:

@@ -135,14 +135,19 @@ def why_not(node: PacsNode) -> str | None:
         ):
             wrapped.settimeout(1.0)  # with TLS 1.3 a server says only afterwards that our certificate does not count
             wrapped.recv(1)
-    except TimeoutError:
+    except OSError as error:
+        return handshake_fault(node, error)
+    return None
+
+
+def handshake_fault(node: PacsNode, error: OSError) -> str | None:
+    """What an error of the handshake, or of the first reading after it, means; None where it is not TLS's."""
+    if isinstance(error, TimeoutError):
         return None  # nothing said after the handshake: it waits for us, as it should
-    except ssl.SSLError as error:
+    if isinstance(error, ssl.SSLError):
         return f"No TLS with the PACS {node.address}: {_fault(error)}. {_advice(error)}"
-    except (ConnectionResetError, BrokenPipeError):
+    if isinstance(error, ConnectionResetError | BrokenPipeError):
         return f"No TLS with the PACS {node.address}: it closed the connection. Does it speak TLS on this port?"
-    except OSError:
-        return None
     return None
 
 

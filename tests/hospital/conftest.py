@@ -18,7 +18,7 @@ from sluice.hospital.faults import Faults
 from sluice.hospital.headers import SOP_CLASSES
 from sluice.hospital.pacs import PATIENT_ROOT, STUDY_ROOT, VERIFICATION, HospitalPacs
 from sluice.hospital.truth import Truth
-from sluice.pacs.association import no_delay
+from sluice.pacs.serving import no_delay
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode
 
 from sluice.database import Database, select
-from sluice.pacs.association import ReactorGate, no_delay
+from sluice.pacs.serving import ReactorGate, no_delay
 
 
 @contextmanager

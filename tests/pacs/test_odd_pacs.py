@@ -12,12 +12,13 @@ from pydicom.dataset import Dataset
 
 from sluice.database import Database
 from sluice.pacs.answers import as_json, day_of, text
-from sluice.pacs.association import Found, identifier_of
+from sluice.pacs.association import identifier_of
 from sluice.pacs.find.cohort import CohortRow, sweep_cohort
 from sluice.pacs.find.contents import NUMBER, ContentsReader
 from sluice.pacs.find.pieces import BY_PATIENT_END, Piece, Way, by_character
 from sluice.pacs.find.splitting import Asked, Facts, Splitter
 from sluice.pacs.find.sweep import sweep
+from sluice.pacs.outcomes import Found
 from sluice.windows import Window
 from tests.pacs.pretend import PretendPacs, make_study
 from tests.pacs.sending import rows

@@ -9,7 +9,7 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,23 @@ def pacs(context: ssl.SSLContext | None) -> Iterator[int]:
         server.shutdown()  # type: ignore[union-attr]
 
 
+@contextmanager
+def aborting(context: ssl.SSLContext | None) -> Iterator[tuple[int, Callable[[], None]]]:
+    """An SCP's port, and what makes it abort its associations."""
+    entity = AE(ae_title="PACS")
+    entity.add_supported_context(Verification)
+    server: Any = entity.start_server(("127.0.0.1", 0), block=False, ssl_context=context)
+
+    def abort() -> None:
+        for association in server.active_associations:
+            association.abort()
+
+    try:
+        yield int(server.server_address[1]), abort
+    finally:
+        server.shutdown()
+
+
 def node(port: int, **tls: Any) -> PacsNode:
     return PacsNode("main", "127.0.0.1", port, "PACS", "SLUICE", "SLUICE", timeout_s=5, **tls)
 
@@ -86,6 +103,24 @@ def test_both_sides_show_certificates_and_speak(authority: Authority, ours: Issu
     with pacs(server_tls(settings_of(theirs, authority))) as port:
         assert echo(node(port, **trusting(authority), **showing(ours))) == "0000"
         assert echo(node(port, **trusting(authority, tls_name="pacs.example"), **showing(ours))) == "0000"
+
+
+def test_an_association_over_tls_is_asked_again_and_ended_by_either(authority: Authority, theirs: Issued) -> None:
+    with pacs(server_tls(settings_of(theirs, None, "none"))) as port:
+        with associate(node(port, **trusting(authority)), ECHO) as association:
+            for _ in range(3):
+                assert association.is_open  # session tickets wait to be read, and are no message
+                assert association.echo() == "0000"
+        assert not association.is_open
+    with (
+        aborting(server_tls(settings_of(theirs, None, "none"))) as (port, abort),
+        associate(node(port, **trusting(authority)), ECHO) as association,
+    ):
+        assert association.is_open
+        abort()
+        deadline = time.monotonic() + 10
+        while association.is_open:
+            assert time.monotonic() < deadline
 
 
 def test_a_pacs_without_tls_is_spoken_to_as_before() -> None:

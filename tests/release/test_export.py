@@ -102,7 +102,7 @@ def test_release_end_to_end(database: Database, archive: Path, bucket: ObjectSto
     for needle in (
         b"quillfeather",
         b"larkspur",
-        b"4711",
+        b"pid-4711",
         b"acc9081726",
         b"1.2.826.0.1.3680043.9.9999",
         b"gravelbottom",

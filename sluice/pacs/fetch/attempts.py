@@ -14,9 +14,9 @@ import psycopg2.extras
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from sluice.database import Database, named_query, select
-from sluice.pacs.association import Moved
 from sluice.pacs.errors import PacsBusy, PacsStatusError
 from sluice.pacs.fetch.wanted import Request
+from sluice.pacs.outcomes import Moved
 
 SUCCESS = ("0000", "B000", "200")  # B000: sub-operations complete, one or more failures (PS3.4 table C.4-2)
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import requests
 from pydicom.dataset import Dataset
 
-from sluice.pacs.association import Found
 from sluice.pacs.errors import (
     PacsAborted,
     PacsBusy,
@@ -27,6 +26,7 @@ from sluice.pacs.errors import (
     PacsUnreachable,
 )
 from sluice.pacs.node import PacsNode
+from sluice.pacs.outcomes import Found
 
 if TYPE_CHECKING:
     from sluice.pacs.governor import Governor

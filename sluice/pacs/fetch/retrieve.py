@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from sluice.database import Database, named_query
-from sluice.pacs.association import Moved
 from sluice.pacs.errors import PacsError, ServiceNotOffered
 from sluice.pacs.fetch.arrivals import count_of_study, wait_for
 from sluice.pacs.fetch.attempts import Attempt, AttemptLog
@@ -17,6 +16,7 @@ from sluice.pacs.fetch.wanted import Request, alone, requests_for
 from sluice.pacs.fetch.ways import KINDS, Asker, MoveClosed, Mover, MustCarry, Source, moves, open_way, remember_moves
 from sluice.pacs.governor.stops import PacsClosed
 from sluice.pacs.node import PacsNode
+from sluice.pacs.outcomes import Moved
 
 if TYPE_CHECKING:
     from sluice.archive.storing import Storing

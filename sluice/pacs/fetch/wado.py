@@ -15,11 +15,11 @@ import requests
 from sluice.archive.elements import Unscannable, scan
 from sluice.archive.intake import SUCCESS
 from sluice.archive.storing import Storing, offering, reason_of
-from sluice.pacs.association import Moved
 from sluice.pacs.errors import PacsBusy, PacsError, PacsRefused, PacsStatusError, PacsUnreachable
 from sluice.pacs.fetch.dicomweb import DicomwebAssociation, http_error
 from sluice.pacs.fetch.multipart import BrokenMultipart, boundary_of, parts_of
 from sluice.pacs.fetch.wanted import Request
+from sluice.pacs.outcomes import Moved
 
 ACCEPT = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 PIECE_BYTES = 1 << 18

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from sluice.database import Database, select
 from sluice.pacs.answers import text
-from sluice.pacs.association import FIND, GET, MOVE, Moved, PacsAssociation, associate, identifier_of, status_error
+from sluice.pacs.association import FIND, GET, MOVE, PacsAssociation, associate, identifier_of, status_error
 from sluice.pacs.errors import PacsError, ServiceNotOffered
 from sluice.pacs.fetch.get import MOST_CONTEXTS, SYNTAXES, Fetching, class_uids
 from sluice.pacs.fetch.wanted import Request
 from sluice.pacs.node import PacsNode
+from sluice.pacs.outcomes import Moved
 
 if TYPE_CHECKING:
     from sluice.archive.storing import Storing

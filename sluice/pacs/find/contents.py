@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pydicom.dataset import Dataset
 
 from sluice.pacs.answers import text
-from sluice.pacs.association import Found
 from sluice.pacs.find.pieces import MODALITIES
 from sluice.pacs.find.splitting import FILL, Facts, is_round
+from sluice.pacs.outcomes import Found
 
 SERIES_KEYS = (
     "StudyInstanceUID", "SeriesInstanceUID", "Modality", "SeriesNumber", "SeriesDescription",

@@ -17,13 +17,14 @@ from pydicom.dataset import Dataset
 
 from sluice.database import Database, copy_rows, transaction_of
 from sluice.pacs.answers import as_json, text
-from sluice.pacs.association import FIND, Found, associate, identifier_of, status_error
+from sluice.pacs.association import FIND, associate, identifier_of, status_error
 from sluice.pacs.errors import PacsAborted, PacsError, PacsTimedOut
 from sluice.pacs.find.audit import Differences, Run, compare, done_in, unchanged, write_study
 from sluice.pacs.find.contents import STUDIES_A_QUERY, Contents, ContentsReader, Keys, Leaf, number_of
 from sluice.pacs.find.pieces import Piece
 from sluice.pacs.find.splitting import SMALLEST_CAP, Asked, Facts
 from sluice.pacs.node import PacsNode
+from sluice.pacs.outcomes import Found
 from sluice.windows import Window
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pydicom.dataset import Dataset
-from pynetdicom.association import Association
 
-from sluice.pacs.association import Found, Moved, PacsAssociation, ReactorGate
+from sluice.pacs.association import Link, PacsAssociation
 from sluice.pacs.errors import PacsError
 from sluice.pacs.governor.hold import Hold, Request
 from sluice.pacs.node import PacsNode
+from sluice.pacs.outcomes import Found, Moved
 
 if TYPE_CHECKING:
     from sluice.pacs.fetch.get import Fetching
@@ -25,7 +25,7 @@ class GovernedAssociation(PacsAssociation):
     opened again when the next slot is ours. `find`, `move` and `get` raise `GovernorStop` where nothing may be asked.
     """
 
-    def __init__(self, node: PacsNode, connect: Callable[[], Association], hold: Hold) -> None:
+    def __init__(self, node: PacsNode, connect: Callable[[], Link], hold: Hold) -> None:
         self._connect = connect
         self._hold = hold
         self._given_up = False
@@ -67,12 +67,11 @@ class GovernedAssociation(PacsAssociation):
     def _asking(self, service: str) -> Iterator[Request]:
         with self._hold.request(service) as request:
             if self._given_up:
-                self._association = self._connected()
-                self._reactor = ReactorGate(self._association)
+                self._link = self._connected()
                 self._given_up = False
             yield request
 
-    def _connected(self) -> Association:
+    def _connected(self) -> Link:
         try:
             return self._connect()
         except PacsError as error:

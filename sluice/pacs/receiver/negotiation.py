@@ -8,7 +8,6 @@ believed before it is checked.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -17,7 +16,7 @@ from pynetdicom.service_class import ServiceClass, StorageServiceClass
 
 from sluice.archive.files import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from sluice.pacs.answers import is_uid
-from sluice.pacs.pdu import ASSOCIATE_AC, HEADER, INVALID_PARAMETER, MAX_PDU_BYTES, Violation
+from sluice.pacs.pdu import ASSOCIATE_AC, HEADER, INVALID_PARAMETER, MAX_PDU_BYTES, Violation, item, items
 
 VERIFICATION = "1.2.840.10008.1.1"
 COMMITMENT_PUSH = "1.2.840.10008.1.20.1"
@@ -29,7 +28,6 @@ ACCEPTED, USER_REJECTED, NO_ABSTRACT_SYNTAX, NO_TRANSFER_SYNTAX = 0, 1, 3, 4
 STORED_AS_SENT = bytes((2, 0, 3, 0, 0, 0))
 DEFAULT_MAX_PDU = 16_384  # of a requestor that says nothing
 _FIXED = struct.Struct(">H2x16s16s32s")
-_ITEM = struct.Struct(">BxH")
 _LENGTH = struct.Struct(">H")
 
 
@@ -102,7 +100,7 @@ def read_request(body: bytes) -> Requested:
     try:
         version, called, calling, reserved = _FIXED.unpack_from(body)
         request = Requested(version, _title(called), _title(calling), called + calling + reserved)
-        for kind, data in _items(body[_FIXED.size :]):
+        for kind, data in items(body[_FIXED.size :]):
             if kind == 0x10:
                 request.application_context = data.rstrip(b"\0 ")
             elif kind == 0x20:
@@ -124,15 +122,15 @@ def agree(request: Requested, commitment: bool = False) -> Agreed:
         commitment: whether storage commitment is offered.
     """
     contexts: dict[int, Context] = {}
-    items = [_item(0x10, APPLICATION_CONTEXT)]
+    parts = [item(0x10, APPLICATION_CONTEXT)]
     for proposed in request.contexts:
         result, syntax = _judged(proposed, request.roles.get(proposed.abstract_syntax), commitment)
         if result == ACCEPTED:
             contexts[proposed.id] = Context(proposed.id, proposed.abstract_syntax, syntax)
-        data = struct.pack(">BxBx", proposed.id, result) + _item(0x40, syntax.encode("latin-1"))
-        items.append(_item(0x21, data))
-    items.append(_item(0x50, _user_information(request, {context.abstract_syntax for context in contexts.values()})))
-    body = struct.pack(">H2x", 1) + request.titles + b"".join(items)
+        data = struct.pack(">BxBx", proposed.id, result) + item(0x40, syntax.encode("latin-1"))
+        parts.append(item(0x21, data))
+    parts.append(item(0x50, _user_information(request, {context.abstract_syntax for context in contexts.values()})))
+    body = struct.pack(">H2x", 1) + request.titles + b"".join(parts)
     return Agreed(contexts, HEADER.pack(ASSOCIATE_AC, len(body)) + body)
 
 
@@ -161,36 +159,24 @@ def _judged(proposed: Proposed, role: tuple[bool, bool] | None, commitment: bool
 def _user_information(request: Requested, accepted: set[str]) -> bytes:
     """Our half: sizes and names, the roles we take, and that objects stay as they were sent."""
     proposed = {context.abstract_syntax for context in request.contexts}
-    items = [
-        _item(0x51, struct.pack(">I", MAX_PDU_BYTES)),
-        _item(0x52, IMPLEMENTATION_CLASS_UID.encode()),
+    parts = [
+        item(0x51, struct.pack(">I", MAX_PDU_BYTES)),
+        item(0x52, IMPLEMENTATION_CLASS_UID.encode()),
     ]
     for uid in proposed & request.roles.keys():
         scu, _ = request.roles[uid]
-        items.append(_item(0x54, _with_length(uid) + bytes((scu, 0))))  # we are the SCP, and nothing else
-    items.append(_item(0x55, IMPLEMENTATION_VERSION.encode()))
+        parts.append(item(0x54, _with_length(uid) + bytes((scu, 0))))  # we are the SCP, and nothing else
+    parts.append(item(0x55, IMPLEMENTATION_VERSION.encode()))
     for uid in accepted & request.extended:
         if is_storage_class(uid):
-            items.append(_item(0x56, _with_length(uid) + STORED_AS_SENT))
-    return b"".join(items)
-
-
-def _items(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Item types and contents, one level deep."""
-    position = 0
-    while position < len(data):
-        kind, length = _ITEM.unpack_from(data, position)
-        position += _ITEM.size
-        if position + length > len(data):
-            raise Violation(INVALID_PARAMETER)
-        yield kind, data[position : position + length]
-        position += length
+            parts.append(item(0x56, _with_length(uid) + STORED_AS_SENT))
+    return b"".join(parts)
 
 
 def _proposed(data: bytes) -> Proposed:
     (number,) = struct.unpack_from(">B3x", data)
     abstract, transfers = "", []
-    for kind, value in _items(data[4:]):
+    for kind, value in items(data[4:]):
         if kind == 0x30:
             abstract = _uid(value)
         elif kind == 0x40:
@@ -199,7 +185,7 @@ def _proposed(data: bytes) -> Proposed:
 
 
 def _read_user_information(request: Requested, data: bytes) -> None:
-    for kind, value in _items(data):
+    for kind, value in items(data):
         if kind == 0x51:
             (request.max_pdu,) = struct.unpack_from(">I", value)
         elif kind == 0x54:
@@ -217,10 +203,6 @@ def _uid_first(value: bytes) -> tuple[str, bytes]:
 
 def _with_length(uid: str) -> bytes:
     return _LENGTH.pack(len(uid)) + uid.encode("latin-1")
-
-
-def _item(kind: int, data: bytes) -> bytes:
-    return _ITEM.pack(kind, len(data)) + data
 
 
 def _uid(value: bytes) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -103,7 +104,10 @@ def test_tls_is_kept(
             caplog.clear()
             code, _ = storescu(receiver.port, *options)
             assert code != 0
-            assert any(word in caplog.text for word in words.split("|")), (options, caplog.text)
+            deadline = time.monotonic() + 15  # the receiver says so when it has seen the sender go
+            while not any(word in caplog.text for word in words.split("|")):
+                assert time.monotonic() < deadline, (options, caplog.text)
+                time.sleep(0.05)
         assert rows(database, "select from receipt") == []
         for profile in ([], ["+px"], ["+pz"]):
             code, said = storescu(receiver.port, *showing(theirs, authority), *profile)

@@ -138,8 +138,8 @@ export function editor(where, pacs, mayChange, done, notice) {
     try {
       await tell("PUT", "pacs/policy", { pacs, policy: read() });
       dirty = false;
-      notice(`The policy of ${pacs} is changed; it holds from the next second on.`, "good");
       await done();
+      notice(`The policy of ${pacs} is changed; it holds from the next second on.`, "good");
     } catch (problem) {
       notice(problem.message);
     }
@@ -155,6 +155,8 @@ export function editor(where, pacs, mayChange, done, notice) {
 
   function draw(changes) {
     week = [...stored.week];
+    const who = history(changes);
+    who.open = where.querySelector("details")?.open ?? false; // a change by somebody else does not close what is read
     fields.urgent = element("input", { type: "checkbox", checked: stored.urgent_when_closed, disabled: !mayChange });
     fields.urgent.addEventListener("change", touched);
     where.replaceChildren(
@@ -168,7 +170,7 @@ export function editor(where, pacs, mayChange, done, notice) {
             element("button", { type: "button", class: "primary", disabled: true, "data-when": "dirty", onclick: save }, "Save policy"),
             element("button", { type: "button", disabled: true, "data-when": "dirty", onclick: () => { dirty = false; draw(changes); } }, "Discard"))
         : "",
-      history(changes),
+      who,
     );
   }
 

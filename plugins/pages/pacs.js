@@ -266,9 +266,16 @@ function keepingFocus(where, content) {
   if (key) [...where.querySelectorAll("[data-key]")].find((each) => each.dataset.key === key)?.focus();
 }
 
+// Answers that overtook each other: an older one must not be drawn over a newer.
+let questions = 0;
+let newest = 0;
+
 async function refresh() {
+  const mine = ++questions;
   try {
     const answer = await ask("pacs");
+    if (mine < newest) return;
+    newest = mine;
     const { at, ...rest } = answer;
     place("clock").textContent = `As of ${new Date(at).toLocaleTimeString("en-GB")}`;
     for (const one of answer.pacs) drawNode(one, at);

@@ -44,18 +44,20 @@ class GovernedAssociation(PacsAssociation):
     def move(self, identifier: Dataset, progress: Callable[[], object] | None = None) -> Moved:
         """See `PacsAssociation.move`."""
         with self._asking("C-MOVE") as request:
-            return self._told(request, identifier, super().move(identifier, progress))
+            before = self._hold.newest_receipt()
+            return self._told(request, identifier, super().move(identifier, progress), before)
 
     def get(self, identifier: Dataset, fetching: Fetching) -> Moved:
         """See `PacsAssociation.get`."""
         with self._asking("C-GET") as request:
-            return self._told(request, identifier, super().get(identifier, fetching))
+            before = self._hold.newest_receipt()
+            return self._told(request, identifier, super().get(identifier, fetching), before)
 
-    def _told(self, request: Request, identifier: Dataset, moved: Moved) -> Moved:
+    def _told(self, request: Request, identifier: Dataset, moved: Moved, before: int) -> Moved:
         if moved.error is not None:
             request.broke(moved.error)
         else:
-            size = self._hold.arrived_since(str(identifier.StudyInstanceUID), request.took_s)
+            size = self._hold.bytes_after(before, str(identifier.StudyInstanceUID))
             # A702 also ends a request of which every sub-operation failed: of a single instance that says nothing of
             # the PACS, only of the instance
             is_one = moved.failed == 1 and not moved.completed

@@ -202,14 +202,20 @@ class Hold:
                 self._complain(reason, took_s)
                 return
 
-    def arrived_since(self, study_uid: str, seconds: float) -> int:
-        """Bytes of a study that were received within the last `seconds`."""
+    def newest_receipt(self) -> int:
+        """The highest receipt id there is; what a request brings has higher ones, whatever anybody's clock says."""
+        with self._database():
+            (row,) = select(self.connection, "select coalesce(max(receipt_id), 0) as newest from receipt")
+        return int(row["newest"])
+
+    def bytes_after(self, receipt_id: int, study_uid: str) -> int:
+        """Bytes of a study that were received after a receipt."""
         with self._database():
             (row,) = select(
                 self.connection,
-                "select coalesce(sum(bytes), 0) as bytes from receipt where study_instance_uid = %s "
-                "and received_at >= clock_timestamp() - %s * interval '1 s'",
-                (study_uid, seconds),
+                "select coalesce(sum(bytes), 0) as bytes from receipt "
+                "where study_instance_uid = %s and receipt_id > %s",
+                (study_uid, receipt_id),
             )
         return int(row["bytes"])
 

@@ -6,20 +6,24 @@ import hashlib
 import io
 import json
 import re
+import select as io_select
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import psycopg2
 import psycopg2.errors
+import psycopg2.extensions
 import psycopg2.extras
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 SQL = Path(__file__).resolve().parents[1] / "sql"
 _ESCAPES = (("\\", "\\\\"), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t"), ("\x00", ""))
+CONNECT_S = 10
 MIGRATION_LOCK = 7_350_001  # any constant; two migrations at once wait for each other
 
 
@@ -57,13 +61,20 @@ class Database:
             DatabaseError: the server cannot be reached.
         """
         try:
-            return psycopg2.connect(self.url, application_name="sluice", connect_timeout=10)
+            return psycopg2.connect(self.url, application_name="sluice", connect_timeout=CONNECT_S)
         except psycopg2.OperationalError as error:
-            reason = re.sub(r"password=\S+", "password=…", str(error)).strip().splitlines()[0]
-            raise DatabaseError(
-                f"The Sluice database cannot be reached ({reason}). "
-                "Check SLUICE_DATABASE_URL, or the Airflow connection sluice_db."
-            ) from error
+            raise _unreachable(error) from error
+
+    def connect_timed(self, limit_s: float) -> TimedConnection:
+        """A connection, likewise kept, on which no answer is waited for longer than `limit_s`.
+
+        Raises:
+            DatabaseError: the server cannot be reached.
+        """
+        try:
+            return TimedConnection(self.url, limit_s)
+        except psycopg2.OperationalError as error:
+            raise _unreachable(error) from error
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -89,6 +100,74 @@ class Database:
         with self.transaction() as connection, connection.cursor() as cursor:
             cursor.execute(statement, params)
             return int(cursor.rowcount)
+
+
+class TimedConnection:
+    """A connection for whoever must not hang with a server that hangs: every answer comes within a limit or is given
+    up, and a statement can work in the server while the caller does something else. In autocommit mode.
+
+    psycopg2's asynchronous mode, waited for. One statement at a time; not to be used by two threads at once.
+
+    Args:
+        url: libpq URL or DSN.
+        limit_s: how long an answer may take, and at most `CONNECT_S` of it the connection itself.
+
+    Raises:
+        psycopg2.OperationalError: from each method, `DatabaseLost` where the limit has passed; the connection is of no
+            use then, and whether a statement took effect is not known.
+    """
+
+    def __init__(self, url: str, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._connection = psycopg2.connect(url, application_name="sluice", async_=True)
+        self._look = io_select.poll()  # unlike select.select it takes descriptors above 1023
+        self._look.register(self._connection.fileno(), io_select.POLLIN)
+        try:
+            self._wait(min(limit_s, CONNECT_S))
+        except BaseException:
+            self.close()
+            raise
+        self._cursor = self._connection.cursor()
+
+    def send(self, statement: str | bytes, params: Sequence[Any] | None = None) -> None:
+        """Have statements begun; `answer` has to be asked for before the next ones."""
+        self._cursor.execute(statement, params)
+
+    def answer(self) -> list[tuple[Any, ...]]:
+        """Wait for what was sent; the rows of the last of its statements."""
+        self._wait(self._limit_s)
+        return self._cursor.fetchall() if self._cursor.description else []
+
+    def run(self, statement: str | bytes, params: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
+        """`send` and `answer`."""
+        self.send(statement, params)
+        return self.answer()
+
+    def literal(self, template: str, values: Sequence[Any]) -> bytes:
+        """A part of a statement with its values in place, quoted."""
+        return self._cursor.mogrify(template, values)
+
+    def close(self) -> None:
+        """Close it, whatever state it is in."""
+        with suppress(psycopg2.Error):
+            self._connection.close()
+
+    def _wait(self, limit_s: float) -> None:
+        deadline = time.monotonic() + limit_s
+        events = {psycopg2.extensions.POLL_READ: io_select.POLLIN, psycopg2.extensions.POLL_WRITE: io_select.POLLOUT}
+        while (state := self._connection.poll()) != psycopg2.extensions.POLL_OK:
+            left = deadline - time.monotonic()
+            self._look.modify(self._connection.fileno(), events[state])
+            if left <= 0 or not self._look.poll(left * 1000):
+                raise DatabaseLost(f"The Sluice database did not answer within {limit_s:g} s. Is Postgres well?")
+
+
+def _unreachable(error: psycopg2.OperationalError) -> DatabaseError:
+    reason = re.sub(r"password=\S+", "password=…", str(error)).strip().splitlines()[0]
+    return DatabaseError(
+        f"The Sluice database cannot be reached ({reason}). "
+        "Check SLUICE_DATABASE_URL, or the Airflow connection sluice_db."
+    )
 
 
 @contextmanager

@@ -22,6 +22,8 @@ from typing import Self
 IMPLEMENTATION_CLASS_UID = "2.25.279684532094105862437310920756419371043"
 IMPLEMENTATION_VERSION = "SLUICE"  # no number: the same dataset always makes the same file
 MOST_REMEMBERED = 10_000  # folders known to be durable
+HEAD_IN_CACHE = 1 << 16  # bytes of each file that stay in the page cache for who reads headers
+PIECE_TO_DISK = 1 << 22  # the disk begins with a large file when so many bytes more of it have come
 OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -93,7 +95,7 @@ class Archive:
         return shutil.disk_usage(self.root).free
 
     def begin(self, meta: bytes = b"") -> Incoming:
-        """A file on its way: write into it, then `keep` or `quarantine` it; leaving its context removes what is left.
+        """A file on its way: write into it, then `place` or `quarantine` it; leaving its context removes what is left.
 
         Args:
             meta: `file_meta` that the dataset follows; empty for bytes that will not become a DICOM file.
@@ -103,8 +105,8 @@ class Archive:
         """
         return Incoming(f"{self._incoming}/{os.urandom(16).hex()}", meta)
 
-    def keep(self, identity: Identity, incoming: Incoming) -> Kept:
-        """Give what was written its place, durably; when this returns, its bytes survive a crash.
+    def place(self, identity: Identity, incoming: Incoming) -> Kept:
+        """Give what was written its place; `make_durable` has to follow.
 
         Raises:
             OSError: the disk is full or broken; nothing is left behind.
@@ -122,16 +124,26 @@ class Archive:
                 incoming.sync()
                 _sync_folder(os.path.dirname(aside))
                 return Kept(self._relative(aside), incoming.bytes, incoming.sha256, outcome)
-        # One flush of the file system's journal covers both names and the bytes; nobody but us takes the file for
-        # what it is to be before then, because it is locked.
+        # nobody but us takes the file for what it is to be before it is durable, because it is locked
         incoming.forget_name()
+        return Kept(path, incoming.bytes, incoming.sha256, "new")
+
+    def make_durable(self, kept: Kept, incoming: Incoming) -> None:
+        """When this returns, what `place` placed survives a crash, its name and its bytes. What was there already, or
+        was set aside, does so before.
+
+        Raises:
+            OSError: the disk is full or broken; nothing is left behind.
+        """
+        if kept.outcome != "new":
+            return
+        final = f"{self._root}/{kept.path}"
         try:
             incoming.sync()
-            _sync_folder(folder)
+            _sync_folder(os.path.dirname(final))
         except OSError:
             _remove(final)
             raise
-        return Kept(path, incoming.bytes, incoming.sha256, "new")
 
     def set_aside(self, sop_instance: str, kept: Kept) -> Kept:
         """Move a file that turned out to contradict the ledger out of the instance's place."""
@@ -207,6 +219,7 @@ class Incoming:
         self.dataset_at = len(meta)
         self._digest = hashlib.sha256()
         self._descriptor = _created(path)
+        self._sent_to_disk = HEAD_IN_CACHE
         try:
             self.write(meta)
         except OSError:
@@ -231,8 +244,21 @@ class Incoming:
         written = os.write(self._descriptor, view) if view else 0
         while written < len(view):
             written += os.write(self._descriptor, view[written:])
-        self._digest.update(view)
         self.bytes += len(view)
+        if self.bytes - self._sent_to_disk >= PIECE_TO_DISK:
+            self._leave_cache()
+        self._digest.update(view)
+
+    def _leave_cache(self) -> None:
+        """Let the page cache go of what is on disk, and have the disk begin with what is not (posix_fadvise(2)).
+
+        The header, which is read again soon, stays. Pixels are not read before a model or an export does, and a night's
+        retrieval must not push out what Postgres needs; and memory that is used again at once costs less than new
+        memory, in a virtual machine a third of a millisecond for each 0.1 MB.
+        """
+        if self.bytes > HEAD_IN_CACHE:
+            os.posix_fadvise(self._descriptor, HEAD_IN_CACHE, 0, os.POSIX_FADV_DONTNEED)
+            self._sent_to_disk = self.bytes
 
     @property
     def sha256(self) -> str:
@@ -242,6 +268,7 @@ class Incoming:
     def sync(self) -> None:
         """Make the bytes durable."""
         os.fsync(self._descriptor)
+        self._leave_cache()
 
     def dataset(self) -> mmap.mmap | bytes:
         """What was written, mapped for reading rather than read; the dataset begins at `dataset_at`."""

@@ -7,10 +7,11 @@ import mmap
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Protocol
 
+from sluice.archive.entries import Entry
 from sluice.archive.files import OUT_OF_SPACE, Archive, Incoming, Kept, file_meta
 from sluice.archive.identity import HEAD_BYTES, NoIdentity, Peeked, peek, peek_early
-from sluice.archive.receipts import Entry
 from sluice.pacs.answers import is_uid
 
 log = logging.getLogger(__name__)
@@ -49,18 +50,32 @@ class Offered:
     dataset: bytes | memoryview = b""
 
 
+class Begun(Protocol):
+    """A receipt that is inserted and not committed; see `sluice.archive.receipts.BegunReceipt`."""
+
+    def finish(self) -> str: ...  # noqa: D102
+    def abandon(self) -> None: ...  # noqa: D102
+
+
+class Receipts(Protocol):
+    """Where receipts go; `sluice.archive.receipts.ReceiptWriter` is one."""
+
+    def begin(self, receipt: Entry) -> Begun: ...  # noqa: D102
+    def write(self, entry: Entry) -> str: ...  # noqa: D102
+
+
 class Intake:
     """Takes offered objects into archive and ledger.
 
     Args:
         archive: where the bytes go.
-        write: `ReceiptWriter.write`.
+        receipts: where their receipts go.
         min_free_bytes: with less free disk everything is refused before a byte is written.
     """
 
-    def __init__(self, archive: Archive, write: Callable[[Entry], str], min_free_bytes: int) -> None:
+    def __init__(self, archive: Archive, receipts: Receipts, min_free_bytes: int) -> None:
         self.archive = archive
-        self.write = write
+        self.receipts = receipts
         self.min_free_bytes = min_free_bytes
 
     def take(self, offered: Offered) -> tuple[int, str]:
@@ -92,21 +107,27 @@ class Intake:
         except NoIdentity as error:
             self._quarantine(offered, incoming, str(error))
             return (DOES_NOT_MATCH if isinstance(error, _Mismatch) else CANNOT_UNDERSTAND), "quarantined"
-        kept = self.archive.keep(peeked.identity, incoming)
+        kept = self.archive.place(peeked.identity, incoming)
         receipt = _receipt(offered, peeked, kept)
         if kept.outcome == "other":
             return SUCCESS, self._contradicted(peeked, receipt, kept)
-        if self.write(receipt) == "conflict":
+        begun = self.receipts.begin(receipt)  # Postgres works while the disk does
+        try:
+            self.archive.make_durable(kept, incoming)
+        except OSError:
+            begun.abandon()
+            raise
+        if begun.finish() == "conflict":
             aside = self.archive.set_aside(peeked.identity.sop_instance, kept)
             return SUCCESS, self._contradicted(peeked, receipt, aside)
         return SUCCESS, "received" if kept.outcome == "new" else "again"
 
     def _contradicted(self, peeked: Peeked, receipt: Entry, aside: Kept) -> str:
         """Other content for a known instance: the first stays, unless nobody ever had a receipt for it."""
-        if self.write(Entry("receipt_conflict", {**receipt.values, "path": aside.path})) != "orphan":
+        if self.receipts.write(Entry("receipt_conflict", {**receipt.values, "path": aside.path})) != "orphan":
             return "set aside"
         kept = self.archive.replace(peeked.identity, aside)
-        self.write(Entry("receipt", {**receipt.values, "path": kept.path}))
+        self.receipts.write(Entry("receipt", {**receipt.values, "path": kept.path}))
         return "received"
 
     def _quarantine(self, offered: Offered, incoming: Incoming, detail: str) -> None:
@@ -121,7 +142,7 @@ class Intake:
             "detail": detail,
             "quarantined_at": datetime.now(UTC),
         }
-        self.write(Entry("quarantine", values))
+        self.receipts.write(Entry("quarantine", values))
 
 
 class Taking:

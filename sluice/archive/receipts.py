@@ -1,8 +1,9 @@
 """Receipts into the ledger before anything is acknowledged, also while Postgres is away.
 
-One thread writes for all associations: what has queued up while the last commit was under way goes into the next
-one. While Postgres is away, receipts go to a spool file on disk, fsync-ed, and are replayed when it is back; by
-then the sender has long been told success, and rightly so.
+A receipt is inserted while its file is being flushed and committed when that is done; of so many associations at once
+that they queue up, what has come while the last commit was under way goes into the next one. While Postgres is away,
+receipts go to a spool file on disk, fsync-ed, and are replayed when it is back; by then the sender has long been told
+success, and rightly so. A server that hangs is taken for away.
 """
 
 from __future__ import annotations
@@ -14,51 +15,22 @@ import os
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 import psycopg2
-import psycopg2.extras
-from psycopg2.extensions import connection as Connection  # noqa: N812
 
-from sluice.database import Database, DatabaseError
+from sluice.archive import entries as rows
+from sluice.archive.entries import LARGEST_COMMIT, Entry
+from sluice.database import Database, DatabaseError, DatabaseLost, TimedConnection
 
 log = logging.getLogger(__name__)
 
-LARGEST_COMMIT = 200
 REPLAY_EVERY_S = 2.0
 AWAY_S = 2.0  # after a failure Postgres is left alone for this long
-TABLES = {
-    "receipt": (
-        "sop_instance_uid", "series_instance_uid", "study_instance_uid", "sop_class_uid", "transfer_syntax_uid",
-        "study_date", "source", "calling_ae", "called_ae", "peer", "association", "bytes", "sha256", "path",
-        "received_at",
-    ),
-    "receipt_conflict": ("sop_instance_uid", "sha256", "path", "calling_ae", "bytes", "received_at"),
-    "quarantine": ("path", "sha256", "bytes", "sop_instance_uid", "reason_code", "detail", "quarantined_at"),
-}  # fmt: skip
-RETURNING = "on conflict do nothing returning sop_instance_uid"
-# For the receipt that comes alone, as nearly all do: Postgres parses and plans it once for each connection, which
-# saves it a quarter of its work for a receipt (0.28 ms instead of 0.39).
-PREPARE = (
-    f"prepare one_receipt as insert into receipt ({', '.join(TABLES['receipt'])}) "
-    f"values ({', '.join(f'${number}' for number in range(1, len(TABLES['receipt']) + 1))}) {RETURNING}"
-)
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One row on its way into the ledger: a table of `TABLES` and its values by column."""
-
-    table: str
-    values: dict[str, Any]
-
-    def row(self) -> tuple[Any, ...]:
-        """Values in the table's column order, without NULs, which Postgres refuses."""
-        values = (self.values.get(column) for column in TABLES[self.table])
-        return tuple(value.replace("\x00", "") if isinstance(value, str) else value for value in values)
+LANES = 4  # receipts of a process that are inserted while their files are flushed; others wait for a common commit
 
 
 class _Waiting:
@@ -90,7 +62,8 @@ class ReceiptWriter:
         self._waiting: list[_Waiting] = []
         self._writing = False
         self._stopped = threading.Event()
-        self._connection: Connection | None = None
+        self._connection: TimedConnection | None = None
+        self._lanes: deque[TimedConnection | None] = deque([None] * LANES)  # those that nobody uses; None: not open
         self._away_until = 0.0
         self._file: TextIO | None = None
         self._replayer = threading.Thread(target=self._replay_now_and_then, name="receipt-replay", daemon=True)
@@ -105,6 +78,50 @@ class ReceiptWriter:
         self._stopped.set()
         self._replayer.join()
         self._disconnect()
+        while self._lanes:
+            lane = self._lanes.pop()
+            if lane is not None:
+                lane.close()
+
+    def begin(self, receipt: Entry) -> BegunReceipt:
+        """Have a receipt inserted but not committed, while the caller makes its file durable. Never raises.
+
+        Call `finish` or `abandon` of what is returned.
+        """
+        lane = self._lane()
+        if lane is not None:
+            try:
+                rows.begin_receipt(lane, receipt)
+            except psycopg2.Error:  # `finish` finds out what is the matter
+                self.give_back(lane, usable=False)
+                lane = None
+        return BegunReceipt(self, receipt, lane)
+
+    def _lane(self) -> TimedConnection | None:
+        """A connection to ourselves; None while Postgres is away, or all are in use."""
+        if self._is_away():
+            return None
+        try:
+            lane = self._lanes.pop()
+        except IndexError:
+            return None
+        if lane is None:
+            try:
+                lane = rows.connect(self.database)
+            except (psycopg2.Error, DatabaseError):
+                self._lanes.appendleft(None)
+        return lane
+
+    def give_back(self, lane: TimedConnection, usable: bool) -> None:
+        """A connection is free again; where it is not `usable` it is closed, and another opened when it is needed."""
+        if usable:
+            self._lanes.append(lane)
+        else:
+            lane.close()
+            self._lanes.appendleft(None)
+
+    def _is_away(self) -> bool:
+        return time.monotonic() < self._away_until
 
     def write(self, entry: Entry) -> str:
         """Write one entry durably and say how it went.
@@ -168,25 +185,26 @@ class ReceiptWriter:
         for _ in range(2):  # a connection that was idle may have died with a restart of Postgres
             fresh = self._connection is None
             try:
-                if time.monotonic() < self._away_until:
+                if self._is_away():
                     return None
                 if self._connection is None:
-                    self._connection = prepared(self.database.connect())
-                return write_entries(self._connection, entries)
-            except (psycopg2.OperationalError, psycopg2.InterfaceError, DatabaseError):
+                    self._connection = rows.connect(self.database)
+                return rows.write_entries(self._connection, entries)
+            except (psycopg2.OperationalError, psycopg2.InterfaceError, DatabaseError) as error:
                 self._disconnect()
-                if fresh:
+                if fresh or isinstance(error, DatabaseLost):  # no answer: it would not answer the next one either
                     break
+        self.note_away()
+        return None
+
+    def note_away(self) -> None:
+        """Leave Postgres alone for a moment."""
         self._away_until = time.monotonic() + AWAY_S
         log.warning("Postgres is away; receipts are spooled to disk and replayed when it is back.")
-        return None
 
     def _disconnect(self) -> None:
         if self._connection is not None:
-            try:
-                self._connection.close()
-            except psycopg2.Error:
-                pass
+            self._connection.close()
             self._connection = None
 
     def _spool(self, entries: list[Entry]) -> list[str]:
@@ -249,79 +267,49 @@ class ReceiptWriter:
                 log.info("Replayed %d receipts that were spooled while Postgres was away.", len(entries))
 
 
-def prepared(connection: Connection) -> Connection:
-    """Make a new connection ready for `write_entries`: in autocommit mode, its statement prepared."""
-    connection.autocommit = True
-    with connection.cursor() as cursor:
-        cursor.execute(PREPARE)
-    return connection
+class BegunReceipt:
+    """A receipt on its way; made by `ReceiptWriter.begin`. Without a lane it is written as a whole at the end."""
 
+    def __init__(self, writer: ReceiptWriter, receipt: Entry, lane: TimedConnection | None) -> None:
+        self._writer = writer
+        self._receipt = receipt
+        self._lane = lane
 
-def write_entries(connection: Connection, entries: list[Entry]) -> list[str]:
-    """Insert entries in one transaction; the outcome of each, as `ReceiptWriter.write` tells them.
+    def finish(self) -> str:
+        """The file is durable: commit, or find another way. The outcome as `ReceiptWriter.write` tells it.
 
-    Args:
-        connection: `prepared`. Receipts alone, which is nearly always, are one statement and so one round trip.
-    """
-    if all(entry.table == "receipt" for entry in entries):
-        with connection.cursor() as cursor:
-            return _write_receipts(cursor, entries)
-    outcomes = ["written"] * len(entries)
-    with connection, connection.cursor() as cursor:
-        for table in TABLES:
-            positions = [position for position, entry in enumerate(entries) if entry.table == table]
-            if table == "receipt_conflict":  # without a receipt there is nothing that they contradict
-                known = _receipts(cursor, [entries[position] for position in positions])
-                for position in positions:
-                    if entries[position].values["sop_instance_uid"] not in known:
-                        outcomes[position] = "orphan"
-                positions = [position for position in positions if outcomes[position] != "orphan"]
-            of_table = [entries[position] for position in positions]
-            if table == "receipt" and of_table:
-                for position, outcome in zip(positions, _write_receipts(cursor, of_table), strict=True):
-                    outcomes[position] = outcome
-            elif of_table:
-                _insert(cursor, table, of_table)
-    return outcomes
+        Raises:
+            OSError: neither Postgres nor the disk took it.
+        """
+        return "written" if self._ended("commit") else self._writer.write(self._receipt)
 
+    def abandon(self) -> None:
+        """The file did not become durable, so there is no receipt."""
+        self._ended("rollback")
 
-def _write_receipts(cursor: Any, entries: list[Entry]) -> list[str]:
-    if len(entries) == 1:  # a sender waits for nearly every one of these
-        cursor.execute("execute one_receipt %s", (entries[0].row(),))
-        inserted = cursor.fetchall()
-    else:
-        inserted = _insert(cursor, "receipt", entries, RETURNING)
-    if len(inserted) == len(entries):
-        return ["written"] * len(entries)
-    known = _receipts(cursor, entries)  # some were there already, or came twice in this commit
-    return [
-        "written" if known[entry.values["sop_instance_uid"]] == entry.values["sha256"] else "conflict"
-        for entry in entries
-    ]
-
-
-def _insert(
-    cursor: Any, table: str, entries: list[Entry], otherwise: str = "on conflict do nothing"
-) -> list[tuple[Any, ...]]:
-    """Insert rows; what the statement returns, if it does."""
-    statement = f"insert into {table} ({', '.join(TABLES[table])}) values %s {otherwise}"
-    rows = [entry.row() for entry in entries]
-    returned: list[tuple[Any, ...]] = psycopg2.extras.execute_values(
-        cursor, statement, rows, page_size=LARGEST_COMMIT, fetch="returning" in otherwise
-    )
-    return returned
-
-
-def _receipts(cursor: Any, entries: list[Entry]) -> dict[str, str]:
-    """SHA-256 of the receipts there are, by SOP Instance UID."""
-    wanted = [entry.values["sop_instance_uid"] for entry in entries]
-    cursor.execute("select sop_instance_uid, sha256 from receipt where sop_instance_uid = any (%s)", (wanted,))
-    return dict(cursor.fetchall())
+    def _ended(self, how: str) -> bool:
+        """End the transaction; whether it committed a row. When the answer to a commit does not come nobody knows, and
+        writing the receipt again tells."""
+        lane, self._lane = self._lane, None
+        if lane is None:
+            return False
+        usable = False
+        try:
+            inserted = bool(lane.answer())
+            lane.run(how)
+            usable = True
+        except psycopg2.Error as error:
+            if isinstance(error, DatabaseLost):
+                self._writer.note_away()
+            return False
+        finally:
+            self._writer.give_back(lane, usable)
+        return inserted and how == "commit"
 
 
 def _as_conflict(entry: Entry) -> Entry:
     """A spooled receipt that turned out to contradict the ledger when it was replayed."""
-    return Entry("receipt_conflict", {name: entry.values.get(name) for name in TABLES["receipt_conflict"]})
+    return Entry("receipt_conflict", {name: entry.values.get(name) for name in rows.TABLES["receipt_conflict"]})
 
 
 def _spooled(lines: Iterable[str]) -> Iterable[Entry]:

@@ -31,7 +31,7 @@ class Storing:
     def __init__(self, database: Database, archive: Path, spool: Path, min_free_bytes: int) -> None:
         self.archive = Archive(archive)
         self._writer = ReceiptWriter(database, spool)
-        self._intake = Intake(self.archive, self._writer.write, min_free_bytes)
+        self._intake = Intake(self.archive, self._writer, min_free_bytes)
 
     @classmethod
     def of(cls, database: Database, settings: Settings) -> Self:

@@ -28,9 +28,15 @@ def incoming(archive: Archive, data: bytes) -> Incoming:
     return begun
 
 
+def keep(archive: Archive, begun: Incoming, identity: Identity = IDENTITY) -> Kept:
+    placed = archive.place(identity, begun)
+    archive.make_durable(placed, begun)
+    return placed
+
+
 def kept(archive: Archive, data: bytes) -> Kept:
     with incoming(archive, data) as begun:
-        return archive.keep(IDENTITY, begun)
+        return keep(archive, begun)
 
 
 def files(archive: Archive) -> list[str]:
@@ -57,11 +63,11 @@ def test_the_same_by_many_at_once_is_one_file(archive: Archive) -> None:
     begun = [incoming(archive, b"content") for _ in range(8)]
     outcomes: list[str] = []
 
-    def keep(one: Incoming) -> None:
+    def finish(one: Incoming) -> None:
         with one:
-            outcomes.append(archive.keep(IDENTITY, one).outcome)
+            outcomes.append(keep(archive, one).outcome)
 
-    threads = [threading.Thread(target=keep, args=(one,)) for one in begun]
+    threads = [threading.Thread(target=finish, args=(one,)) for one in begun]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -88,16 +94,16 @@ def test_who_finds_it_there_waits_until_it_is_durable_and_takes_over_when_it_fai
     monkeypatch.setattr(Incoming, "sync", failing)
     outcomes: dict[str, str] = {}
 
-    def keep(name: str, one: Incoming) -> None:
+    def finish(name: str, one: Incoming) -> None:
         with one:
             try:
-                outcomes[name] = archive.keep(IDENTITY, one).outcome
+                outcomes[name] = keep(archive, one).outcome
             except OSError:
                 outcomes[name] = "failed"
 
     threads = [
-        threading.Thread(target=keep, args=("first", first)),
-        threading.Thread(target=keep, args=("second", second)),
+        threading.Thread(target=finish, args=("first", first)),
+        threading.Thread(target=finish, args=("second", second)),
     ]
     threads[0].start()
     assert named.wait(20)
@@ -118,7 +124,7 @@ def test_a_disk_that_fails_leaves_nothing(archive: Archive, monkeypatch: pytest.
 
     with monkeypatch.context() as broken, pytest.raises(OSError), incoming(archive, b"content") as begun:  # noqa: PT012
         broken.setattr("sluice.archive.files.os.fsync", full)
-        archive.keep(IDENTITY, begun)
+        keep(archive, begun)
     assert files(archive) == []
 
 
@@ -138,7 +144,7 @@ def test_each_new_folder_is_made_durable_once(archive: Archive, monkeypatch: pyt
     assert synced == ["", "1.2", "file of 1 name", "1.2/1.2.1"]
     synced.clear()
     with incoming(archive, b"second") as begun:
-        archive.keep(Identity("1.2", "1.2.4", "1.2", "1.2.1"), begun)
+        keep(archive, begun, Identity("1.2", "1.2.4", "1.2", "1.2.1"))
     assert synced == ["file of 1 name", "1.2/1.2.1"]
 
 
@@ -154,3 +160,29 @@ def test_what_somebody_writes_is_not_swept_away(archive: Archive) -> None:
     with incoming(archive, b"content") as begun:
         Archive(archive.root).prepare()
         assert files(archive) == [os.path.relpath(begun.path, archive.root)]
+
+
+def test_the_disk_begins_while_a_file_comes_and_its_header_stays_at_hand(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[int, int, int]] = []
+    advise = os.posix_fadvise
+
+    def noted(descriptor: int, offset: int, length: int, advice: int) -> None:
+        told.append((os.fstat(descriptor).st_size, offset, advice))
+        advise(descriptor, offset, length, advice)
+
+    monkeypatch.setattr("sluice.archive.files.os.posix_fadvise", noted)
+    with archive.begin(b"meta") as begun:
+        for _ in range(10):
+            begun.write(bytes(1 << 20))
+        placed = keep(archive, begun)
+    assert (archive.root / placed.path).stat().st_size == 4 + (10 << 20)
+    assert placed.sha256 == hashlib.sha256(b"meta" + bytes(10 << 20)).hexdigest()
+    assert [size - 4 for size, _, _ in told] == [5 << 20, 9 << 20, 10 << 20]
+    assert {(offset, advice) for _, offset, advice in told} == {(1 << 16, os.POSIX_FADV_DONTNEED)}
+    told.clear()
+    with archive.begin(b"meta") as begun:
+        begun.write(bytes(1000))
+        archive.make_durable(archive.place(Identity("1.2", "1.2.4", "1.2", "1.2.1"), begun), begun)
+    assert told == [], "a small file stays as a whole"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
@@ -11,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from sluice.archive import entries as entry_rows
 from sluice.archive import receipts
-from sluice.archive.receipts import Entry, ReceiptWriter
+from sluice.archive.entries import Entry
+from sluice.archive.receipts import ReceiptWriter
 from sluice.database import Database
 from tests.pacs.sending import rows
 
@@ -43,7 +46,7 @@ def test_what_comes_while_one_commit_is_under_way_goes_into_the_next(
 ) -> None:
     under_way, go = threading.Event(), threading.Event()
     commits: list[int] = []
-    write = receipts.write_entries
+    write = entry_rows.write_entries
 
     def held(connection: Any, entries: list[Entry]) -> list[str]:
         commits.append(len(entries))
@@ -52,7 +55,7 @@ def test_what_comes_while_one_commit_is_under_way_goes_into_the_next(
             assert go.wait(20)
         return write(connection, entries)
 
-    monkeypatch.setattr(receipts, "write_entries", held)
+    monkeypatch.setattr(entry_rows, "write_entries", held)
     monkeypatch.setattr(receipts, "LARGEST_COMMIT", 10)
     outcomes: dict[str, str] = {}
 
@@ -75,11 +78,11 @@ def test_what_comes_while_one_commit_is_under_way_goes_into_the_next(
 
 
 def test_twice_in_one_commit_and_with_other_content(writer: ReceiptWriter, database: Database) -> None:
-    with database.transaction() as connection:
-        connection.autocommit = True
-        outcomes = receipts.write_entries(
-            connection, [receipt("1.1", "aa"), receipt("1.1", "aa"), receipt("1.1", "bb"), receipt("1.2", "cc")]
-        )
+    connection = entry_rows.connect(database)
+    outcomes = entry_rows.write_entries(
+        connection, [receipt("1.1", "aa"), receipt("1.1", "aa"), receipt("1.1", "bb"), receipt("1.2", "cc")]
+    )
+    connection.close()
     assert outcomes == ["written", "written", "conflict", "written"]
     assert writer.write(receipt("1.2", "cc")) == "written"
     assert writer.write(receipt("1.2", "dd")) == "conflict"
@@ -97,3 +100,62 @@ def test_one_entry_at_fault_does_not_take_the_others_along(writer: ReceiptWriter
         writer.write(receipt("1.4", source="carrier pigeon"))
     assert writer.write(receipt("1.5")) == "written"
     assert list(writer.spool.iterdir()) == []
+
+
+def test_a_receipt_is_there_when_its_file_is_durable_and_not_before(writer: ReceiptWriter, database: Database) -> None:
+    begun = writer.begin(receipt("1.1"))
+    assert rows(database, "select from receipt") == []
+    assert begun.finish() == "written"
+    assert len(rows(database, "select from receipt")) == 1
+    writer.begin(receipt("1.2")).abandon()
+    assert writer.begin(receipt("1.1")).finish() == "written"
+    assert writer.begin(receipt("1.1", "bb")).finish() == "conflict"
+    assert len(rows(database, "select from receipt")) == 1
+
+
+def test_more_at_once_than_there_are_lanes(writer: ReceiptWriter, database: Database) -> None:
+    begun = [writer.begin(receipt(f"1.{number}")) for number in range(3 * receipts.LANES)]
+    assert [one.finish() for one in begun] == ["written"] * len(begun)
+    assert len(rows(database, "select from receipt")) == len(begun)
+    sessions = "select from pg_stat_activity where datname = current_database() and query like '%one_receipt%'"
+    assert len(rows(database, sessions)) <= receipts.LANES + 2, "lanes, the common connection, this query"
+
+
+def test_two_begin_the_same_and_the_second_waits_for_the_first(writer: ReceiptWriter, database: Database) -> None:
+    first, second = writer.begin(receipt("1.1")), writer.begin(receipt("1.1", "bb"))
+    outcomes: list[str] = []
+    waits = threading.Thread(target=lambda: outcomes.append(second.finish()))
+    waits.start()
+    assert first.finish() == "written"
+    waits.join(20)
+    assert outcomes == ["conflict"]
+
+
+def test_a_lane_whose_session_is_gone_does_not_lose_the_receipt(writer: ReceiptWriter, database: Database) -> None:
+    begun = writer.begin(receipt("1.1"))
+    rows(
+        database,
+        "select pg_terminate_backend(pid) from pg_stat_activity "
+        "where datname = current_database() and state = 'idle in transaction'",
+    )
+    assert begun.finish() == "written"
+    assert writer.begin(receipt("1.2")).finish() == "written"
+    assert len(rows(database, "select from receipt")) == 2
+
+
+def test_a_server_that_hangs_is_taken_for_away(
+    writer: ReceiptWriter, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another session holds a lock that no receipt gets past: as with a server that stands still, nothing answers."""
+    monkeypatch.setattr(entry_rows, "ANSWER_S", 0.5)
+    with database.transaction() as connection:
+        with connection.cursor() as cursor:
+            cursor.execute("lock table receipt in access exclusive mode")
+        begun = writer.begin(receipt("1.1"))
+        assert begun.finish() == "spooled"
+        assert writer.begin(receipt("1.2")).finish() == "spooled", "the next one does not wait for it again"
+    deadline = time.monotonic() + 20
+    while len(rows(database, "select from receipt")) < 2:
+        assert time.monotonic() < deadline, "the spool is not replayed"
+        time.sleep(0.05)
+    assert writer.begin(receipt("1.3")).finish() == "written"

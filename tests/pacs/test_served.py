@@ -20,9 +20,9 @@ from pydicom.uid import (
     JPEGBaseline8Bit,
 )
 
+from sluice.archive.entries import Entry
 from sluice.archive.files import Archive, file_meta
 from sluice.archive.intake import Intake
-from sluice.archive.receipts import Entry
 from sluice.database import Database
 from sluice.pacs.pdu import Wire
 from sluice.pacs.receiver.receive import Receiver
@@ -62,6 +62,31 @@ class Played(Wire):
         pass
 
 
+class Noted:
+    """Receipts in memory."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+
+    def write(self, entry: Entry) -> str:
+        self.entries.append(entry)
+        return "written"
+
+    def begin(self, receipt: Entry) -> NotedReceipt:
+        return NotedReceipt(self, receipt)
+
+
+class NotedReceipt:
+    def __init__(self, noted: Noted, receipt: Entry) -> None:
+        self.noted, self.receipt = noted, receipt
+
+    def finish(self) -> str:
+        return self.noted.write(self.receipt)
+
+    def abandon(self) -> None:
+        pass
+
+
 def fragmented(chance: random.Random, data: bytes, kind: int) -> list[bytes]:
     """PDVs of one command set or dataset, cut anywhere, also into empty ones."""
     cuts = sorted(chance.randrange(len(data) + 1) for _ in range(chance.randrange(6)))
@@ -91,19 +116,14 @@ def test_any_fragmentation_gives_the_same_file(tmp_path_factory: pytest.TempPath
     script = Script(stream, [chance.randrange(1, 1 + chance.choice((7, 200, 5000))) for _ in range(5000)])
     archive = Archive(tmp_path_factory.mktemp("archive"))
     archive.prepare()
-    receipts: list[Entry] = []
-
-    def write(entry: Entry) -> str:
-        receipts.append(entry)
-        return "written"
-
+    receipts = Noted()
     counts: list[str] = []
-    terms = Terms(Intake(archive, write, 1), frozenset(), counts.append, idle_s=5)
+    terms = Terms(Intake(archive, receipts, 1), frozenset(), counts.append, idle_s=5)
     ServedAssociation(terms, Played(script, 5), "127.0.0.1").serve()  # type: ignore[arg-type]
     assert counts == ["received"]
     (kept,) = archive.root.glob("*/*/*.dcm")
     assert kept.read_bytes() == file_meta(CT, UID, SYNTAX) + dataset
-    assert [entry.values["bytes"] for entry in receipts] == [kept.stat().st_size]
+    assert [entry.values["bytes"] for entry in receipts.entries] == [kept.stat().st_size]
     assert list(archive.incoming.iterdir()) == []
     assert bytes(script.sent).endswith(pdu(hostile.RELEASE_RP, bytes(4)))
 
@@ -119,7 +139,7 @@ def test_noise_after_negotiation_never_escapes(tmp_path_factory: pytest.TempPath
         stream[chance.randrange(begin, len(stream))] = chance.randrange(256)
     archive = Archive(tmp_path_factory.mktemp("archive"))
     archive.prepare()
-    terms = Terms(Intake(archive, lambda entry: "written", 1), frozenset(), lambda word: None, idle_s=5)
+    terms = Terms(Intake(archive, Noted(), 1), frozenset(), lambda word: None, idle_s=5)
     ServedAssociation(terms, Played(Script(bytes(stream), []), 5), "127.0.0.1").serve()  # type: ignore[arg-type]
     assert list(archive.incoming.iterdir()) == [], "something half written was left"
 

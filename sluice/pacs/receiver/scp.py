@@ -68,7 +68,7 @@ class StorageScp:
         self._tls = tls
         self._reports = reports
         self._writer = ReceiptWriter(database, spool or archive.parent / "spool")
-        self._intake = Intake(self.archive, self._writer.write, min_free_bytes)
+        self._intake = Intake(self.archive, self._writer, min_free_bytes)
         self._terms = Terms(
             intake=self._intake,
             move_sources=frozenset(move_source_ae_titles),

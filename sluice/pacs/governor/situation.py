@@ -26,6 +26,8 @@ class Situation:
         slots: associations at once that policy and the PACS allow.
         in_use: associations that are held.
         is_our_turn: whether we are among those who may hold one.
+        is_outranked: whether it is not, and somebody of a more urgent priority waits. Where those who go first are so
+            only by having waited long, or because fewer slots are left, they wait for the end of a request.
         stop: why nothing may be asked, None when it may.
     """
 
@@ -35,6 +37,7 @@ class Situation:
     slots: int
     in_use: int
     is_our_turn: bool
+    is_outranked: bool
     rank: int
     stop: GovernorStop | None
 
@@ -51,16 +54,19 @@ def look(connection: Connection, pacs: str, use: Use, lease_id: int, fallback: P
     claims = leases.claims_of(rows)
     ours = next((claim for claim in claims if claim.lease_id == lease_id), None)
     now = rows[0]["now"] if rows else datetime.now(UTC)
-    urgent = (ours.priority if ours else use.priority) == leases.Priority.URGENT
-    limits = policy.limits(now, urgent)
+    priority = ours.priority if ours else int(use.priority)
+    limits = policy.limits(now, urgent=priority == leases.Priority.URGENT)
     slots = bearing.within(limits.concurrency) if limits else 0
+    entitled = leases.entitled(claims, slots, now)
+    waiting = [claim.priority for claim in claims if claim.granted_at is None]
     return Situation(
         now=now,
         limits=limits,
         bearing=bearing,
         slots=slots,
         in_use=sum(claim.granted_at is not None for claim in claims),
-        is_our_turn=lease_id in leases.entitled(claims, slots, now),
+        is_our_turn=lease_id in entitled,
+        is_outranked=lease_id not in entitled and min(waiting, default=priority) < priority,
         rank=ours.rank(now) if ours else int(use.priority),
         stop=_ordered(connection, use) or (_closed(pacs, policy, now) if limits is None else None),
     )

@@ -90,23 +90,35 @@ class PacsAssociation:
         """
         return self._link.find(self._offered(FIND[0], "C-FIND"), identifier)
 
-    def move(self, identifier: Dataset, progress: Callable[[], object] | None = None) -> Moved:
-        """C-MOVE to the node's move destination; always returns, with `error` set when it broke off.
+    def move(
+        self,
+        identifier: Dataset,
+        progress: Callable[[], object] | None = None,
+        has_to_end: Callable[[], bool] | None = None,
+    ) -> Moved:
+        """C-MOVE to the node's move destination; always returns, with `error` set when it broke off, or `interrupted`
+        when we ended it.
 
         Args:
             progress: any value that changes while instances arrive. A PACS may stay silent during a move (pending
                 responses are optional), so the time limit runs only while neither it nor a response changes.
+            has_to_end: whether the request has to end before its time. Then the PACS is sent a C-CANCEL-RQ, and the
+                association is aborted where that does not end it within `sluice.pacs.interruption.GRACE_S`.
         """
         if not self.is_open:
             return Moved(error=broke_off(self.node, "C-MOVE"))
-        return self._requestor.move(self._offered(MOVE[0], "C-MOVE"), identifier, progress)
+        return self._requestor.move(self._offered(MOVE[0], "C-MOVE"), identifier, progress, has_to_end)
 
-    def get(self, identifier: Dataset, fetching: Fetching) -> Moved:
+    def get(self, identifier: Dataset, fetching: Fetching, has_to_end: Callable[[], bool] | None = None) -> Moved:
         """C-GET over this association, which was opened with `fetching`; always returns, with `error` set when it
-        broke off. The time limit runs only while nothing at all arrives."""
+        broke off, or `interrupted` when we ended it. The time limit runs only while nothing at all arrives.
+
+        Args:
+            has_to_end: see `move`.
+        """
         if not self.is_open:
             return Moved(error=broke_off(self.node, "C-GET"))
-        return self._serving.get(self._offered(GET[0], "C-GET"), identifier, fetching)
+        return self._serving.get(self._offered(GET[0], "C-GET"), identifier, fetching, has_to_end)
 
     def event_report(self, sop_class: UID, sop_instance: UID, event_type: int, information: Dataset) -> str:
         """N-EVENT-REPORT (PS3.7 10.1.1); the status in four hex digits.

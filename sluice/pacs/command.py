@@ -115,6 +115,11 @@ def request(field: int, sop_class: str, message_id: int, destination: str | None
     return _set(parts)
 
 
+def cancel(message_id: int) -> bytes:
+    """The command set of a C-CANCEL-RQ, for the request with this Message ID (PS3.7 9.3.2.3, 9.3.3.3, 9.3.4.3)."""
+    return _set([_short(FIELD, C_CANCEL_RQ), _short(ANSWERED_ID, message_id), _short(DATASET_TYPE, NO_DATASET)])
+
+
 def _set(parts: list[bytes]) -> bytes:
     body = b"".join(parts)
     return _ELEMENT.pack(0, 0, 4) + struct.pack("<I", len(body)) + body

@@ -32,13 +32,16 @@ from sluice.pacs.command import (
     WARNINGS,
     Command,
     NoCommand,
+    cancel,
     read_command,
     request,
     response,
 )
 from sluice.pacs.errors import PacsError, broke_off, no_sign_of_life
+from sluice.pacs.interruption import Interruption
 from sluice.pacs.node import PacsNode
 from sluice.pacs.outcomes import Found, Moved, failed_uids
+from sluice.pacs.patience import Patience
 from sluice.pacs.pdu import INVALID_PARAMETER, UNEXPECTED_PDU, Gone, Violation, Wire
 from sluice.pacs.proposal import Accepted, Answer
 
@@ -53,47 +56,6 @@ class _Message:
     command: Command
     context_id: int
     dataset: bytes
-
-
-class _Patience:
-    """How long a request may stay without a sign of life.
-
-    Args:
-        limit_s: so long without a response, or a change of `progress`.
-    """
-
-    def __init__(self, limit_s: float, progress: Callable[[], object] | None = None) -> None:
-        self._limit_s = limit_s
-        self._progress = progress
-        self._step_s = max(0.05, limit_s / 10) if progress else limit_s  # a look may ask the ledger
-        self._seen: object = None
-        self.sign_of_life()
-
-    def sign_of_life(self) -> None:
-        self._last_sign = time.monotonic()
-
-    def wait_s(self) -> float:
-        """How long to wait before the next look.
-
-        Raises:
-            TimeoutError: it has been long enough.
-        """
-        left = self._last_sign + self._limit_s - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        return max(0.001, min(self._step_s, left))
-
-    def look(self) -> None:
-        """Nothing came: see whether there is progress."""
-        if self._progress is None:
-            return
-        try:
-            now = self._progress()
-        except Exception:  # the ledger may be away for a moment; that says nothing of the PACS
-            return
-        if now != self._seen:
-            self._seen = now
-            self.sign_of_life()
 
 
 class Requestor:
@@ -164,7 +126,7 @@ class Requestor:
 
     def echo(self, model: UID) -> str:
         """C-ECHO; the status in four hex digits."""
-        *_, answer = self._answers("C-ECHO", C_ECHO_RQ, model, None, _Patience(self.node.timeout_s))
+        *_, answer = self._answers("C-ECHO", C_ECHO_RQ, model, None, Patience(self.node.timeout_s))
         return f"{answer.command.status:04X}"
 
     def find(self, model: UID, identifier: Dataset) -> Found:
@@ -173,7 +135,7 @@ class Requestor:
         started = time.monotonic()
         implicit = self._contexts[model].transfer_syntax.is_implicit_VR
         try:
-            for answer in self._answers("C-FIND", C_FIND_RQ, model, identifier, _Patience(self.node.timeout_s)):
+            for answer in self._answers("C-FIND", C_FIND_RQ, model, identifier, Patience(self.node.timeout_s)):
                 if answer.command.status not in PENDING:
                     found.status = f"{answer.command.status:04X}"
                 elif (decoded := _decoded(answer.dataset, implicit)) is None:
@@ -187,14 +149,21 @@ class Requestor:
             found.duration_ms = round((time.monotonic() - started) * 1000)
         return found
 
-    def move(self, model: UID, identifier: Dataset, progress: Callable[[], object] | None = None) -> Moved:
-        """C-MOVE; always returns, with `error` set when it broke off.
+    def move(
+        self,
+        model: UID,
+        identifier: Dataset,
+        progress: Callable[[], object] | None = None,
+        has_to_end: Callable[[], bool] | None = None,
+    ) -> Moved:
+        """C-MOVE; always returns, with `error` set when it broke off, or `interrupted` when we ended it.
 
         Args:
-            progress: any value that changes while instances arrive; see `PacsAssociation.move`.
+            progress, has_to_end: see `PacsAssociation.move`.
         """
         moved = Moved()
-        patience = _Patience(self.node.timeout_s, progress)
+        interruption = Interruption(has_to_end)
+        patience = Patience(self.node.timeout_s, progress, interruption)
         try:
             for answer in self._answers("C-MOVE", C_MOVE_RQ, model, identifier, patience):
                 said = answer.command
@@ -207,10 +176,10 @@ class Requestor:
                     moved.failed_uids = failed_uids(_decoded(answer.dataset, implicit))
         except PacsError as error:
             moved.error = error
-        return moved
+        return interruption.settle(moved)
 
     def _answers(
-        self, service: str, field: int, model: UID, identifier: Dataset | None, patience: _Patience
+        self, service: str, field: int, model: UID, identifier: Dataset | None, patience: Patience
     ) -> Iterator[_Message]:
         """Send a request; its responses up to the final one, each with a status.
 
@@ -223,7 +192,7 @@ class Requestor:
             self._ask(field, model, context, identifier)
             status: int | None = PENDING[0]
             while status in PENDING:
-                answer = self._awaited(field | RESPONSE, patience)
+                answer = self._awaited(field | RESPONSE, context, patience)
                 patience.sign_of_life()
                 status = answer.command.status
                 yield answer
@@ -249,11 +218,13 @@ class Requestor:
         self._wire.allow(self.node.timeout_s)
         self._wire.send(data)
 
-    def _awaited(self, field: int, patience: _Patience) -> _Message:
+    def _awaited(self, field: int, context: Accepted, patience: Patience) -> _Message:
         """The next response to our request. What answers another request is none; what asks us is refused."""
         while True:
             while not self._messages:
                 self._wire.allow(patience.wait_s())
+                if patience.interruption.begins():
+                    self._wire.send(pdu.command_pdus(context.id, cancel(self._message_id), self._max_pdu))
                 try:
                     self._read()
                 except TimeoutError:

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pydicom.dataset import Dataset
@@ -25,6 +26,7 @@ from sluice.pacs.errors import (
     rejected,
     unknown_host,
 )
+from sluice.pacs.interruption import LOOK_S, Interruption
 from sluice.pacs.node import PacsNode
 from sluice.pacs.outcomes import Found, Moved, failed_uids
 from sluice.pacs.pdu import MAX_PDU_BYTES
@@ -54,6 +56,7 @@ class ServingLink:
         self.accepted = frozenset(context.abstract_syntax for context in association.accepted_contexts)
         self._association = association
         self._reactor = ReactorGate(association)
+        self._gets = 0
 
     @property
     def is_open(self) -> bool:
@@ -90,13 +93,22 @@ class ServingLink:
         found.duration_ms = round((time.monotonic() - started) * 1000)
         return found
 
-    def get(self, model: UID, identifier: Dataset, fetching: Fetching) -> Moved:
+    def get(
+        self, model: UID, identifier: Dataset, fetching: Fetching, has_to_end: Callable[[], bool] | None = None
+    ) -> Moved:
         """C-GET; see `PacsAssociation.get`."""
         self._reactor.park()
-        with _Watchdog(self._association, self.node.timeout_s, fetching.progress) as watchdog:
-            moved = self._answers("C-GET", self._association.send_c_get(identifier, model), watchdog)
+        # each has a message ID of its own, so that a C-CANCEL-RQ which came too late for one does not end the next
+        self._gets = number = self._gets % 0xFFFF + 1
+        interruption = Interruption(has_to_end)
+
+        def cancel() -> None:
+            self._association.send_c_cancel(number, query_model=model)
+
+        with _Watchdog(self._association, self.node.timeout_s, fetching.progress, interruption, cancel) as watchdog:
+            moved = self._answers("C-GET", self._association.send_c_get(identifier, model, number), watchdog)
         moved.instances = fetching.refused()
-        return moved
+        return interruption.settle(moved)
 
     def event_report(self, sop_class: UID, sop_instance: UID, event_type: int, information: Dataset) -> str:
         """N-EVENT-REPORT; see `PacsAssociation.event_report`."""
@@ -130,12 +142,23 @@ class ServingLink:
 
 
 class _Watchdog:
-    """Aborts an association when neither responses nor `progress` change for `limit_s`."""
+    """Aborts an association when neither responses nor `progress` change for `limit_s`; interrupts the request by
+    `cancel`, and aborts where that does not end it."""
 
-    def __init__(self, association: Association, limit_s: float, progress: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        association: Association,
+        limit_s: float,
+        progress: Callable[[], object],
+        interruption: Interruption,
+        cancel: Callable[[], None],
+    ) -> None:
         self._association = association
         self._limit_s = limit_s
         self._progress = progress
+        self._interruption = interruption
+        self._cancel = cancel
+        self._seen: object = None
         self._last_sign = time.monotonic()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True, name="get-watchdog")
@@ -156,20 +179,26 @@ class _Watchdog:
         self._association.dimse_timeout = self._patience
 
     def _watch(self) -> None:
-        step = max(0.05, min(1.0, self._limit_s / 10))
-        seen: object = None
+        step = max(0.05, min(LOOK_S, self._limit_s / 10))
         while not self._done.wait(step):
-            if time.monotonic() - self._last_sign < self._limit_s:
-                continue
-            now = self._progress()
-            if now != seen:
-                seen = now
-                self.sign_of_life()
-                continue
-            self.barked = True
-            self._association.abort()
-            self._association.dimse.msg_queue.put((None, None))  # wakes the generator that waits for a response
-            return
+            if self._interruption.begins():
+                with suppress(RuntimeError):  # the association ended by itself meanwhile
+                    self._cancel()
+            if self._interruption.left_s <= 0 or (not self._interruption.begun and self._is_silent()):
+                self.barked = True
+                self._association.abort()
+                self._association.dimse.msg_queue.put((None, None))  # wakes the generator that waits for a response
+                return
+
+    def _is_silent(self) -> bool:
+        if time.monotonic() - self._last_sign < self._limit_s:
+            return False
+        now = self._progress()
+        if now == self._seen:
+            return True
+        self._seen = now
+        self.sign_of_life()
+        return False
 
 
 class ReactorGate:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,6 +66,8 @@ class PretendPacs:
         abort_after: sub-operations after which a move is aborted, once.
         hang: a C-MOVE never answers.
         move_status: answered to every C-MOVE at once.
+        before: called with the event and the number of sub-operations so far before each; where it returns a status,
+            the request ends with that.
     """
 
     holds: list[Dataset]
@@ -81,6 +83,7 @@ class PretendPacs:
     abort_after: int | None = None
     hang: threading.Event | None = None
     move_status: int | None = None
+    before: Callable[[evt.Event, int], int | None] | None = None
     queries: list[Dataset] = field(default_factory=list)
     moves: list[Dataset] = field(default_factory=list)
     gets: list[Dataset] = field(default_factory=list)
@@ -182,6 +185,10 @@ class PretendPacs:
             if self.abort_after is not None and number == self.abort_after:
                 self.abort_after = None
                 event.assoc.abort()
+                return
+            status = self.before(event, number) if self.before is not None else None
+            if status is not None:
+                yield status, None
                 return
             uid = instance.SOPInstanceUID
             if uid in self.fail:

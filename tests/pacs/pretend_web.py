@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -33,6 +35,7 @@ class PretendWeb:
         status: answered to every WADO-RS request, with `headers`.
         cut_after: bytes of a WADO-RS body after which the connection is closed, once, without saying its length.
         stall_s: how long it waits in the middle of a body.
+        halfway: called there.
         html: answers with a login page.
         leave_out: SOP Instance UIDs that a study or series comes without.
         asked: path and Accept of each request.
@@ -46,6 +49,7 @@ class PretendWeb:
     headers: dict[str, str] = field(default_factory=dict)
     cut_after: int | None = None
     stall_s: float = 0.0
+    halfway: Callable[[], None] = lambda: None
     html: bool = False
     leave_out: set[str] = field(default_factory=set)
     asked: list[tuple[str, str]] = field(default_factory=list)
@@ -145,7 +149,9 @@ class PretendWeb:
         request.wfile.write(body[: len(body) // 2 if cut is None else cut // 2])
         request.wfile.flush()
         time.sleep(self.stall_s)
-        request.wfile.write(body[len(body) // 2 :] if cut is None else body[cut // 2 : cut])
+        self.halfway()
+        with contextlib.suppress(OSError):  # whoever asked may have had enough
+            request.wfile.write(body[len(body) // 2 :] if cut is None else body[cut // 2 : cut])
         request.close_connection = True
         return None
 

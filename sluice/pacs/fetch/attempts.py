@@ -20,6 +20,8 @@ from sluice.pacs.outcomes import Moved
 
 SUCCESS = ("0000", "B000", "200")  # B000: sub-operations complete, one or more failures (PS3.4 table C.4-2)
 
+INTERRUPTED = "interrupted"  # reason code: we ended the request ourselves
+
 
 @dataclass
 class Attempt:
@@ -31,6 +33,7 @@ class Attempt:
         request, moved: what was asked and answered.
         missing: of the wanted instances those that have no receipt yet.
         reasons: once it is finished, the reason code of each instance that is still missing.
+        is_final: what comes from now on comes by another request, which asks for the rest of this one.
     """
 
     attempt_id: int
@@ -39,6 +42,7 @@ class Attempt:
     moved: Moved
     missing: list[str]
     reasons: dict[str, str] = field(default_factory=dict)
+    is_final: bool = False
 
     @property
     def reported(self) -> int:
@@ -47,15 +51,18 @@ class Attempt:
 
     @property
     def failed_whole(self) -> bool:
-        """Whether it was answered with a failure that is no lack of resources, and nothing was sent."""
+        """Whether it was answered with a failure that is neither a lack of resources nor our doing, and nothing was
+        sent."""
+        if self.moved.interrupted:
+            return False
         told = self.moved.completed + self.moved.warnings + self.moved.failed
         status = self.moved.status or "0000"
         return told == 0 and status not in SUCCESS and not status.startswith("A7")
 
     @property
     def unexplained(self) -> list[str]:
-        """Missing instances of which the answer says nothing: neither sent nor failed."""
-        if self.moved.error is not None or self.moved.status is None:
+        """Missing instances of which the answer says nothing, though nobody interrupted it: neither sent nor failed."""
+        if self.moved.error is not None or self.moved.status is None or self.moved.interrupted:
             return []
         told = self.moved.completed + self.moved.warnings + self.moved.failed
         if told >= len(self.request.wanted):
@@ -92,6 +99,8 @@ class AttemptLog:
 
     def begin(self, source: str, kind: str, request: Request, moved: Moved, started: datetime) -> Attempt:
         """Write the attempt as soon as the source has answered, so that a crash while waiting loses nothing of it."""
+        if moved.interrupted and moved.status in ("0000", "200") and moved.completed >= len(request.wanted):
+            moved.interrupted = False  # it had finished: its final answer and our word to stop crossed
 
         def write(connection: Connection) -> list[dict[str, Any]]:
             return select(connection, named_query("begin_attempt"), values)
@@ -107,13 +116,14 @@ class AttemptLog:
 
     def finish(self, attempts: Sequence[Attempt]) -> None:
         """Count what arrived in the end and note what did not, with reasons. May be done again."""
-        open_ones = [attempt for attempt in attempts if attempt.missing]
+        open_ones = [attempt for attempt in attempts if attempt.missing and not attempt.is_final]
         if not open_ones:
             return
         here = self.arrived([uid for attempt in open_ones for uid in attempt.missing])
         for attempt in open_ones:
             attempt.missing = [uid for uid in attempt.missing if uid not in here]
             attempt.reasons = reasons_of(attempt.moved, attempt.missing)
+            attempt.is_final = attempt.moved.interrupted
         self._do(lambda connection: _write_ends(connection, open_ones))
 
     def arrived(self, sop_uids: Sequence[str]) -> set[str]:
@@ -216,6 +226,9 @@ def unplan_attempt(database: Database, window_key: str, study_uids: Sequence[str
 def reasons_of(moved: Moved, missing: Sequence[str]) -> dict[str, str]:
     """Why each instance is missing, as far as the answer shows: what we know of it ourselves, named as failed, covered
     by the failed count, or whatever holds for the whole request."""
+    own = {uid: moved.instances[uid][0] for uid in missing if uid in moved.instances}
+    if moved.interrupted:  # what a PACS then counts as failed may be what it did not get to
+        return dict.fromkeys(missing, INTERRUPTED) | own
     whole = reason_of_all(moved) or "reported-not-arrived"
     if moved.failed_uids:
         failed = [uid for uid in missing if uid in moved.failed_uids]
@@ -223,12 +236,13 @@ def reasons_of(moved: Moved, missing: Sequence[str]) -> dict[str, str]:
         failed = list(missing) if moved.failed >= len(missing) else []
     if moved.failed and not failed and whole == "reported-not-arrived":
         whole = "failed-suboperation"  # some of them did; which ones is asked one by one
-    own = {uid: moved.instances[uid][0] for uid in missing if uid in moved.instances}
     return dict.fromkeys(missing, whole) | dict.fromkeys(failed, "failed-suboperation") | own
 
 
 def reason_of_all(moved: Moved) -> str | None:
     """Reason code that holds for a whole request; None where it was served."""
+    if moved.interrupted:
+        return INTERRUPTED
     if moved.error is not None:
         return moved.error.reason_code
     if moved.status not in SUCCESS and not moved.failed:
@@ -246,6 +260,6 @@ def _detail(source: str, kind: str, request: Request, moved: Moved) -> str:
     asked = f"{kind} from {source}, {request.level} level"
     if moved.error is not None:
         return f"{asked}: {type(moved.error).__name__}"
-    return (
-        f"{asked}, status {moved.status}: {moved.completed} completed, {moved.failed} failed, {moved.warnings} warnings"
-    )
+    if moved.interrupted:
+        asked += ", interrupted by us"
+    return f"{asked}, status {moved.completed} completed, {moved.failed} failed, {moved.warnings} warnings"

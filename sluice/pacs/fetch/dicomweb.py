@@ -209,6 +209,9 @@ class Request(Protocol):
     def broke(self, error: BaseException) -> None:
         """It ended by an error."""
 
+    def has_to_end(self) -> bool:
+        """Whether it has to end before its time."""
+
 
 class _Ungoverned:
     def answered(self, status: str | None, size: int = 0, items: int = 0) -> None:
@@ -216,6 +219,9 @@ class _Ungoverned:
 
     def broke(self, error: BaseException) -> None:
         pass
+
+    def has_to_end(self) -> bool:
+        return False
 
 
 def http_error(node: PacsNode, service: str, response: requests.Response) -> PacsError:

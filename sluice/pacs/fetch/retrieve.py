@@ -12,7 +12,7 @@ from sluice.database import Database, named_query
 from sluice.pacs.errors import PacsError, ServiceNotOffered
 from sluice.pacs.fetch.arrivals import count_of_study, wait_for
 from sluice.pacs.fetch.attempts import Attempt, AttemptLog
-from sluice.pacs.fetch.wanted import Request, alone, requests_for
+from sluice.pacs.fetch.wanted import Request, alone, requests_for, rest_of
 from sluice.pacs.fetch.ways import KINDS, Asker, MoveClosed, Mover, MustCarry, Source, moves, open_way, remember_moves
 from sluice.pacs.governor.stops import PacsClosed
 from sluice.pacs.node import PacsNode
@@ -75,7 +75,8 @@ def retrieve_missing(
     """Ask once for what these studies lack: whole studies, whole series, or single instances (PS3.4 C.4.2).
 
     Each source is asked for what those before it did not deliver. A request that is refused, aborted or times out is
-    noted and the next one goes on. Two passes at once, or the same pass again, ask for what is missing then.
+    noted and the next one goes on. One that the governor ends before its time leaves its rest to be asked for next.
+    Two passes at once, or the same pass again, ask for what is missing then.
 
     Args:
         storing: takes what C-GET and WADO-RS bring; None where only C-MOVE may be used.
@@ -215,6 +216,11 @@ class _Pass:
             self._begin(source, way, request, Moved(error=closed.error), started)
             raise
         attempt = self._begin(source, way, request, moved, started)
+        if moved.interrupted:  # the governor stops us when the rest is to be asked for, or has us give way first
+            self._wait([attempt])
+            self.log.finish([attempt])
+            requests[:1] = rest_of(request, self.log.missing([request.study]))
+            return attempt
         if self._untried and isinstance(asker, Mover) and attempt.failed_whole:
             (series,) = self.log.series_of(request.wanted[:1]).values()
             asker.doubt(request.study, series, request.wanted[0], moved.status or "")
@@ -272,7 +278,7 @@ class _Pass:
         single: list[Request] = []
         for attempt in attempts:
             moved, request = attempt.moved, attempt.request
-            if len(request.wanted) < 2 or moved.error is not None:
+            if len(request.wanted) < 2 or moved.error is not None or moved.interrupted:
                 continue
             missing = [uid for uid in attempt.missing if uid not in moved.instances]
             some_failed = 0 < moved.failed < len(missing) and not moved.failed_uids

@@ -19,6 +19,8 @@ from sluice.pacs.errors import PacsBusy, PacsError, PacsRefused, PacsStatusError
 from sluice.pacs.fetch.dicomweb import DicomwebAssociation, http_error
 from sluice.pacs.fetch.multipart import BrokenMultipart, boundary_of, parts_of
 from sluice.pacs.fetch.wanted import Request
+from sluice.pacs.governor.stops import GovernorStop
+from sluice.pacs.interruption import Interruption
 from sluice.pacs.outcomes import Moved
 
 ACCEPT = 'multipart/related; type="application/dicom"; transfer-syntax=*'
@@ -26,6 +28,10 @@ PIECE_BYTES = 1 << 18
 MOST_META_BYTES = 1 << 16
 META_AT = 132  # after preamble and prefix (PS3.10 7.1)
 GROUP_LENGTH, SOP_CLASS, SOP_INSTANCE, TRANSFER_SYNTAX = 0x00020000, 0x00020002, 0x00020003, 0x00020010
+
+
+class _Overdue(Exception):  # noqa: N818
+    """A part goes on for so long after the request was interrupted that we do not wait for its end."""
 
 
 class Downloader:
@@ -51,16 +57,17 @@ class Downloader:
 
         Raises:
             PacsBusy, PacsRefused, PacsUnreachable, PacsStatusError: further requests would fare no better.
+            GovernorStop: nothing may be asked now, and nothing was.
         """
         moved = Moved()
-        for path, uids in _resources(request):
-            with self.web.governed("WADO-RS") as asked:
-                size = self._fetch(path, uids, moved)
-                if moved.error is None:
-                    asked.answered(moved.status, size, moved.completed)
-                else:
-                    asked.broke(moved.error)
-            if moved.error is not None:
+        for number, (path, uids) in enumerate(_resources(request)):
+            try:
+                self._governed(path, uids, moved)
+            except GovernorStop:
+                if not number:
+                    raise
+                moved.interrupted = True  # between two instances; what came of the first ones is told
+            if moved.error is not None or moved.interrupted:
                 break
         if moved.completed and moved.error is None:
             moved.status = "200"  # of several instances some came; the others have a status of their own
@@ -70,7 +77,20 @@ class Downloader:
         """Not asked: what an answer left out is asked for by itself, and then there is a 404 or there is not."""
         return None
 
-    def _fetch(self, path: str, uids: Sequence[str], moved: Moved) -> int:
+    def _governed(self, path: str, uids: Sequence[str], moved: Moved) -> None:
+        """One GET past the governor, which may have it end between two parts of the answer."""
+        with self.web.governed("WADO-RS") as asked:
+            interruption = Interruption(asked.has_to_end)
+            size = self._fetch(path, uids, moved, interruption)
+            interruption.settle(moved)
+            if moved.error is not None:
+                asked.broke(moved.error)
+            elif moved.interrupted:
+                asked.answered(None, size)  # what we cut short says nothing of the service
+            else:
+                asked.answered(moved.status, size, moved.completed)
+
+    def _fetch(self, path: str, uids: Sequence[str], moved: Moved, interruption: Interruption) -> int:
         """One GET; what came of it goes into `moved`. Returns the bytes that came."""
         try:
             response = self.web.get(path, ACCEPT)
@@ -81,7 +101,7 @@ class Downloader:
                 elif response.status_code != 200:
                     self._failed(response, uids, moved)
                 else:
-                    return self._take(response, moved)
+                    return self._take(response, moved, interruption)
         except (PacsBusy, PacsRefused, PacsUnreachable):
             raise
         except PacsError as error:
@@ -105,8 +125,9 @@ class Downloader:
                 self._is_service = response.status_code in (200, 204)
         return self._is_service
 
-    def _take(self, response: requests.Response, moved: Moved) -> int:
-        pieces = self._pieces(response)
+    def _take(self, response: requests.Response, moved: Moved, interruption: Interruption) -> int:
+        """The parts of an answer, up to the one in which it is interrupted; the connection is closed over the rest."""
+        pieces = self._pieces(response, interruption)
         size = 0
         media_type, boundary = boundary_of(response.headers.get("Content-Type", ""))
         if media_type == "multipart/related" and boundary:
@@ -118,13 +139,20 @@ class Downloader:
         try:
             for part in parts:
                 size += self._take_part(part, moved)
+                if interruption.begun or interruption.begins():
+                    break
+        except _Overdue:
+            pass  # the part is asked for again
         except BrokenMultipart:
             raise self.web.broken_off("WADO-RS") from None
         return size
 
-    def _pieces(self, response: requests.Response) -> Iterator[bytes]:
+    def _pieces(self, response: requests.Response, interruption: Interruption) -> Iterator[bytes]:
         with self.web.errors("WADO-RS"):
-            yield from response.iter_content(PIECE_BYTES)
+            for piece in response.iter_content(PIECE_BYTES):
+                yield piece
+                if not interruption.begins() and interruption.left_s <= 0:
+                    raise _Overdue
 
     def _take_part(self, part: Iterator[bytes], moved: Moved) -> int:
         """One Part 10 file into the intake; its bytes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 IMAGES_A_REQUEST = 50  # UIDs in one IMAGE-level identifier
@@ -57,6 +57,19 @@ def requests_for(rows: Sequence[dict[str, Any]]) -> list[Request]:
             classes = frozenset(row["sop_class_uid"] or None for row in piece)
             requests.append(Request(level, study, series_uid[0] if series_uid else None, wanted, classes))
     return requests
+
+
+def rest_of(request: Request, rows: Sequence[dict[str, Any]]) -> list[Request]:
+    """What a request that we interrupted leaves to be asked for.
+
+    Args:
+        rows: of the query `missing_instances`, for its study now.
+    """
+    wanted = set(request.wanted)
+    rows = [row for row in rows if row["sop_instance_uid"] in wanted]
+    if request.level != "IMAGE":
+        return requests_for(rows)
+    return [replace(request, wanted=tuple(row["sop_instance_uid"] for row in rows))] if rows else []
 
 
 def alone(request: Request, uids: Sequence[str], series_of: dict[str, str]) -> list[Request]:

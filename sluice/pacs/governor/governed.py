@@ -32,6 +32,11 @@ class GovernedAssociation(PacsAssociation):
         super().__init__(node, self._connected())
         hold.close = self._give_up
 
+    @property
+    def is_open(self) -> bool:
+        """Whether more can be asked; where the association was given up or broken off by us, over a new one."""
+        return self._given_up or super().is_open
+
     def find(self, identifier: Dataset) -> Found:
         """See `PacsAssociation.find`."""
         with self._asking("C-FIND") as request:
@@ -41,23 +46,32 @@ class GovernedAssociation(PacsAssociation):
             request.answered(found.status, items=len(found.answers), may_be_cap=may_be_cap)
         return found
 
-    def move(self, identifier: Dataset, progress: Callable[[], object] | None = None) -> Moved:
-        """See `PacsAssociation.move`."""
+    def move(
+        self,
+        identifier: Dataset,
+        progress: Callable[[], object] | None = None,
+        has_to_end: Callable[[], bool] | None = None,
+    ) -> Moved:
+        """See `PacsAssociation.move`; the governor says when it has to end."""
         with self._asking("C-MOVE") as request:
             before = self._hold.newest_receipt()
-            return self._told(request, identifier, super().move(identifier, progress), before)
+            return self._told(request, identifier, super().move(identifier, progress, request.has_to_end), before)
 
-    def get(self, identifier: Dataset, fetching: Fetching) -> Moved:
-        """See `PacsAssociation.get`."""
+    def get(self, identifier: Dataset, fetching: Fetching, has_to_end: Callable[[], bool] | None = None) -> Moved:
+        """See `PacsAssociation.get`; the governor says when it has to end."""
         with self._asking("C-GET") as request:
             before = self._hold.newest_receipt()
-            return self._told(request, identifier, super().get(identifier, fetching), before)
+            return self._told(request, identifier, super().get(identifier, fetching, request.has_to_end), before)
 
     def _told(self, request: Request, identifier: Dataset, moved: Moved, before: int) -> Moved:
         if moved.error is not None:
             request.broke(moved.error)
         else:
             size = self._hold.bytes_after(before, str(identifier.StudyInstanceUID))
+            if moved.interrupted:
+                self._given_up = not self._link.is_open
+                request.answered(None, size)  # what we cut short says nothing of the PACS
+                return moved
             # A702 also ends a request of which every sub-operation failed: of a single instance that says nothing of
             # the PACS, only of the instance
             is_one = moved.failed == 1 and not moved.completed

@@ -1,4 +1,7 @@
-"""One slot at a PACS: waiting for it, holding it, asking over it, giving it up to somebody more urgent."""
+"""One slot at a PACS: waiting for it, holding it, asking over it, giving it up to somebody more urgent.
+
+A request that is under way is told to end where people or the hours say so (`Request.has_to_end`).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 import psycopg2
 from psycopg2.extensions import connection as Connection  # noqa: N812
@@ -18,62 +20,35 @@ from sluice.database import select
 from sluice.pacs.errors import PacsAborted, PacsBusy, PacsTimedOut
 from sluice.pacs.governor import leases
 from sluice.pacs.governor.leases import Use
-from sluice.pacs.governor.orders import newest_order
 from sluice.pacs.governor.pace import (
     Clock,
     Sample,
-    current_bearing,
     ensure_pace,
     note_complaint,
     note_good,
     pay_bytes,
     wait_for_pace,
 )
-from sluice.pacs.governor.policy import Limits, Policy, current_policy
-from sluice.pacs.governor.pressure import Bearing, Tempo, complaint
-from sluice.pacs.governor.stops import (
-    GovernorLost,
-    GovernorStop,
-    PacsClosed,
-    PacsOccupied,
-    RetrievalCancelled,
-    RetrievalPaused,
-)
+from sluice.pacs.governor.policy import Policy
+from sluice.pacs.governor.pressure import Tempo, complaint
+from sluice.pacs.governor.situation import Situation, look
+from sluice.pacs.governor.stops import GovernorLost, PacsClosed, PacsOccupied
 
 log = logging.getLogger(__name__)
 
 TICK_S = 1.0  # how soon an order, a changed policy or somebody more urgent is seen
 QUIET_S = 10.0  # without a tick for so long (a stopped process) the slot is checked before anything is asked
 IDLE_S = 10.0  # longer waits are not spent with an open association
+# Nothing is cut short for somebody more urgent before this. Most studies are here by then, and cutting one costs
+# an association and a request for each 50 of its instances; somebody urgent waits no longer for it than that.
+UNDISTURBED_S = 20.0
+LOST_S = leases.STALLED_S / 2  # without a look for so long the slot may soon be another's: what is under way ends
 RETURN_PATIENCE_S = 1200.0  # how long work that gave its slot up waits for another; ageing brings one within that
 ERRORS = {
     PacsBusy: "the PACS rejected an association: too many are open",
     PacsTimedOut: "no answer within the time limit",
     PacsAborted: "the PACS broke an association off",
 }
-
-
-@dataclass(frozen=True)
-class Situation:
-    """What a look at the database shows.
-
-    Attributes:
-        now: the database's clock.
-        limits: what policy allows now, None when closed.
-        slots: associations at once that policy and the PACS allow.
-        in_use: associations that are held.
-        is_our_turn: whether we are among those who may hold one.
-        stop: why nothing may be asked, None when it may.
-    """
-
-    now: datetime
-    limits: Limits | None
-    bearing: Bearing
-    slots: int
-    in_use: int
-    is_our_turn: bool
-    rank: int
-    stop: GovernorStop | None
 
 
 @dataclass
@@ -103,6 +78,10 @@ class Request:
         if not self.done:
             self.done = True
             self.hold.failed(error, self.took_s)
+
+    def has_to_end(self) -> bool:
+        """Whether it has to end before its time; may be asked by any thread, and costs nothing."""
+        return self.hold._interrupts(self.took_s)
 
     @property
     def took_s(self) -> float:
@@ -246,6 +225,13 @@ class Hold:
         if self._seen is not None and self._seen.stop is not None:
             raise self._seen.stop
 
+    def _interrupts(self, took_s: float) -> bool:
+        """Whether a request that has run so long has to end, as the thread that looks each second last saw it."""
+        if self._lost is not None or time.monotonic() - self._seen_at > LOST_S:
+            return True
+        seen = self._seen
+        return seen is not None and (seen.stop is not None or (seen.is_outranked and took_s >= UNDISTURBED_S))
+
     def _give_way(self) -> None:
         """Let somebody more urgent have the slot, and wait for the next."""
         self._rest()
@@ -292,35 +278,7 @@ class Hold:
             )
 
     def _situation(self) -> Situation:
-        policy = current_policy(self.connection, self.pacs) or self.fallback
-        bearing = current_bearing(self.connection, self.pacs)
-        rows = leases.live_rows(self.connection, self.pacs)
-        claims = leases.claims_of(rows)
-        ours = next((claim for claim in claims if claim.lease_id == self.lease_id), None)
-        now = rows[0]["now"] if rows else datetime.now(UTC)
-        urgent = (ours.priority if ours else self.use.priority) == leases.Priority.URGENT
-        limits = policy.limits(now, urgent)
-        slots = bearing.within(limits.concurrency) if limits else 0
-        return Situation(
-            now=now,
-            limits=limits,
-            bearing=bearing,
-            slots=slots,
-            in_use=sum(claim.granted_at is not None for claim in claims),
-            is_our_turn=self.lease_id in leases.entitled(claims, slots, now),
-            rank=ours.rank(now) if ours else int(self.use.priority),
-            stop=self._ordered() or (_closed(self.pacs, policy, now) if limits is None else None),
-        )
-
-    def _ordered(self) -> GovernorStop | None:
-        if not self.use.obeys_orders or self.use.window is None:
-            return None
-        order = newest_order(self.connection, self.use.window)
-        if order.state == "paused":
-            return RetrievalPaused("The retrieval of this window was paused. Resume it on the page PACS.")
-        if order.state == "cancelled":
-            return RetrievalCancelled("The retrieval of this window was cancelled. It can be resumed on the page PACS.")
-        return None
+        return look(self.connection, self.pacs, self.use, self.lease_id, self.fallback)
 
     def _note(self, request: Request, status: str | None, size: int, items: int, may_be_cap: bool) -> None:
         took_s = request.took_s
@@ -383,14 +341,4 @@ def _away() -> GovernorLost:
     return GovernorLost(
         "Sluice's database, which keeps the slots of the PACS, does not answer; nothing is asked without it. "
         "Check SLUICE_DATABASE_URL or the connection sluice_db, then run it again."
-    )
-
-
-def _closed(pacs: str, policy: Policy, now: datetime) -> PacsClosed:
-    opens_at = policy.opens_at(now)
-    if opens_at is None:
-        return PacsClosed(f"The weekly hours of {pacs} are closed at all times. Change them on the page PACS.")
-    return PacsClosed(
-        f"It is outside the weekly hours of {pacs}. They begin {opens_at:%Y-%m-%d %H:%M} UTC; work goes on then.",
-        opens_at,
     )

@@ -38,6 +38,7 @@ class Moved:
         instances: by SOP Instance UID the reason code and status of those that we know more of than the PACS says,
             because we refused them ourselves or asked for them one by one.
         error: what ended it before a final status.
+        studies: how many studies the request was for; the numbers are those of one of them.
         interrupted: we told the source to stop before its final status. It may have finished at the same moment.
     """
 
@@ -49,6 +50,7 @@ class Moved:
     instances: dict[str, tuple[str, str]] = field(default_factory=dict)
     error: PacsError | None = None
     interrupted: bool = False
+    studies: int = 1
 
 
 def failed_uids(answer: Dataset | None) -> frozenset[str]:

@@ -12,10 +12,11 @@ FIRST_POLL_S = 0.01
 LONGEST_POLL_S = 0.2
 
 
-def count_of_study(database: Database, study_uid: str) -> int:
-    """Receipts of a study; changes while it arrives."""
+def count_of_studies(database: Database, study_uids: Sequence[str]) -> int:
+    """Receipts of studies; changes while they arrive."""
+    statement = "select count(*) as n from receipt where study_instance_uid = any (%s)"
     with database.transaction() as connection:
-        (row,) = select(connection, "select count(*) as n from receipt where study_instance_uid = %s", (study_uid,))
+        (row,) = select(connection, statement, (list(study_uids),))
     return int(row["n"])
 
 

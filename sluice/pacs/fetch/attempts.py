@@ -97,21 +97,29 @@ class AttemptLog:
         )
         return rows
 
-    def begin(self, source: str, kind: str, request: Request, moved: Moved, started: datetime) -> Attempt:
-        """Write the attempt as soon as the source has answered, so that a crash while waiting loses nothing of it."""
+    def begin(
+        self, source: str, kind: str, answered: Sequence[tuple[Request, Moved]], started: datetime
+    ) -> list[Attempt]:
+        """Write attempts as soon as the source has answered, so that a crash while waiting loses nothing of them."""
+
+        def write(connection: Connection) -> list[Attempt]:
+            return [self._written(connection, source, kind, *one, started) for one in answered]
+
+        attempts: list[Attempt] = self._do(write) if answered else []
+        return attempts
+
+    def _written(
+        self, connection: Connection, source: str, kind: str, request: Request, moved: Moved, started: datetime
+    ) -> Attempt:
         if moved.interrupted and moved.status in ("0000", "200") and moved.completed >= len(request.wanted):
             moved.interrupted = False  # it had finished: its final answer and our word to stop crossed
-
-        def write(connection: Connection) -> list[dict[str, Any]]:
-            return select(connection, named_query("begin_attempt"), values)
-
         values = {
             "window_key": self.window_key, "pacs": source, "study": request.study, "kind": kind,
             "wanted": list(request.wanted), "completed": moved.completed, "failed": moved.failed,
             "warnings": moved.warnings, "status": status_of(moved), "reason_code": reason_of_all(moved),
             "detail": _detail(source, kind, request, moved), "started_at": started,
         }  # fmt: skip
-        (row,) = self._do(write)
+        (row,) = select(connection, named_query("begin_attempt"), values)
         return Attempt(row["attempt_id"], source, request, moved, list(row["missing"] or ()))
 
     def finish(self, attempts: Sequence[Attempt]) -> None:
@@ -258,8 +266,12 @@ def status_of(moved: Moved) -> str | None:
 def _detail(source: str, kind: str, request: Request, moved: Moved) -> str:
     """The request in words without an identifier."""
     asked = f"{kind} from {source}, {request.level} level"
+    if moved.studies > 1:
+        asked += f", {moved.studies} studies together"
     if moved.error is not None:
         return f"{asked}: {type(moved.error).__name__}"
     if moved.interrupted:
         asked += ", interrupted by us"
-    return f"{asked}, status {moved.completed} completed, {moved.failed} failed, {moved.warnings} warnings"
+    return (
+        f"{asked}, status {moved.status}: {moved.completed} completed, {moved.failed} failed, {moved.warnings} warnings"
+    )

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from sluice.database import Database, named_query
 from sluice.pacs.errors import PacsError, ServiceNotOffered
-from sluice.pacs.fetch.arrivals import count_of_study, wait_for
+from sluice.pacs.fetch.arrivals import count_of_studies, wait_for
 from sluice.pacs.fetch.attempts import Attempt, AttemptLog
+from sluice.pacs.fetch.learned import MOVES, learn, learned
+from sluice.pacs.fetch.together import Together
 from sluice.pacs.fetch.wanted import Request, alone, requests_for, rest_of
-from sluice.pacs.fetch.ways import KINDS, Asker, MoveClosed, Mover, MustCarry, Source, moves, open_way, remember_moves
+from sluice.pacs.fetch.ways import KINDS, Asker, MoveClosed, Mover, MustCarry, Source, open_way
 from sluice.pacs.governor.stops import PacsClosed
 from sluice.pacs.node import PacsNode
 from sluice.pacs.outcomes import Moved
@@ -120,7 +122,9 @@ class _Pass:
         self.log = log
         self.storing = storing
         self.attempts: list[Attempt] = []
+        self.requests = 0
         self._untried = False  # whether nobody knows yet that the source sends by C-MOVE
+        self._together: Together
 
     def run(self, sources: Sequence[Source], study_uids: Sequence[str]) -> RetrieveSummary:
         wanted = self.log.missing(study_uids)
@@ -149,10 +153,12 @@ class _Pass:
     def _ask_source(self, source: Source, requests: list[Request]) -> None:
         """Ask one source by the best way that is open to us; what is found out about C-MOVE is kept."""
         ways = list(source.node.ways)
-        known = moves(self.database, source.node.name) if len(ways) > 1 else None
+        pacs = source.node.name
+        known = learned(self.database, pacs, MOVES) if len(ways) > 1 else None
         if known is False:
             ways.sort(key=lambda way: way == "C-MOVE")
         self._untried = known is None
+        self._together = Together(self.database, pacs)
         doubted = False
         while ways:
             way = ways.pop(0)
@@ -166,7 +172,7 @@ class _Pass:
                     self._note(source, way, requests, closed.error)
                     raise closed.error from None
                 if known is not False and closed.certain:
-                    remember_moves(self.database, source.node.name, False)
+                    learn(self.database, pacs, MOVES, False)
             except ServiceNotOffered as error:
                 if not ways:
                     self._note(source, way, requests, error)
@@ -174,9 +180,9 @@ class _Pass:
             else:
                 brought = any(len(one.missing) < len(one.request.wanted) for one in self.attempts[before:])
                 if brought and way == "C-MOVE" and len(source.node.ways) > 1 and known is not True:
-                    remember_moves(self.database, source.node.name, True)
+                    learn(self.database, pacs, MOVES, True)
                 if brought and doubted:
-                    remember_moves(self.database, source.node.name, False)
+                    learn(self.database, pacs, MOVES, False)
                 return
 
     def _ask_by(self, way: str, source: Source, requests: list[Request]) -> None:
@@ -195,9 +201,9 @@ class _Pass:
         try:
             while requests:
                 with open_way(way, source, requests, self.storing) as asker:
-                    asked = [self._ask(way, source, asker, requests)]
+                    asked = self._ask(way, source, asker, requests)
                     while requests and asker.is_open and asker.takes(requests[0]):
-                        asked.append(self._ask(way, source, asker, requests))
+                        asked += self._ask(way, source, asker, requests)
                     self._look_up(asker, asked)
                 done += asked
         except (ServiceNotOffered, MustCarry):
@@ -208,37 +214,65 @@ class _Pass:
         self._wait(done)
         return done
 
-    def _ask(self, way: str, source: Source, asker: Asker, requests: list[Request]) -> Attempt:
+    def _ask(self, way: str, source: Source, asker: Asker, requests: list[Request]) -> list[Attempt]:
+        """The first of the requests, or several at its front in one; what has been asked is taken off them."""
+        some = self._together.first_of(requests) if isinstance(asker, Mover) else requests[:1]
+        if len(some) > 1 and isinstance(asker, Mover):
+            return self._ask_together(way, source, asker, requests, some)
         request, started = requests[0], datetime.now(UTC)
+        self.requests += 1
         try:
-            moved = asker.ask(request, lambda: count_of_study(self.database, request.study))
+            moved = asker.ask(request, lambda: count_of_studies(self.database, [request.study]))
         except MoveClosed as closed:
-            self._begin(source, way, request, Moved(error=closed.error), started)
+            self._begin(source, way, [(request, Moved(error=closed.error))], started)
             raise
-        attempt = self._begin(source, way, request, moved, started)
-        if moved.interrupted:  # the governor stops us when the rest is to be asked for, or has us give way first
-            self._wait([attempt])
-            self.log.finish([attempt])
-            requests[:1] = rest_of(request, self.log.missing([request.study]))
-            return attempt
+        (attempt,) = self._begin(source, way, [(request, moved)], started)
+        if moved.interrupted:
+            self._cut_short([attempt], requests)
+            return [attempt]
         if self._untried and isinstance(asker, Mover) and attempt.failed_whole:
             (series,) = self.log.series_of(request.wanted[:1]).values()
             asker.doubt(request.study, series, request.wanted[0], moved.status or "")
         self._untried = self._untried and attempt.failed_whole
+        self._together.note(attempt)
         requests.pop(0)
-        return attempt
+        return [attempt]
 
-    def _begin(self, source: Source, way: str, request: Request, moved: Moved, started: datetime) -> Attempt:
-        attempt = self.log.begin(source.node.name, KINDS[way], request, moved, started)
-        self.attempts.append(attempt)
-        return attempt
+    def _ask_together(
+        self, way: str, source: Source, mover: Mover, requests: list[Request], some: Sequence[Request]
+    ) -> list[Attempt]:
+        """Some whole studies in one request. Those of which the answer leaves open what they lack are not taken off."""
+        studies, started = [request.study for request in some], datetime.now(UTC)
+        self.requests += 1
+        moved = mover.ask_together(studies, lambda: count_of_studies(self.database, studies))
+        shares = list(zip(some, self._together.shares(some, moved, self.log.arrived), strict=True))
+        attempts = self._begin(source, way, [(one, share) for one, share in shares if share is not None], started)
+        if moved.interrupted:
+            self._cut_short(attempts, requests)
+        else:
+            requests[: len(some)] = [one for one, share in shares if share is None]
+        return attempts
+
+    def _cut_short(self, attempts: list[Attempt], requests: list[Request]) -> None:
+        """The governor stops us when the rest of these, the first of the requests, is to be asked for, or has us give
+        way first."""
+        self._wait(attempts)
+        self.log.finish(attempts)
+        rows = self.log.missing([attempt.request.study for attempt in attempts])
+        requests[: len(attempts)] = [one for attempt in attempts for one in rest_of(attempt.request, rows)]
+
+    def _begin(
+        self, source: Source, way: str, answered: Sequence[tuple[Request, Moved]], started: datetime
+    ) -> list[Attempt]:
+        attempts = self.log.begin(source.node.name, KINDS[way], answered, started)
+        self.attempts += attempts
+        return attempts
 
     def _note(self, source: Source, way: str, requests: Sequence[Request], error: PacsError) -> None:
         """Say of requests that could not be made why."""
         noted = {id(attempt.request) for attempt in self.attempts}
-        for request in requests:
-            if id(request) not in noted:
-                self._begin(source, way, request, Moved(error=error), datetime.now(UTC))
+        left = [(request, Moved(error=error)) for request in requests if id(request) not in noted]
+        self._begin(source, way, left, datetime.now(UTC))
 
     def _wait(self, attempts: Sequence[Attempt]) -> None:
         """Until what the PACS says it sent has arrived, or nothing comes any more."""
@@ -296,7 +330,7 @@ class _Pass:
         return RetrieveSummary(
             window_key=self.log.window_key,
             studies=len({row["study_instance_uid"] for row in wanted}),
-            requests=len(self.attempts),
+            requests=self.requests,
             wanted=len(uids),
             arrived=len(here),
             failed=by_reason["failed-suboperation"],

@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from sluice.database import Database, select
+from sluice.database import Database
 from sluice.pacs.answers import text
 from sluice.pacs.association import FIND, GET, MOVE, PacsAssociation, associate, identifier_of, status_error
 from sluice.pacs.errors import PacsError, ServiceNotOffered
 from sluice.pacs.fetch.get import MOST_CONTEXTS, SYNTAXES, Fetching, class_uids
+from sluice.pacs.fetch.learned import MOVES, learned
 from sluice.pacs.fetch.wanted import Request
 from sluice.pacs.node import PacsNode
 from sluice.pacs.outcomes import Moved
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 CLASSES_AT_EASE = MOST_CONTEXTS // len(SYNTAXES)  # so many have a context for each syntax
 KINDS = {"C-MOVE": "C-MOVE", "C-GET": "C-GET", "DICOMweb": "WADO-RS"}  # as `attempt.kind` has them
-NO_MOVES_HOLDS_DAYS = 1  # after that C-MOVE is tried again: an administrator may have added our destination
 MOVE_CLOSED = ("A801", "0122", "0124")  # destination unknown, class not supported, not authorized: C-GET may still work
 
 
@@ -201,6 +201,11 @@ class Mover(_OverAssociation):
             raise MoveClosed(status_error(self.association.node, "C-MOVE", moved.status), self.offers_get)
         return moved
 
+    def ask_together(self, study_uids: Sequence[str], progress: Callable[[], object]) -> Moved:
+        """One C-MOVE for several whole studies."""
+        keys: dict[str, str | list[str]] = {"StudyInstanceUID": list(study_uids)}
+        return self.association.move(identifier_of("STUDY", keys), progress)
+
 
 class _Getter(_OverAssociation):
     def __init__(self, association: PacsAssociation, fetching: Fetching) -> None:
@@ -218,27 +223,6 @@ def carries(database: Database, nodes: Iterable[PacsNode]) -> bool:
     """Whether instances of some of these will pass through the process that asks, as far as is known."""
     for node in nodes:
         first, *others = node.ways
-        if first != "C-MOVE" or (others and moves(database, node.name) is False):
+        if first != "C-MOVE" or (others and learned(database, node.name, MOVES) is False):
             return True
     return False
-
-
-def moves(database: Database, pacs: str) -> bool | None:
-    """Whether a PACS sends by C-MOVE to our destination; None where it is not known, or was found out long ago."""
-    with database.transaction() as connection:
-        rows = select(
-            connection,
-            "select value from pacs_fact where pacs = %s and fact = 'moves' "
-            "and (value = 1 or learned_at > now() - make_interval(days => %s))",
-            (pacs, NO_MOVES_HOLDS_DAYS),
-        )
-    return bool(rows[0]["value"]) if rows else None
-
-
-def remember_moves(database: Database, pacs: str, value: bool) -> None:
-    """Keep whether it does."""
-    database.execute(
-        "insert into pacs_fact (pacs, fact, value) values (%s, 'moves', %s) on conflict (pacs, fact) do update "
-        "set value = excluded.value, learned_at = now()",
-        (pacs, int(value)),
-    )

@@ -67,7 +67,7 @@ class GovernedAssociation(PacsAssociation):
         if moved.error is not None:
             request.broke(moved.error)
         else:
-            size = self._hold.bytes_after(before, str(identifier.StudyInstanceUID))
+            size = self._hold.bytes_after(before, _studies(identifier))
             if moved.interrupted:
                 self._given_up = not self._link.is_open
                 request.answered(None, size)  # what we cut short says nothing of the PACS
@@ -97,3 +97,9 @@ class GovernedAssociation(PacsAssociation):
     def _give_up(self) -> None:
         self._given_up = True
         self.release()
+
+
+def _studies(identifier: Dataset) -> list[str]:
+    """The Study Instance UIDs that a request names: one, or a list (PS3.4 C.2.2.2.2)."""
+    element = identifier["StudyInstanceUID"]
+    return [str(element.value)] if element.VM == 1 else [str(uid) for uid in element.value]

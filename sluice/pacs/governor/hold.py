@@ -9,7 +9,7 @@ import logging
 import select as io
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -187,14 +187,14 @@ class Hold:
             (row,) = select(self.connection, "select coalesce(max(receipt_id), 0) as newest from receipt")
         return int(row["newest"])
 
-    def bytes_after(self, receipt_id: int, study_uid: str) -> int:
-        """Bytes of a study that were received after a receipt."""
+    def bytes_after(self, receipt_id: int, study_uids: Sequence[str]) -> int:
+        """Bytes of studies that were received after a receipt."""
         with self._database():
             (row,) = select(
                 self.connection,
                 "select coalesce(sum(bytes), 0) as bytes from receipt "
-                "where study_instance_uid = %s and receipt_id > %s",
-                (study_uid, receipt_id),
+                "where study_instance_uid = any (%s) and receipt_id > %s",
+                (list(study_uids), receipt_id),
             )
         return int(row["bytes"])
 

@@ -301,7 +301,7 @@ class HospitalPacs:
         """One pending answer for each object; pynetdicom sends it through `Sender` and keeps the counts."""
         association: Any = event.assoc
         for number, stored in enumerate(wanted):
-            if event.is_cancelled:
+            if event.is_cancelled and not self.faults.ignore_cancel:
                 yield CANCELLED, None
                 return
             self._delay(event, self.faults.send_delay_s)

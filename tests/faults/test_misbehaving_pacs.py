@@ -18,14 +18,18 @@ from sluice.archive.storing import Storing
 from sluice.database import Database
 from sluice.hospital.faults import Faults
 from sluice.hospital.pacs import HospitalPacs
+from sluice.pacs import interruption
 from sluice.pacs.errors import PacsAborted, PacsError, PacsStatusError, PacsTimedOut, PacsUnreachable
 from sluice.pacs.fetch import arrivals
 from sluice.pacs.fetch.retrieve import missing_studies, note_gaps, retrieve_missing
 from sluice.pacs.fetch.ways import Source
 from sluice.pacs.find.sweep import SweepSummary, sweep
+from sluice.pacs.governor import RetrievalPaused
+from sluice.pacs.governor.orders import order_retrieval
 from sluice.pacs.node import PacsNode
 from sluice.pacs.receiver.receive import Receiver
 from tests.faults.small_store import KEY, WINDOW, SmallStore, write_store
+from tests.pacs import interrupting
 from tests.pacs.sending import rows
 
 PASSES = 2
@@ -347,6 +351,25 @@ def test_no_way_at_all_is_said(acquisition: Acquisition, store: SmallStore) -> N
     acquisition.sweep()
     acquisition.pacs.faults.services = {"FIND"}
     assert acquisition.retrieve(1) == dict.fromkeys(store.uids, "refused")
+
+
+@pytest.mark.parametrize("ignores", [False, True])
+def test_what_is_interrupted_is_said_and_comes_later(
+    ignores: bool, acquisition: Acquisition, store: SmallStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interruption, "GRACE_S", 0.2 if ignores else 30.0)
+    acquisition.sweep()
+    acquisition.pacs.faults = Faults(ignore_cancel=ignores, send_delay_s=1.0)
+    retrieval = interrupting.Retrieval(acquisition.database, acquisition.node, KEY).start()
+    interrupting.eventually(acquisition.received)
+    order_retrieval(acquisition.database, KEY, "vera", "paused")
+    assert isinstance(retrieval.outcome, RetrievalPaused)
+    assert "interrupted" in acquisition.gaps().values()
+    assert set(acquisition.gaps().values()) <= {"interrupted", "not-asked"}
+    acquisition.pacs.faults = Faults()
+    order_retrieval(acquisition.database, KEY, "vera", "active")
+    assert interrupting.Retrieval(acquisition.database, acquisition.node, KEY).start().outcome.missing == 0
+    assert acquisition.received() == set(store.uids)
 
 
 # --- what the ledger keeps beside the gaps -----------------------------------------------------------------------

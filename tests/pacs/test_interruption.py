@@ -200,6 +200,10 @@ def lose(database: Database) -> None:
     database.execute("update pacs_use set ended_at = now(), ended_by = 'died'")
 
 
+def cut_off(database: Database) -> None:
+    database.execute("select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and classid = 4711")
+
+
 @pytest.fixture
 def holds(database: Database) -> list[Dataset]:
     """A study of two series of four instances, each larger than what is read of an HTTP answer at once."""
@@ -273,8 +277,9 @@ def interrupted(pacs: PretendPacs, stand: Standing, retrieval: Retrieval, order:
         (cancel, RetrievalCancelled),
         (lambda database: allow(database, "."), PacsClosed),
         (lose, GovernorLost),
+        (cut_off, GovernorLost),
     ],
-    ids=["pause", "cancel", "hours", "lost"],
+    ids=["pause", "cancel", "hours", "lost", "cut off"],
 )
 def test_a_move_ends_within_seconds_and_its_rest_is_asked_for_later(
     order: Callable[[Database], object], stop: type, pacs: PretendPacs, database: Database

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from pydicom.dataset import Dataset
@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 from sluice.pacs.association import Link, PacsAssociation
 from sluice.pacs.errors import PacsError
 from sluice.pacs.governor.hold import Hold, Request
+from sluice.pacs.governor.stops import GovernorLost
 from sluice.pacs.node import PacsNode
 from sluice.pacs.outcomes import Found, Moved
 
@@ -64,14 +65,15 @@ class GovernedAssociation(PacsAssociation):
             return self._told(request, identifier, super().get(identifier, fetching, request.has_to_end), before)
 
     def _told(self, request: Request, identifier: Dataset, moved: Moved, before: int) -> Moved:
-        if moved.error is not None:
+        if moved.interrupted:
+            self._given_up = not self._link.is_open
+            with suppress(GovernorLost):  # that may be why; what came of the request is told all the same
+                size = self._hold.bytes_after(before, _studies(identifier))
+                request.answered(None, size)  # what we cut short says nothing of the PACS
+        elif moved.error is not None:
             request.broke(moved.error)
         else:
             size = self._hold.bytes_after(before, _studies(identifier))
-            if moved.interrupted:
-                self._given_up = not self._link.is_open
-                request.answered(None, size)  # what we cut short says nothing of the PACS
-                return moved
             # A702 also ends a request of which every sub-operation failed: of a single instance that says nothing of
             # the PACS, only of the instance
             is_one = moved.failed == 1 and not moved.completed

@@ -58,7 +58,8 @@ def newest_order(connection: Connection, window_key: str) -> RetrievalState:
 def order_retrieval(
     database: Database, window_key: str, by: str, state: str | None = None, priority: Priority | None = None
 ) -> RetrievalState:
-    """Append an order; what it does not name stays as it was. It takes effect between two requests, within a second.
+    """Append an order; what it does not name stays as it was. It takes effect within seconds, also on
+    what is under way.
 
     A cancelled window's missing instances get the reason `cancelled`; a later resume takes it back.
 

@@ -71,7 +71,7 @@ class Settings(BaseSettings):
             before each further pass.
         recent_minutes: how far back `sweep_recent` asks for study times, minutes.
         audit_after_days: days after its end at which `sweep_again` asks for a day once more.
-        audit_most: days that it asks for in one night, at most.
+        audit_most: days that it asks each PACS for in one night, at most.
     """
 
     model_config = SettingsConfigDict(

@@ -91,9 +91,10 @@ def test_tls_is_kept(
             receiver_tls_ca=authority.certificate,
         )
     )
+    assert secure is not None
     with (
         caplog.at_level(logging.INFO, logger="sluice"),
-        Receiver(database, tmp_path / "archive", min_free_bytes=1, tls=secure) as receiver,
+        Receiver(database, tmp_path / "archive", min_free_bytes=1, tls=lambda: secure) as receiver,
     ):
         for options, words in (
             ([], "does not speak TLS"),

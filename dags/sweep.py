@@ -13,6 +13,9 @@ and each cascades to the end. Days that ran before are left alone unless you cho
 
 **Some minutes of a day.** *Trigger* with the window `2026-10-26T1015-1030`; what is found is expected in the day.
 
+**Another PACS.** Name its connection in the form; `sweep_again` then asks it again for that day by itself. Retrieval
+goes by the field *sources* of `pacs_main`, so name the connection there, too.
+
 **Normal.** A few minutes; `queries` grows with the day's size. A day without studies is a success with zero counts.
 
 **Worry when** it is red: the PACS was not reachable or refused us. The last line of the log says why and what to do;
@@ -45,7 +48,7 @@ QUIET = "{{ (dag_run.run_after + macros.timedelta(hours=2 if dag_run.run_type ==
 def sweep() -> None:
     """Wait for the quiet hours, then ask the PACS for the day."""
     quiet = DateTimeSensorAsync(task_id="wait_for_quiet_hours", target_time=QUIET, timeout=timedelta(hours=4))
-    quiet >> steps.sweep(WINDOW, outlets=[INVENTORY])
+    quiet >> steps.sweep(WINDOW, outlets=[INVENTORY], pacs="{{ params.pacs }}")
 
 
 sweep()

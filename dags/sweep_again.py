@@ -1,12 +1,13 @@
 """# sweep_again
 
-Asks the PACS once more for days that were swept before, 1, 7, 30 and 180 days after their end
+Asks each PACS once more for the days that were swept there before, 1, 7, 30 and 180 days after their end
 (`SLUICE_AUDIT_AFTER_DAYS`), and notes what is otherwise: studies that came late, that were changed, that are gone, that
 were moved to another date, that are back. Nothing is forgotten: what the PACS no longer has keeps its rows, with the
 reason *no-longer-held*, and is not asked for again.
 
-**When.** Every night at 04:00 in the hospital's time zone, at most `SLUICE_AUDIT_MOST` days a night, the longest
-overdue first, after everybody else at the PACS. A day to which a study was moved is swept again the next night.
+**When.** Every night at 04:00 in the hospital's time zone, at most `SLUICE_AUDIT_MOST` days of each PACS a night, the
+longest overdue first, after everybody else there. A PACS that cannot be asked, or whose connection is gone, turns the
+run red when the others are through. A day to which a study was moved is swept again the next night.
 
 **Leaves** the asset `inventory` for each day that holds something new, so that `retrieve` and the rest run for it.
 

@@ -30,6 +30,7 @@ WORKING_SIDE = 1024
 MIN_SIDE = 32
 """A picture with a shorter side shows no body part."""
 MAX_PIXELS = 150_000_000
+MAX_BYTES = 1 << 30  # of a file, which is read whole; the largest radiograph of `MAX_PIXELS` has a third of it
 """A frame with more pixels is refused before it is decoded."""
 # pydicom warns about odd values by quoting them, and a quoted value may identify a patient. Set here once, for
 # `warnings.catch_warnings` is not safe between the threads that decode.
@@ -92,7 +93,12 @@ def canonical(path: Path) -> Canonical:
 
 def _read(path: Path) -> Dataset:
     try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise NotReadable("pixels-unsuitable", f"the file has {size} bytes, more than {MAX_BYTES}: no radiograph")
         return dcmread(path)
+    except NotReadable:
+        raise
     except FileNotFoundError:
         raise NotReadable("pixels-unreadable", "the file is gone from the archive") from None
     except Exception as error:

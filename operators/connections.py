@@ -47,10 +47,14 @@ async def adatabase() -> Database:
     return Database(database_url(await BaseHook.aget_connection(DATABASE)))
 
 
-def pacs_node() -> PacsNode:
-    """The hospital's PACS, by the connection `pacs_main`."""
-    _connection(PACS)
-    return PacsHook(PACS).get_node()
+def pacs_node(conn_id: str = PACS) -> PacsNode:
+    """A PACS of the hospital, by its connection; the one that is swept each night by default.
+
+    Raises:
+        ConnectionIncomplete: there is no such connection, or it lacks something.
+    """
+    _connection(conn_id)
+    return PacsHook(conn_id).get_node()
 
 
 def archive() -> Path:
@@ -115,6 +119,9 @@ def _connection(conn_id: str) -> Connection:
     try:
         return BaseHook.get_connection(conn_id)
     except (AirflowNotFoundException, AirflowRuntimeError) as error:
-        raise ConnectionIncomplete(
-            f"There is no Airflow connection {conn_id}. Run: python -m operators.bootstrap, or add it by hand."
-        ) from error
+        advice = (
+            "Run: python -m operators.bootstrap, or add it by hand."
+            if conn_id in (PACS, DATABASE, BUCKET)
+            else "Add it under Admin, Connections, under the name that it had when its PACS was swept."
+        )
+        raise ConnectionIncomplete(f"There is no Airflow connection {conn_id}. {advice}") from error

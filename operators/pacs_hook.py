@@ -113,6 +113,7 @@ def node_of(connection: Connection) -> PacsNode:
             retrieve_by=str(extra.get("retrieve_by") or "auto"),
             query_by=str(extra.get("query_by") or "C-FIND"),
             dicomweb_url=url,
+            dicomweb_proxy=str(extra.get("dicomweb_proxy") or "").strip(),
             credentials=Credentials(
                 connection.login or "", connection.password or "", str(extra.get("dicomweb_token") or "")
             ),

@@ -92,6 +92,12 @@ def get_provider_info() -> dict[str, Any]:
                         "description": "Without /studies, such as https://pacs.hospital.example/dicom-web.",
                         "schema": OPTIONAL_TEXT,
                     },
+                    "dicomweb_proxy": {
+                        "label": "DICOMweb: proxy",
+                        "description": "Such as http://proxy.hospital.example:3128; none: no proxy. Empty: what "
+                        "HTTPS_PROXY and NO_PROXY of the workers say, for https.",
+                        "schema": {"type": ["string", "null"], "format": "password"},
+                    },
                     "dicomweb_token": {
                         "label": "DICOMweb: bearer token",
                         "description": "Instead of login and password.",

@@ -70,12 +70,12 @@ def require_window(window: str) -> str:
     return window
 
 
-def sweep(window: Any, outlets: Outlets = ()) -> Any:
-    """C-FIND a hospital day."""
+def sweep(window: Any, outlets: Outlets = (), pacs: str = PACS) -> Any:
+    """C-FIND a hospital day; `pacs` is the connection of the PACS, or a template of it."""
     return PacsOperator(
         task_id="sweep",
         python_callable=_sweep,
-        op_kwargs={"window": window},
+        op_kwargs={"window": window, "pacs": pacs},
         pool=PACS,
         outlets=list(outlets),
         doc_md="Asks the PACS what it holds of the day, splits where answers are capped, writes what is expected.",
@@ -241,7 +241,7 @@ def _plan_batches(window: str) -> list[dict[str, Any]]:
     return [batch.as_dict() for batch in plan_batches(database(), require_window(window))]
 
 
-def _sweep(window: str, ti: Any, dag_run: Any) -> Counts:
+def _sweep(window: str, pacs: str, ti: Any, dag_run: Any) -> Counts:
     from operators.connections import database, pacs_node
     from operators.governed import governor_of, use_of
     from sluice.pacs.find.sweep import sweep
@@ -250,7 +250,7 @@ def _sweep(window: str, ti: Any, dag_run: Any) -> Counts:
     from sluice.windows import Window, remember_window
 
     day = Window.of_label(require_window(window))
-    store, node = database(), pacs_node()
+    store, node = database(), pacs_node(pacs)
     use = use_of(ti, dag_run, "sweep", day.key, f"of {day.label}")
     if use.priority is Priority.BACKFILL:
         remember_window(store, day)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.providers.standard.operators.python import PythonOperator
-from airflow.sdk import Asset, Param
+from airflow.sdk import Asset, Param, TriggerRule
 from airflow.sdk.exceptions import AirflowSkipException
 
 from operators.assets import INVENTORY
@@ -13,6 +16,13 @@ from operators.counts import Counts
 from operators.policies import HOSPITAL_TIME_ZONE, PACS
 from operators.steps import PacsOperator
 from sluice.settings import settings
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from sluice.database import Database
+
+log = logging.getLogger(__name__)
 
 TODAY = "{{ ti.xcom_pull(task_ids='sweep_recent')['window_key'] }}"
 """Template of the window that `sweep_recent` has fed."""
@@ -33,7 +43,7 @@ def recent_form() -> dict[str, Param]:
 
 
 def day_form() -> dict[str, Param]:
-    """The one field of `sweep`: a day, or some minutes of one."""
+    """The fields of `sweep`: a day, or some minutes of one, and the PACS that is asked."""
     return {
         "window_key": Param(
             None,
@@ -42,7 +52,14 @@ def day_form() -> dict[str, Param]:
             pattern=r"^\d{4}-\d{2}-\d{2}(T\d{4}-\d{4})?$",
             description="For a run by hand: a hospital day like 2026-10-26, or study times of one like "
             "2026-10-26T1015-1030. Nightly runs leave it empty and use their partition.",
-        )
+        ),
+        "pacs": Param(
+            PACS,
+            type="string",
+            minLength=1,
+            title="PACS",
+            description="Airflow connection of the PACS to ask. sweep_again asks each PACS again for its days.",
+        ),
     }
 
 
@@ -63,16 +80,24 @@ def sweep_again() -> Any:
         task_id="sweep_again",
         python_callable=_sweep_again,
         pool=PACS,
-        doc_md="Sweeps the days that have reached one of the ages of `SLUICE_AUDIT_AFTER_DAYS`, and notes what is "
-        "late, changed, gone, moved or back.",
+        doc_md="Sweeps the days that have reached one of the ages of `SLUICE_AUDIT_AFTER_DAYS`, each at the PACS that "
+        "it was swept at, and notes what is late, changed, gone, moved or back.",
     )
     news = PythonOperator(
         task_id="start_chain",
         python_callable=_start_chain,
         outlets=[INVENTORY],
-        doc_md="Leaves `inventory` for each day with something new, which starts `retrieve`. Skipped without any.",
+        trigger_rule=TriggerRule.ALL_DONE,
+        doc_md="Leaves `inventory` for each day with something new, which starts `retrieve`. Skipped without any. "
+        "Runs even when a PACS could not be asked, so that what the others told goes on.",
     )
-    swept >> news
+    verdict = EmptyOperator(
+        task_id="all_days",
+        trigger_rule=TriggerRule.NONE_FAILED,
+        doc_md="Red when a PACS could not be asked. The next night asks for its days again.",
+    )
+    swept >> news >> verdict
+    swept >> verdict
     return news
 
 
@@ -94,27 +119,53 @@ def _sweep_recent(minutes: Any, ti: Any, dag_run: Any) -> Counts:
 
 
 def _sweep_again(ti: Any, dag_run: Any) -> Counts:
-    from dataclasses import replace
+    """Days that are due, PACS by PACS; one that cannot be asked now does not keep the others from it.
+
+    Raises:
+        RuntimeError: what the first such PACS said, a `GovernorStop` before any other, when the others are through.
+    """
     from datetime import datetime
+    from itertools import groupby
     from zoneinfo import ZoneInfo
 
-    from operators.connections import database, pacs_node
-    from operators.governed import governor_of, use_of
+    from operators.connections import database
     from sluice.pacs.find.audit import Differences, windows_due
+    from sluice.pacs.governor import GovernorStop
+
+    store = database()
+    today = datetime.now(ZoneInfo(HOSPITAL_TIME_ZONE)).date()
+    due = windows_due(store, settings().audit_after_days, today, settings().audit_most)
+    counts = {"windows": 0, "uncertain": 0, "queries": 0} | Differences().as_dict()
+    stopped: list[RuntimeError] = []
+    for pacs, days in groupby(sorted(due, key=lambda one: one.pacs), lambda one: one.pacs):
+        try:
+            _audit(store, pacs, [one.day for one in days], counts, ti, dag_run)
+        except RuntimeError as error:  # every error of the domain is one
+            log.warning("%s was not asked for all its days: %s", pacs, error)
+            stopped.append(error)
+    if stopped:
+        raise min(stopped, key=lambda error: not isinstance(error, GovernorStop))
+    return counts
+
+
+def _audit(store: Database, pacs: str, days: Sequence[date], counts: Counts, ti: Any, dag_run: Any) -> None:
+    """Sweep days of one PACS again, adding to `counts`."""
+    from dataclasses import replace
+
+    from operators.connections import pacs_node
+    from operators.governed import governor_of, use_of
     from sluice.pacs.find.sweep import sweep
     from sluice.pacs.governor import Priority
     from sluice.windows import Window
 
-    store, node = database(), pacs_node()
-    today = datetime.now(ZoneInfo(HOSPITAL_TIME_ZONE)).date()
-    due = windows_due(store, settings().audit_after_days, today, settings().audit_most)
-    counts = {"windows": 0, "uncertain": 0, "queries": 0} | Differences().as_dict()
-    for day in due:
+    node = pacs_node(pacs)
+    for day in days:
         window = Window.of_day(day)
         use = replace(use_of(ti, dag_run, "sweep", window.key, f"of {window.key} again"), priority=Priority.BACKFILL)
         found = sweep(store, node, window, governor=governor_of(store, node, use)).as_dict()
-        counts = {name: counts[name] + found.get(name, 0) for name in counts} | {"windows": counts["windows"] + 1}
-    return counts
+        counts["windows"] += 1
+        for name in counts.keys() - {"windows"}:
+            counts[name] += found.get(name, 0)
 
 
 def _start_chain(dag_run: Any, outlet_events: Any) -> list[str]:

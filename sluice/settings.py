@@ -54,6 +54,8 @@ class Settings(BaseSettings):
         receiver_allow: who may send to us, entries `AE@network` separated by commas (or a JSON list), e.g.
             `MR1@10.1.0.0/16,CT2@*,*@127.0.0.1`; empty: everybody. See `sluice.pacs.receiver.admission`.
         receiver_check_called_ae: reject associations that call another AE title than ours.
+        receiver_also_called: more AE titles that we answer to beside `receiver_ae_title`, separated by commas, say of
+            an archive that we took the place of. The receipt keeps which one was called.
         receiver_tls_certificate, receiver_tls_key: PEM files; with them the receiver speaks DICOM TLS only.
         receiver_tls_ca: PEM file of the authorities whose client certificates are accepted.
         receiver_tls_clients: whether a sender must show a certificate: `required`, `optional` or `none`.
@@ -71,7 +73,7 @@ class Settings(BaseSettings):
             before each further pass.
         recent_minutes: how far back `sweep_recent` asks for study times, minutes.
         audit_after_days: days after its end at which `sweep_again` asks for a day once more.
-        audit_most: days that it asks for in one night, at most.
+        audit_most: days that it asks each PACS for in one night, at most.
     """
 
     model_config = SettingsConfigDict(
@@ -93,6 +95,7 @@ class Settings(BaseSettings):
     receiver_idle_s: float = Field(default=300.0, gt=0)
     receiver_allow: Listed = ()
     receiver_check_called_ae: bool = True
+    receiver_also_called: Listed = ()
     receiver_tls_certificate: Path | None = None
     receiver_tls_key: Path | None = None
     receiver_tls_ca: Path | None = None

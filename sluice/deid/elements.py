@@ -19,7 +19,7 @@ from pydicom._dicom_dict import DicomDictionary
 from sluice.deid.tables import table
 
 MAX_DEPTH = 32
-MAX_INFLATED = 1 << 31
+MAX_INFLATED = 256 << 20  # as much as its header was read from
 UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 PIXEL_DATA = 0x7FE00010
@@ -205,7 +205,7 @@ def _inflate(body: bytes) -> bytes:
     except zlib.error as error:
         raise MalformedError("deflated data set is damaged") from error
     if stream.unconsumed_tail:
-        raise MalformedError("deflated data set is larger than 2 GiB")
+        raise MalformedError("deflated data set is larger than 256 MiB")
     return data
 
 

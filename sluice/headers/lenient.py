@@ -1,6 +1,7 @@
 """The header of an odd file, by pydicom: big endian, no preamble, unknown VRs, encodings that change inside.
 
-Slow and forgiving. Values are judged element by element, so one broken element costs itself and no other.
+Slow and forgiving. Values are judged element by element, so one broken element costs itself and no other. pydicom keeps
+what it reads, a hundred bytes of objects for each byte in the worst case, so what it may read has limits.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import warnings
 from base64 import b64encode
 from collections.abc import Collection, Iterable
-from typing import Any
+from typing import Any, BinaryIO
 
 import pydicom
 from pydicom.dataelem import DataElement, RawDataElement
@@ -19,10 +20,33 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from sluice.headers.parser import DEEPEST, PIXEL_DATA, Header
-from sluice.headers.source import UNDEFINED, HeaderError
+from sluice.headers.source import DEFLATED_LITTLE, UNDEFINED, HeaderError, OddError, file_meta, inflate
 from sluice.headers.values import BINARY_LIMIT, TEXT_LIMIT
 
 Json = dict[str, Any]
+
+MOST_BYTES = 512 << 20  # of a file, its pixels among them; they stand in memory
+MOST_READS = 500_000  # pieces that pydicom reads a file in, two for each element
+MOST_SEQUENCE_BYTES = 4 << 20  # of all sequences of known length, which are taken apart in memory
+MOST_ITEMS = 100_000  # of one of them
+ITEM_STARTS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")  # (FFFE,E000) by either byte order
+HEAD_BYTES = 64 << 10
+
+
+class _Sparing:
+    """A file that lets itself be read in no more than `MOST_READS` pieces."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.name = file.name
+        self.seek, self.tell, self.close = file.seek, file.tell, file.close
+        self._file = file
+        self._reads = 0
+
+    def read(self, size: int = -1) -> bytes:
+        self._reads += 1
+        if self._reads > MOST_READS:
+            raise HeaderError("unreadable", f"an odd file of more than {MOST_READS // 2} elements")
+        return self._file.read(size)
 
 
 def read_leniently(path: str | os.PathLike[str], wanted: Collection[int] = ()) -> Header:
@@ -31,8 +55,11 @@ def read_leniently(path: str | os.PathLike[str], wanted: Collection[int] = ()) -
         warnings.simplefilter("ignore")
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
+            _check_size(file, size)
             try:
-                dataset = pydicom.dcmread(file, force=True)
+                dataset = pydicom.dcmread(_Sparing(file), force=True)
+            except HeaderError:
+                raise
             except Exception as error:  # hostile bytes raise nearly anything
                 if isinstance(error, OSError | EOFError):  # pydicom's own: it looked for more bytes
                     raise HeaderError("truncated", "the file ends inside a sequence") from None
@@ -41,6 +68,7 @@ def read_leniently(path: str | os.PathLike[str], wanted: Collection[int] = ()) -
             raise HeaderError("unreadable", "not a DICOM data set: no SOP Instance, SOP Class or Study Instance UID")
         pixel_bytes = None
         texts: dict[int, str] = {}
+        room = _Room()
         for tag in dataset.keys():  # noqa: SIM118 - a Dataset's own iteration converts every element
             if not tag & 0xFFFF or tag >> 16 == 0xFFFE:
                 continue
@@ -54,12 +82,46 @@ def read_leniently(path: str | os.PathLike[str], wanted: Collection[int] = ()) -
             if tag == PIXEL_DATA:
                 pixel_bytes = len(raw.value or b"")
             try:
-                texts[tag] = _dumps(tag, _element(dataset, tag, 0))
+                texts[tag] = _dumps(tag, _element(dataset, tag, 0, room))
             except RecursionError:
                 raise HeaderError("unreadable", f"sequences are nested more than {DEEPEST} deep") from None
     syntax = str(getattr(dataset, "file_meta", Dataset()).get("TransferSyntaxUID", "") or _guess(dataset))
     body = "{" + ",".join(texts.values()) + "}"
     return Header(syntax, body, {tag: texts[tag] for tag in wanted if tag in texts}, pixel_bytes, lenient=True)
+
+
+def _check_size(file: BinaryIO, size: int) -> None:
+    """Refuse what would fill the memory: a file as a whole, or what a deflated one becomes."""
+    if size > MOST_BYTES:
+        raise HeaderError("unreadable", f"odd, and larger than {MOST_BYTES >> 20} MiB: {size} bytes")
+    head = file.read(HEAD_BYTES)
+    if DEFLATED_LITTLE.encode() in head:
+        try:
+            syntax, start = file_meta(head)
+        except OddError:
+            raise HeaderError("unreadable", "deflated, behind file meta information that cannot be read") from None
+        if syntax == DEFLATED_LITTLE:
+            file.seek(start)
+            inflate(file.read())
+    file.seek(0)
+
+
+class _Room:
+    """How many more bytes of sequences of known length may become objects."""
+
+    def __init__(self) -> None:
+        self._left = MOST_SEQUENCE_BYTES
+
+    def takes(self, raw: DataElement | RawDataElement | None) -> bool:
+        """Whether a value may be taken apart; what is no sequence needs no room."""
+        value = raw.value if isinstance(raw, RawDataElement) else None
+        if not isinstance(value, bytes) or raw is None or raw.VR not in ("SQ", "UN", None):
+            return True
+        items = max(value.count(start) for start in ITEM_STARTS)
+        if not items:
+            return True
+        self._left -= len(value)
+        return self._left >= 0 and items <= MOST_ITEMS
 
 
 def _guess(dataset: Dataset) -> str:
@@ -71,14 +133,17 @@ def _dumps(tag: int, element: Json) -> str:
     return f'"{tag:08X}":{json.dumps(element, ensure_ascii=False, separators=(",", ":"))}'
 
 
-def _dataset(dataset: Dataset, depth: int) -> Json:
+def _dataset(dataset: Dataset, depth: int, room: _Room | None) -> Json:
     if depth > DEEPEST:
         raise RecursionError
-    return {f"{tag:08X}": _element(dataset, tag, depth) for tag in dataset.keys() if tag & 0xFFFF}  # noqa: SIM118
+    return {f"{tag:08X}": _element(dataset, tag, depth, room) for tag in dataset.keys() if tag & 0xFFFF}  # noqa: SIM118
 
 
-def _element(dataset: Dataset, tag: int, depth: int) -> Json:
+def _element(dataset: Dataset, tag: int, depth: int, room: _Room | None) -> Json:
+    """One element; `room` is None within a sequence that has been given its room."""
     raw = dataset.get_item(tag)
+    if room is not None and not room.takes(raw):
+        return {"vr": str(raw.VR or "UN"), **_left_out(len(raw.value), None)}
     try:
         element = dataset[tag]
     except RecursionError:
@@ -87,7 +152,8 @@ def _element(dataset: Dataset, tag: int, depth: int) -> Json:
         value = getattr(raw, "value", None)
         return {"vr": "UN", **(_binary(value) if isinstance(value, bytes) and value else {})}
     if element.VR == "SQ":
-        items = [_dataset(item, depth + 1) for item in element.value or ()]
+        inner = None if isinstance(raw, RawDataElement) else room  # pydicom took one of unknown length apart already
+        items = [_dataset(item, depth + 1, inner) for item in element.value or ()]
         return {"vr": "SQ", "Value": items} if items else {"vr": "SQ"}
     return _plain(element)
 

@@ -12,7 +12,9 @@ LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"
 KNOWN_VRS = BINARY_VRS | frozenset(WRITERS) | {b"SQ"}
 UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
-INFLATED_LIMIT = 1 << 30
+INFLATED_LIMIT = 256 << 20  # nobody deflates images; several processes inflate at once
+DEFLATED_PIECE, INFLATED_PIECE = 64 << 10, 1 << 20
+MOST_DEFLATED = 1032  # the most that deflate makes of one byte
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 DEFLATED_LITTLE = "1.2.840.10008.1.2.1.99"
@@ -94,14 +96,27 @@ def inflate(data: bytes) -> bytes:
     """
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
-        inflated = inflater.decompress(data, INFLATED_LIMIT)
+        if len(data) > INFLATED_LIMIT // MOST_DEFLATED:
+            _check_inflated(data)
+        inflated = inflater.decompress(data)
     except zlib.error:
         raise HeaderError("unreadable", "the deflated data set is damaged") from None
-    if inflater.unconsumed_tail:
-        raise HeaderError("unreadable", f"the deflated data set is longer than {INFLATED_LIMIT >> 30} GiB")
     if not inflater.eof:
         raise HeaderError("truncated", "the deflated data set ends early")
     return inflated
+
+
+def _check_inflated(data: bytes) -> None:
+    """Inflate once without keeping it: a bomb is not to be in memory at all."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    total = 0
+    for at in range(0, len(data), DEFLATED_PIECE):
+        rest = data[at : at + DEFLATED_PIECE]
+        while rest:
+            total += len(inflater.decompress(rest, INFLATED_PIECE))
+            rest = inflater.unconsumed_tail
+            if total > INFLATED_LIMIT:
+                raise HeaderError("unreadable", f"the deflated data set is longer than {INFLATED_LIMIT >> 20} MiB")
 
 
 def skip_fragments(file: File, position: int, tag: int) -> tuple[int, int]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 WAYS = ("C-MOVE", "C-GET", "DICOMweb")
+NO_PROXY = "none"
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,11 @@ class PacsNode:
         dicomweb_url: base URL of its DICOMweb service (PS3.18), below which `/studies` is.
         query_by: `C-FIND` or `QIDO-RS`.
         credentials: for DICOMweb.
+        dicomweb_proxy: URL of the HTTP proxy to it, `none` for none; empty: what the environment says for https
+            (`sluice.pacs.fetch.web_route`).
         tls: whether it is spoken to by DICOM TLS (`sluice.pacs.tls`).
         tls_ca: PEM file of the authorities that may have signed its certificate, of DICOMweb too; empty: those of the
-            system.
+            system (DICOMweb: of `REQUESTS_CA_BUNDLE`, else the public ones).
         tls_certificate, tls_key: PEM files of our own certificate, for a PACS that wants one.
         tls_name: the name that its certificate carries; empty: `host`; `*`: any, only the authority counts.
     """
@@ -52,6 +55,7 @@ class PacsNode:
     dicomweb_url: str | None = None
     query_by: str = "C-FIND"
     credentials: Credentials = field(default=Credentials(), repr=False)
+    dicomweb_proxy: str = field(default="", repr=False)  # somebody may write a password into it
     tls: bool = False
     tls_ca: str = ""
     tls_certificate: str = ""
@@ -75,6 +79,7 @@ class PacsNode:
             raise ValueError(f"retrieve_by of PACS {self.name!r} is none of auto, {', '.join(WAYS)}.")
         if self.query_by not in ("C-FIND", "QIDO-RS"):
             raise ValueError(f"query_by of PACS {self.name!r} is neither C-FIND nor QIDO-RS.")
+        self._check_proxy()
         if self.dicomweb_url is None:
             if self.retrieve_by == "DICOMweb" or self.query_by == "QIDO-RS":
                 raise ValueError(f"PACS {self.name!r} is to be asked by DICOMweb, but has no dicomweb_url.")
@@ -84,6 +89,16 @@ class PacsNode:
             raise ValueError(  # not shown: somebody may have written a password into it
                 f"dicomweb_url of PACS {self.name!r} is no base URL: write it like https://pacs.example/dicom-web, "
                 "and login and password into the fields for them."
+            )
+
+    def _check_proxy(self) -> None:
+        if self.dicomweb_proxy in ("", NO_PROXY):
+            return
+        parts = urlsplit(self.dicomweb_proxy)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(
+                f"dicomweb_proxy of PACS {self.name!r} is no proxy: write it like http://proxy.hospital.example:3128, "
+                f"or {NO_PROXY} to use none."
             )
 
     @property

@@ -235,7 +235,7 @@ def _check_dates(certificate: Path, whose: str) -> None:
         )
     if own.not_valid_after_utc - now < EXPIRES_SOON:
         log.warning(
-            "The certificate %s of %s expires on %s. Renew it and start again.",
+            "The certificate %s of %s expires on %s. Renew it; nothing has to be started again.",
             certificate, whose, f"{own.not_valid_after_utc:%Y-%m-%d}",
         )  # fmt: skip
 

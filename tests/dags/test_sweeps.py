@@ -42,15 +42,15 @@ def pacs(
     settings.cache_clear()
 
 
-def run(dag_bag: Any, dag_id: str, **conf: Any) -> dict[str, str]:
-    """State of each task after a run that succeeded."""
+def run(dag_bag: Any, dag_id: str, end: str = "success", **conf: Any) -> dict[str, str]:
+    """State of each task after a run that ended so."""
     dag = dag_bag.dags[dag_id]
     with pytest.MonkeyPatch.context() as patch:  # other tests look at the same DAGs' retries
         for task in dag.tasks:
             patch.setattr(task, "retries", 0)
         done = dag.test(run_conf=conf)
     states = {instance.task_id: str(instance.state) for instance in done.get_task_instances()}
-    assert done.state == "success", states
+    assert done.state == end, states
     return states
 
 
@@ -70,7 +70,8 @@ def test_a_day_that_is_due_is_swept_again_and_starts_the_chain_where_something_i
 ) -> None:
     sweep(database, pacs.node(name="pacs_main"), Window.of_day(DAY))
     before = partitions()
-    assert run(dag_bag, "sweep_again") == {"sweep_again": "success", "start_chain": "skipped"}, "nothing is due"
+    nothing = {"sweep_again": "success", "start_chain": "skipped", "all_days": "success"}
+    assert run(dag_bag, "sweep_again") == nothing, "nothing is due"
     database.execute("update sweep_run set started_at = %s", (DAY,))
     assert run(dag_bag, "sweep_again")["start_chain"] == "skipped", "due, and nothing new"
     assert len(rows(database, "select from sweep_run where finished_at is not null")) == 2
@@ -79,6 +80,29 @@ def test_a_day_that_is_due_is_swept_again_and_starts_the_chain_where_something_i
     assert run(dag_bag, "sweep_again")["start_chain"] == "success"
     assert rows(database, "select event from study_event") == [{"event": "late"}]
     assert partitions() == [*before, DAY.isoformat()]
+
+
+def test_each_pacs_is_asked_again_for_its_own_days_and_one_that_is_gone_holds_nobody_up(
+    pacs: PretendPacs, database: Database, dag_bag: Any, airflow: pytest.MonkeyPatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with PretendPacs(make_study(1, 1, StudyDate=f"{DAY:%Y%m%d}")) as other:
+        extra = {"ae_title": "PRETEND", "calling_ae_title": "SLUICE_TEST"}
+        fields = {"conn_type": "pacs", "host": "127.0.0.1", "port": other.port, "extra": extra}
+        monkeypatch.setenv("AIRFLOW_CONN_VNA", json.dumps(fields))
+        run(dag_bag, "sweep", window_key=DAY.isoformat(), pacs="vna")
+        assert len(pacs.queries) == 0
+        database.execute("update sweep_run set started_at = %s", (DAY,))
+        other.holds += make_study(1, 2, StudyDate=f"{DAY:%Y%m%d}")
+        database.execute(
+            "insert into sweep_run (window_key, pacs, kind, started_at, finished_at) "
+            "values (%s, 'a_connection_that_was_removed', 'day', %s, %s)",
+            (DAY.isoformat(), DAY, DAY),
+        )
+        states = run(dag_bag, "sweep_again", end="failed")
+    assert states == {"sweep_again": "failed", "start_chain": "success", "all_days": "upstream_failed"}
+    assert len(pacs.queries) == 0, "it was never swept for that day"
+    assert rows(database, "select pacs, event from study_event") == [{"pacs": "vna", "event": "late"}]
+    assert partitions()[-1] == DAY.isoformat()
 
 
 def test_a_study_of_the_last_minutes_is_here_within_minutes(

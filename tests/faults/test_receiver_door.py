@@ -24,6 +24,7 @@ def test_allow_list_and_tls_of_the_service(database: Database, tmp_path: Path) -
     door = {
         "receiver_processes": 2,
         "receiver_allow": "MR1@127.0.0.1,CT2@10.1.0.0/16",
+        "receiver_also_called": "OLDARCHIVE",
         "receiver_tls_certificate": ours.certificate,
         "receiver_tls_key": ours.key,
         "receiver_tls_ca": authority.certificate,
@@ -38,14 +39,16 @@ def test_allow_list_and_tls_of_the_service(database: Database, tmp_path: Path) -
             with Hostile(running.port) as peer:
                 peer.socket = client.wrap_socket(peer.socket, server_hostname="127.0.0.1")
                 assert peer.send(associate_rq(calling=calling, called=called)).ended() == answer
-        with Hostile(running.port) as peer:
-            peer.socket = client.wrap_socket(peer.socket, server_hostname="127.0.0.1")
-            answered = peer.send(associate_rq(ONE, calling=b"MR1")).read()
-            assert answered is not None
-            assert answered[0] == 2
-            assert peer.store_new() == 0
-            peer.release()
-    assert len(rows(database, "select from receipt where calling_ae = 'MR1'")) == 1
+        for called in (b"SLUICE", b"OLDARCHIVE"):
+            with Hostile(running.port) as peer:
+                peer.socket = client.wrap_socket(peer.socket, server_hostname="127.0.0.1")
+                answered = peer.send(associate_rq(ONE, calling=b"MR1", called=called)).read()
+                assert answered is not None
+                assert answered[0] == 2
+                assert peer.store_new() == 0
+                peer.release()
+    kept = rows(database, "select called_ae from receipt where calling_ae = 'MR1' order by receipt_id")
+    assert kept == [{"called_ae": "SLUICE"}, {"called_ae": "OLDARCHIVE"}]
     said = running.log.read_text()
     assert "'CT2' at 127.0.0.1 to 'SLUICE' rejected: calling AE title not recognized" in said
     assert "does not speak TLS" in said

@@ -4,6 +4,7 @@ import io
 import json
 import struct
 import time
+import tracemalloc
 import warnings
 import zlib
 from pathlib import Path
@@ -233,6 +234,63 @@ def test_a_deflated_bomb_and_a_damaged_stream_are_refused(tmp_path: Path, monkey
     head = data[: 132 + 12 + struct.unpack_from("<L", data, 140)[0]]
     with pytest.raises(HeaderError, match="longer than"):
         read_bytes(tmp_path, head + bomb)
+
+
+def odd(*elements: bytes, meta: str = ExplicitVRBigEndian) -> bytes:
+    """A big endian file that ends in these elements; only pydicom reads it."""
+    return encoded(data_set(meta)) + b"".join(elements)
+
+
+def element_big(tag: int, vr: bytes, value: bytes) -> bytes:
+    long = vr in (b"SQ", b"UN", b"OB")
+    return struct.pack(">HH2s" + ("2xL" if long else "H"), tag >> 16, tag & 0xFFFF, vr, len(value)) + value
+
+
+def test_an_odd_file_that_would_fill_the_memory_is_refused_or_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = b"".join(element_big(0x77770000 + n, b"LO", b"") for n in range(0x10, 0x2000))
+    assert "77771FFF" in read_bytes(tmp_path, odd(many))
+    items = element_big(0x77778000, b"SQ", struct.pack(">HHL", 0xFFFE, 0xE000, 0) * 100_001)
+    header = read_bytes(tmp_path, odd(many, items, element_big(0x77779000, b"LO", b"behind")))
+    assert header["77778000"] == {"vr": "SQ", "BulkDataURI": "?length=800008"}
+    assert header["77779000"]["Value"] == ["behind"]
+    large = struct.pack(">HHL", 0xFFFE, 0xE000, 8 + (1 << 20)) + element_big(0x77770010, b"OB", bytes((1 << 20) - 4))
+    several = b"".join(element_big(0x77778000 + n, b"SQ", large) for n in range(6))
+    header = read_bytes(tmp_path, odd(several))
+    assert ["Value" in header[f"7777{0x8000 + n:04X}"] for n in range(6)] == [True] * 3 + [False] * 3
+    monkeypatch.setattr("sluice.headers.lenient.MOST_READS", 2000)
+    with pytest.raises(HeaderError, match="odd file of more than 1000 elements") as caught:
+        read_bytes(tmp_path, odd(many))
+    assert caught.value.reason_code == "unreadable"
+
+
+def test_an_odd_file_of_gigabytes_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.dcm"
+    path.write_bytes(odd())
+    with path.open("r+b") as file:
+        file.truncate(3 << 30)  # a hole: it takes no room
+    with pytest.raises(HeaderError, match="odd, and larger than 512 MiB"):
+        read(path)
+
+
+def test_a_deflated_bomb_behind_odd_file_meta_is_refused(tmp_path: Path) -> None:
+    plain = encoded(data_set(DeflatedExplicitVRLittleEndian))
+    squeeze = zlib.compressobj(9, zlib.DEFLATED, -15)
+    bomb = squeeze.compress(bytes(600 << 20)) + squeeze.flush()
+    start = 132 + 12 + struct.unpack_from("<L", plain, 140)[0]
+    for head, words in (
+        (plain[:start], "longer than 256 MiB"),
+        (plain[132:start], "behind file meta information"),  # no preamble
+        (plain[:start].replace(b"UI", b"ZZ", 1), "behind file meta information"),
+    ):
+        tracemalloc.start()
+        try:
+            with pytest.raises(HeaderError, match=words):
+                read_bytes(tmp_path, head + bomb)
+            assert tracemalloc.get_traced_memory()[1] < 32 << 20
+        finally:
+            tracemalloc.stop()
 
 
 VALUES = {

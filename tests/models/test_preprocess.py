@@ -35,6 +35,14 @@ def apart(one: np.ndarray, other: np.ndarray) -> int:
     return int(np.abs(one.astype(int) - other.astype(int)).max())
 
 
+def test_a_file_of_gigabytes_is_no_radiograph_and_is_not_read(tmp_path: Path) -> None:
+    path = written(body_film(), tmp_path, "huge.dcm")
+    with path.open("r+b") as file:
+        file.truncate(2 << 30)  # a hole: it takes no room
+    with pytest.raises(NotReadable, match=r"pixels-unsuitable.*no radiograph"):
+        canonical(path)
+
+
 def test_geometry_and_levels_of_the_plain_film(golden: np.ndarray) -> None:
     assert golden.shape == (512, 512)
     assert golden.dtype == np.uint8

@@ -51,6 +51,7 @@ def test_the_form_is_what_airflow_renders(airflow: Any) -> None:
         "sources",
         "query_by",
         "dicomweb_url",
+        "dicomweb_proxy",
         "dicomweb_token",
         "tls",
         "tls_ca",

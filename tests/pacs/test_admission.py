@@ -34,7 +34,7 @@ ALLOW = ("MR1@10.1.0.0/16", "MR1@fd00:1::/48", "*@127.0.0.1", "CT2@*", "W@RD@10.
     ],
 )
 def test_title_and_network_have_to_go_together(calling: str, address: str, welcome: bool) -> None:
-    refusal = Admission(allow_list(ALLOW), "SLUICE").refusal(calling, "SLUICE", address)
+    refusal = Admission(allow_list(ALLOW), ["SLUICE"]).refusal(calling, "SLUICE", address)
     assert refusal is (None if welcome else UNKNOWN_CALLER)
 
 
@@ -44,9 +44,21 @@ def test_the_refusals_are_those_of_the_standard() -> None:
 
 
 def test_a_sender_that_calls_somebody_else_is_refused_even_without_a_list() -> None:
-    assert Admission({}, "SLUICE").refusal("MR1", "SLUCE", "10.0.0.1") is NOT_US
-    assert Admission({}, "SLUICE").refusal("MR1", "SLUICE  ", "10.0.0.1") is None
+    assert Admission({}, ["SLUICE"]).refusal("MR1", "SLUCE", "10.0.0.1") is NOT_US
+    assert Admission({}, ["SLUICE"]).refusal("MR1", "SLUICE  ", "10.0.0.1") is None
     assert Admission({}, None).refusal("MR1", "SLUCE", "10.0.0.1") is None
+
+
+def test_more_titles_of_ours_are_answered_to_and_a_wrong_one_is_said() -> None:
+    admission = Admission.of(Settings(receiver_also_called=("OLDARCHIVE", " RESEARCH ")))
+    for called in ("SLUICE", "OLDARCHIVE", "RESEARCH", "RESEARCH    "):
+        assert admission.refusal("MR1", called, "10.0.0.1") is None
+    for called in ("", "OLD", "oldarchive", "SLUICE,OLDARCHIVE"):
+        assert admission.refusal("MR1", called, "10.0.0.1") is NOT_US
+    assert Admission.of(Settings(receiver_also_called=("X",), receiver_check_called_ae=False)).called is None
+    for bad in ("A" * 17, "A\\B", "ÄE", " "):
+        with pytest.raises(AdmissionError, match="SLUICE_RECEIVER_ALSO_CALLED is no AE title"):
+            Admission.of(Settings(receiver_also_called=(bad,)))
 
 
 @pytest.mark.parametrize(
@@ -82,7 +94,7 @@ def test_the_settings_are_read_from_the_environment(monkeypatch: pytest.MonkeyPa
 
 def test_an_open_door_to_outside_is_said_at_start(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        assert Admission.of(Settings(receiver_host="127.0.0.1")).called == "SLUICE"
+        assert Admission.of(Settings(receiver_host="127.0.0.1")).called == {"SLUICE"}
         Admission.of(Settings(receiver_host="0.0.0.0", receiver_allow=("CT2@*",)))
         assert caplog.messages == []
         Admission.of(Settings(receiver_host="0.0.0.0", receiver_check_called_ae=False))
@@ -91,7 +103,7 @@ def test_an_open_door_to_outside_is_said_at_start(caplog: pytest.LogCaptureFixtu
 
 
 def test_refusals_are_logged_once_and_cannot_break_the_line(caplog: pytest.LogCaptureFixture) -> None:
-    admission = Admission({}, "SLUICE")
+    admission = Admission({}, ["SLUICE"])
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             admission.refusal("MR1\nERROR x", "OTHER", "10.0.0.1")

@@ -12,7 +12,8 @@ from pydicom.dataset import Dataset
 
 from sluice.database import Database, DatabaseError, DatabaseLost
 from sluice.pacs.fetch.retrieve import missing_studies
-from sluice.pacs.find.audit import windows_due
+from sluice.pacs.find.audit import Due, windows_due
+from sluice.pacs.find.cohort import CohortRow, sweep_cohort
 from sluice.pacs.find.facts import recall
 from sluice.pacs.find.inventory import Inventory
 from sluice.pacs.find.sweep import sweep
@@ -106,7 +107,7 @@ def test_a_corrected_date_moves_a_study_to_the_other_window(pacs: PretendPacs, d
     assert windows_due(database, [], date(2026, 10, 30), 10) == []
     assert sweep(database, pacs.node(), WINDOW).moved == 1
     assert reasons(database) == {"moved-to-other-day": 4, "not-asked": 8}
-    assert windows_due(database, [], date(2026, 10, 30), 10) == [NEXT.starts_on]
+    assert windows_due(database, [], date(2026, 10, 30), 10) == [Due("pretend", NEXT.starts_on)]
     summary = sweep(database, pacs.node(), NEXT)
     assert (summary.studies, summary.instances) == (1, 4)
     assert reasons(database, NEXT) == {"not-asked": 4}
@@ -153,11 +154,11 @@ def test_which_days_are_due(pacs: PretendPacs, database: Database) -> None:
     database.execute("update sweep_run set started_at = '2026-10-27 02:00'")
     ages = [1, 7, 30]
     assert windows_due(database, ages, after[0], 10) == []
-    assert windows_due(database, ages, after[1], 10) == [DAY]
+    assert windows_due(database, ages, after[1], 10) == [Due("pretend", DAY)]
     database.execute("update sweep_run set started_at = '2026-10-28 04:00'")
     assert windows_due(database, ages, after[6], 10) == []
-    assert windows_due(database, ages, after[7], 10) == [DAY]
-    assert windows_due(database, ages, after[30], 10) == [DAY]
+    assert windows_due(database, ages, after[7], 10) == [Due("pretend", DAY)]
+    assert windows_due(database, ages, after[30], 10) == [Due("pretend", DAY)]
     database.execute("update sweep_run set finished_at = null, started_at = '2026-12-01 04:00'")
     assert windows_due(database, ages, after[30], 10) == [], "never finished: that is the night's business"
 
@@ -240,3 +241,109 @@ def test_the_last_minutes_across_midnight() -> None:
     assert part.label == "2026-10-26T1145-1200"
     with pytest.raises(ValueError, match="between 1 and 1440"):
         Window.of_last_minutes(datetime(2026, 10, 26), 0)
+
+
+def test_each_pacs_has_days_of_its_own_to_be_swept_again(pacs: PretendPacs, database: Database) -> None:
+    sweep(database, pacs.node(), WINDOW)
+    sweep(database, pacs.node(name="archive"), WINDOW)
+    sweep(database, pacs.node(name="archive"), NEXT)
+    today = DAY + timedelta(days=3)
+    database.execute("update sweep_run set started_at = '2026-10-27 02:00'")
+    due = [Due("archive", DAY), Due("pretend", DAY), Due("archive", NEXT.starts_on)]
+    assert windows_due(database, [1], today, 10) == due
+    assert windows_due(database, [1], today, 1) == due[:2], "as many of each PACS"
+    database.execute("update sweep_run set started_at = %s where pacs = 'archive'", (today,))
+    assert windows_due(database, [1], today, 10) == [Due("pretend", DAY)], "the archive's sweep is none of the PACS's"
+
+
+def test_what_one_pacs_lacks_another_may_hold(pacs: PretendPacs, database: Database) -> None:
+    everything = list(pacs.holds)
+    node, archive = pacs.node(), pacs.node(name="archive")
+    lacking = study_of(pacs, 0)[0]  # the archive holds no presentation states, say
+
+    def archived() -> object:
+        pacs.holds = [one for one in everything if one is not lacking]
+        return sweep(database, archive, WINDOW)
+
+    sweep(database, node, WINDOW)
+    archived()
+    assert archived().changed == 0, "it never listed it"  # type: ignore[attr-defined]
+    assert reasons(database) == {"not-asked": 12}
+    pacs.holds = []  # the PACS has sent everything to the archive
+    assert sweep(database, node, WINDOW).gone == 3
+    assert reasons(database) == {"not-asked": 12}, "the archive lists the studies"
+    archived()
+    assert reasons(database) == {"not-asked": 11, "no-longer-held": 1}, "but not this instance of one of them"
+    for _ in range(2):
+        pacs.holds = []
+        assert sweep(database, node, WINDOW).gone == 0, "said once"
+        assert archived().changed == 0  # type: ignore[attr-defined]
+    pacs.holds = []
+    assert sweep(database, archive, WINDOW).gone == 3
+    assert reasons(database) == {"no-longer-held": 12}
+    pacs.holds = everything
+    summary = sweep(database, node, WINDOW)
+    assert (summary.returned, summary.instances) == (3, 12)
+    assert reasons(database) == {"not-asked": 12}
+
+
+def test_a_study_of_the_last_minutes_that_is_deleted_before_the_night_is_gone(
+    pacs: PretendPacs, database: Database
+) -> None:
+    sweep(database, pacs.node(), Window.of_minutes(DAY, 8 * 3600, 9 * 3600))
+    first = study_of(pacs, 0)
+    pacs.holds = [one for one in pacs.holds if one not in first]
+    again = sweep(database, pacs.node(), Window.of_minutes(DAY, 8 * 3600, 9 * 3600))
+    assert (again.gone, reasons(database)) == (0, {"not-asked": 4}), "minutes prove nothing"
+    summary = sweep(database, pacs.node(), WINDOW)
+    assert (summary.gone, summary.studies, summary.uncertain) == (1, 2, 0)
+    assert reasons(database) == {"no-longer-held": 4, "not-asked": 8}
+    pacs.holds += first
+    assert sweep(database, pacs.node(), Window.of_minutes(DAY, 8 * 3600, 9 * 3600)).returned == 1
+    assert reasons(database) == {"not-asked": 12}
+
+
+def test_an_instance_of_the_last_minutes_that_is_deleted_before_the_night_is_gone(
+    pacs: PretendPacs, database: Database
+) -> None:
+    sweep(database, pacs.node(), Window.of_minutes(DAY, 8 * 3600, 9 * 3600))
+    pacs.holds.remove(study_of(pacs, 0)[0])
+    summary = sweep(database, pacs.node(), WINDOW)
+    assert (summary.changed, summary.instances) == (1, 11)
+    assert reasons(database) == {"no-longer-held": 1, "not-asked": 11}
+
+
+COHORT = Window.of_cohort("lungs", "first", date(1926, 1, 1), date(2026, 12, 31))
+
+
+def test_a_proven_day_concludes_what_became_of_a_cohorts_studies(pacs: PretendPacs, database: Database) -> None:
+    wanted = [CohortRow(number, accession=f"A{number - 2}") for number in (2, 3, 4)]
+    sweep_cohort(database, pacs.node(), COHORT, wanted)
+    deleted, cut, moved = study_of(pacs, 0), study_of(pacs, 1)[0], study_of(pacs, 2)
+    pacs.holds = [one for one in pacs.holds if one not in deleted and one is not cut]
+    for instance in moved:
+        instance.StudyDate = "20261027"
+    summary = sweep(database, pacs.node(), WINDOW)
+    assert (summary.gone, summary.moved, summary.uncertain) == (1, 0, 0)
+    assert reasons(database, COHORT) == {"no-longer-held": 5, "not-asked": 7}, "the cut instance as well"
+    sweep(database, pacs.node(), WINDOW)
+    assert [event for event, _ in events(database)] == ["gone"], "said once"
+    pacs.holds += deleted
+    assert sweep(database, pacs.node(), WINDOW).late == 1
+    assert reasons(database, COHORT) == {"no-longer-held": 1, "not-asked": 11}, "the day's sweep listed it again"
+    pacs.holds = [one for one in pacs.holds if one not in deleted]
+    assert sweep(database, pacs.node(), WINDOW).gone == 1
+    assert reasons(database, COHORT) == {"no-longer-held": 5, "not-asked": 7}
+    assert reasons(database)["no-longer-held"] == 4
+
+
+def test_an_unproven_day_concludes_nothing_of_a_cohort(pacs: PretendPacs, database: Database) -> None:
+    for instance in pacs.holds:
+        instance.StudyTime, instance.PatientID = "101500", "P1"
+    sweep_cohort(database, pacs.node(), COHORT, [CohortRow(2, accession="A0")])
+    pacs.holds = [one for one in pacs.holds if one.AccessionNumber != "A0"] + make_study(1, 1, StudyTime="101500")
+    for instance in pacs.holds:
+        instance.AccessionNumber = ""
+    pacs.cap, pacs.cap_status = 2, 0xB001
+    assert sweep(database, pacs.node(), WINDOW).uncertain > 0
+    assert reasons(database, COHORT) == {"not-asked": 4}

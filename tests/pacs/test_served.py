@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import random
+import select
 import threading
 import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -186,6 +189,62 @@ def test_who_says_nothing_is_hung_up_on(database: Database, tmp_path: Path) -> N
     ):
         assert silent.ended() == "aborted"
         assert idle.ended() == "aborted"
+
+
+def drip(peer: Hostile, data: bytes, size: int, pause_s: float, last: bool, first: bytes = b"") -> bool:
+    """Send a dataset in fragments of `size` bytes with a pause after each, until the other side speaks or all is sent;
+    whether it spoke before that."""
+    peer.send(first)
+    for at in range(0, len(data), size):
+        peer.send(hostile.p_data(1, 2 if last and at + size >= len(data) else 0, data[at : at + size]))
+        if at + size < len(data) and select.select([peer.socket], [], [], pause_s)[0]:
+            return True
+    return False
+
+
+def test_who_sends_an_object_by_drips_loses_the_place_and_who_is_only_slow_does_not(
+    database: Database, tmp_path: Path
+) -> None:
+    instance = new_uid()
+    begin = hostile.p_data(1, 3, command(store_elements(CT, instance)))
+    with Receiver(database, tmp_path / "archive", min_free_bytes=1, idle_s=1.5) as receiver:
+        with Hostile(receiver.port).associate() as peer:
+            assert drip(peer, bytes(4000), 10, 0.2, False, begin), "800 drips took no harm"
+            assert peer.ended() == "aborted"
+        with Hostile(receiver.port).associate() as peer:  # the same within a command
+            for _ in range(400):
+                peer.send(hostile.p_data(1, 1, b"x"))
+                if select.select([peer.socket], [], [], 0.2)[0]:
+                    break
+            assert peer.ended() == "aborted"
+        with Hostile(receiver.port).associate() as peer:
+            for _ in range(2):  # between two objects it may think
+                other = new_uid()
+                begin = hostile.p_data(1, 3, command(store_elements(CT, other)))
+                dataset = dataset_of(other, pixels=bytes(60_000))
+                assert not drip(peer, dataset, 3000, 0.15, True, begin), "20 kB/s is not slow"
+                assert peer.status() == 0
+        eventually(lambda: not list((tmp_path / "archive" / ".incoming").glob("*")), "the halves are removed")
+    assert len(rows(database, "select from receipt")) == 2
+
+
+def test_a_sender_may_think_between_two_objects_and_within_one_it_has_to_come_on() -> None:
+    clock = iter(range(0, 10_000_000, 200))  # each look at the clock comes 200 s after the one before
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sluice.pacs.receiver.served.time", SimpleNamespace(monotonic=lambda: float(next(clock))))
+        terms = Terms(None, frozenset(), lambda word: None, idle_s=300)  # type: ignore[arg-type]
+        association = ServedAssociation(terms, None, "127.0.0.1")  # type: ignore[arg-type]
+        for _ in range(5):
+            association._due = math.inf
+            association._keep_pace(100)  # the command, then 200 s later the first of the dataset
+            association._keep_pace(100)
+        association._due = math.inf
+        for _ in range(20):
+            association._keep_pace(250_000)  # 250 kB every 200 s are enough
+        for _ in range(3):
+            association._keep_pace(100_000)  # 100 kB are not, in the long run
+        with pytest.raises(TimeoutError):
+            association._keep_pace(100_000)
 
 
 def test_at_the_limit_associations_are_rejected_for_now(database: Database, tmp_path: Path) -> None:

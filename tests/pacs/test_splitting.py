@@ -193,6 +193,49 @@ def test_more_at_one_place_than_the_cap_is_said_to_be_uncertain() -> None:
     assert splitter.uncertain > 0
 
 
+class InOrder(random.Random):
+    """The PACS answers in one order, the same every time, as most do."""
+
+    def shuffle(self, x: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("accession", ["", "ACC2026000017"])
+@pytest.mark.parametrize(("shuffles", "most"), [(False, 300), (True, 700)])
+def test_a_point_is_told_without_taking_every_way_to_its_end(accession: str, shuffles: bool, most: int) -> None:
+    held = [study(n, "101500", "CT", "PAT0012345") for n in range(30)]
+    for one in held:
+        one.AccessionNumber = accession
+    pacs = CappedPacs(held, 10, "B001")
+    if not shuffles:
+        pacs.random = InOrder()
+    _, splitter = cover(pacs)
+    assert splitter.uncertain > 0
+    assert pacs.queries < most, "1,634 to 3,603 queries by all ways"
+
+
+@pytest.mark.parametrize("status", ["0000", "B001"])
+def test_a_point_hides_nobody_who_differs_from_it(status: str) -> None:
+    point = [study(n, "101500", "CT", "PAT0012345") for n in range(30)]
+    for one in point:
+        one.AccessionNumber = ""
+    same_second = [study(100 + n, "101500", "CT", f"PAT00{n:03d}{n % 10}9") for n in range(25)]
+    same_end = [study(200 + n, "101500", "CT", f"XY{n:03d}{n % 4}5") for n in range(15)]
+    timeless = [study(300 + n, "", "MR", f"Z{n:04d}") for n in range(15)]
+    rest = [study(400 + n, f"{8 + n // 20:02d}{n % 60:02d}00", "US", f"{n * 7919 % 10**6:07d}") for n in range(150)]
+    pacs = CappedPacs([*point, *same_second, *same_end, *timeless, *rest], 20, status)
+    pacs.random = InOrder()
+    found, splitter = cover(pacs)
+    assert splitter.uncertain > 0
+    assert {s.StudyInstanceUID for s in [*same_second, *same_end, *timeless, *rest]} <= found
+    assert pacs.queries < 1200
+    again = pacs.queries
+    found, splitter = cover(pacs, facts=splitter.facts)
+    assert splitter.uncertain > 0
+    assert {s.StudyInstanceUID for s in [*same_second, *same_end, *timeless, *rest]} <= found
+    assert pacs.queries - again < 400, "the PACS is known by now"
+
+
 @pytest.mark.parametrize("status", ["A900", "0122"])
 def test_a_failure_that_splitting_cannot_help_is_raised_at_once(status: str) -> None:
     pacs = CappedPacs([], None)

@@ -48,7 +48,7 @@ def storescu(tmp_path: Path) -> Storescu:
 def test_the_allow_list_is_kept(
     database: Database, tmp_path: Path, storescu: Storescu, caplog: pytest.LogCaptureFixture
 ) -> None:
-    admission = Admission(allow_list(["MR1@127.0.0.0/8", "CT2@10.1.0.0/16"]), "SLUICE")
+    admission = Admission(allow_list(["MR1@127.0.0.0/8", "CT2@10.1.0.0/16"]), ["SLUICE"])
     with (
         caplog.at_level(logging.WARNING),
         Receiver(database, tmp_path / "archive", min_free_bytes=1, admission=admission) as receiver,
@@ -91,9 +91,10 @@ def test_tls_is_kept(
             receiver_tls_ca=authority.certificate,
         )
     )
+    assert secure is not None
     with (
         caplog.at_level(logging.INFO, logger="sluice"),
-        Receiver(database, tmp_path / "archive", min_free_bytes=1, tls=secure) as receiver,
+        Receiver(database, tmp_path / "archive", min_free_bytes=1, tls=lambda: secure) as receiver,
     ):
         for options, words in (
             ([], "does not speak TLS"),

@@ -25,6 +25,7 @@ from sluice.pacs.errors import (
     PacsTimedOut,
     PacsUnreachable,
 )
+from sluice.pacs.fetch.web_route import authorities_of, proxies_of
 from sluice.pacs.node import PacsNode
 from sluice.pacs.outcomes import Found
 
@@ -38,7 +39,7 @@ logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 PAGE = 200  # answers asked for at once: some services refuse more; where one gives fewer it has a limit of its own
 MOST_PAGES = 10_000
 LEVELS = {"STUDY": "search_for_studies", "SERIES": "search_for_series", "IMAGE": "search_for_instances"}
-PERMANENT = ("401", "403", "405", "501")
+PERMANENT = ("401", "403", "405", "407", "501")
 ADVICE = {
     "400": "It does not understand the request. Its conformance statement says what it does.",
     "401": "It does not know our login, password or token. Correct them in the connection.",
@@ -46,6 +47,7 @@ ADVICE = {
     "404": "There is no DICOMweb service at this address. Correct dicomweb_url in the connection.",
     "405": "It does not offer this service.",
     "406": "It cannot send objects as they are stored (transfer-syntax=*). Use C-MOVE or C-GET for this PACS.",
+    "407": "A proxy on the way wants a login. Put it into dicomweb_proxy, as in http://login:password@proxy:3128.",
     "409": "It says that this contradicts the state of the object. Retry later.",
     "413": "It finds the answer too large. Use C-MOVE or C-GET for this PACS.",
     "501": "It does not offer this service.",
@@ -71,8 +73,9 @@ class DicomwebAssociation:
     def open(cls, node: PacsNode, governor: Governor | None = None) -> Iterator[Self]:
         """A session with the service of `node`, closed at the end; nothing is asked yet."""
         with _held(governor), requests.Session() as session:
-            session.trust_env = False  # neither a proxy nor a .netrc of the environment sees what we say
-            session.verify = node.tls_ca or True
+            session.trust_env = False  # what of the environment counts is said in `web_route`
+            session.proxies = proxies_of(node)
+            session.verify = authorities_of(node)
             if node.tls_certificate:
                 session.cert = (node.tls_certificate, node.tls_key or node.tls_certificate)
             credentials = node.credentials
@@ -166,10 +169,16 @@ class DicomwebAssociation:
                 "Is dicomweb_url the base URL of the service, and not that of a login page?",
                 "200",
             ) from None
+        except requests.exceptions.ProxyError:
+            raise PacsUnreachable(
+                f"The proxy on the way to the DICOMweb service of PACS {name} does not answer, or does not let us "
+                "through. Correct dicomweb_proxy in the connection (none: no proxy), or HTTPS_PROXY and NO_PROXY of "
+                "the workers."
+            ) from None
         except requests.exceptions.SSLError:
             raise PacsRefused(
                 f"The certificate of the DICOMweb service of PACS {name} cannot be verified, or it refuses ours. "
-                "Put the authority's PEM file into tls_ca of the connection."
+                "Put the authority's PEM file into tls_ca of the connection, or into REQUESTS_CA_BUNDLE of the workers."
             ) from None
         except (requests.Timeout, TimeoutError):
             raise PacsTimedOut(

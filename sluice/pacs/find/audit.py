@@ -3,7 +3,11 @@
 A study of a window is *late* when a later sweep finds it first, *changed* when its answer or its instances differ,
 *gone* when the PACS does not know it any more, *moved* when it lists it under a date outside the window, *returned*
 when it comes back. Nothing is concluded to be gone from a sweep that is not proven complete, and each study that a
-proven sweep did not show is asked for by its UID once more.
+proven sweep did not show is asked for by its UID once more. What a PACS no longer has is gone from every window that
+expects it, a cohort's too.
+
+Several PACS may be swept for the same window. Each is compared with what it listed itself; an instance is absent when
+none of them lists it any more.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from typing import Any
 import psycopg2.extras
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
-from sluice.database import Database, copy_rows, select
+from sluice.database import Database, copy_rows, named_query, select
 from sluice.windows import Window
 
 RESUMED_WITHIN = "12 hours"  # a sweep that broke off is gone on with; after longer it begins anew
@@ -47,6 +51,14 @@ class Run:
     window_key: str
     pacs: str
     is_first: bool
+
+
+@dataclass(frozen=True)
+class Due:
+    """A day to sweep again at one PACS."""
+
+    pacs: str
+    day: date
 
 
 @dataclass
@@ -107,11 +119,12 @@ def finish_run(
     )
 
 
-def windows_due(database: Database, ages: Sequence[int], today: date, most: int) -> list[date]:
-    """Days to sweep again: no sweep of them has finished since they reached one of the ages, days after their end, or
-    a study was moved to them since. The longest overdue first, at most `most`."""
+def windows_due(database: Database, ages: Sequence[int], today: date, most: int) -> list[Due]:
+    """Days to sweep again, each at the PACS that is due: no sweep of it there has finished since the day reached one of
+    the ages, days after its end, or a study was moved to it since. The longest overdue first, at most `most` of each
+    PACS."""
     rows = database.rows("windows_to_audit", {"ages": list(ages), "today": today, "most": most})
-    return [date.fromisoformat(row["window_key"]) for row in rows]
+    return [Due(row["pacs"], date.fromisoformat(row["window_key"])) for row in rows]
 
 
 def done_in(connection: Connection, run: Run, studies: Collection[str]) -> set[str]:
@@ -131,8 +144,11 @@ def unchanged(connection: Connection, run: Run, answers: Mapping[str, Mapping[st
     counted = {uid: answer for uid, answer in answers.items() if (answer.get("00201208") or {}).get("Value")}
     rows = select(
         connection,
-        "select study_instance_uid, answer from found_study "
-        "where window_key = %s and pacs = %s and study_instance_uid = any(%s)",
+        "select study_instance_uid, answer from found_study f "
+        "where window_key = %s and pacs = %s and study_instance_uid = any(%s) and coalesce((select event "
+        "from study_event e where e.window_key = f.window_key and e.pacs = f.pacs "
+        "and e.study_instance_uid = f.study_instance_uid and event in ('gone', 'moved', 'returned') "
+        "order by event_id desc limit 1), 'returned') = 'returned'",  # what is back has to be looked into
         (run.window_key, run.pacs, list(counted)),
     )
     same = {row["study_instance_uid"] for row in rows if row["answer"] == counted[row["study_instance_uid"]]}
@@ -181,33 +197,28 @@ def compare(
         held: SOP Instance UIDs that the PACS lists now; to be called before they are written as expected.
         is_proven: whether none that it holds can be missing from them.
     """
+    listed = _listed(connection, run, uid)
+    back = [one for one in listed if one["sop"] in held and _is_back(run, one)]
+    gone = [one for one in listed if one["is_listed"] and one["sop"] not in held] if is_proven else []
+    _note_presence(connection, run, back, None)
+    _note_presence(connection, run, gone, "no-longer-held")
     if before is None:
         if run.is_first:
             return None
         _note(connection, run, uid, "late", {})
         return "late"
-    rows = select(
-        connection,
-        "select e.sop_instance_uid as sop, a.sop_instance_uid is not null as is_absent "
-        "from expectation e left join instance_absent a "
-        "on a.window_key = e.window_key and a.sop_instance_uid = e.sop_instance_uid "
-        "where e.window_key = %s and e.study_instance_uid = %s",
-        (run.window_key, uid),
-    )
-    expected = {row["sop"]: row["is_absent"] for row in rows}
-    added = len(set(held) - expected.keys())
-    back = [sop for sop, absent in expected.items() if absent and sop in held]
-    gone = [sop for sop, absent in expected.items() if not absent and sop not in held] if is_proven else []
-    _note_presence(connection, run, back, None)
-    _note_presence(connection, run, gone, "no-longer-held")
+    here = {one["sop"] for one in listed if one["window_key"] == run.window_key}
+    added = len(set(held) - here)
+    returned = sum(one["window_key"] == run.window_key for one in back)
+    lost = sum(one["window_key"] == run.window_key for one in gone)
     detail: dict[str, Any] = {
         name: [_value(before, tag), _value(answer, tag)]
         for tag, name in WATCHED.items()
         if _value(before, tag) != _value(answer, tag)
     }
-    if added or back or gone:
-        detail["instances"] = [added + len(back), len(gone)]
-    if back and len(back) == len(expected):
+    if added or returned or lost:
+        detail["instances"] = [added + returned, lost]
+    if returned and returned == len(here):
         event = "returned"
     elif detail:
         event = "changed"
@@ -217,59 +228,85 @@ def compare(
     return event
 
 
-def not_seen(connection: Connection, run: Run) -> list[str]:
-    """Studies of the window that this sweep was not answered, though an earlier one was, and that are not known to be
-    gone."""
+def not_seen(connection: Connection, run: Run) -> dict[str, bool]:
+    """Studies that this sweep was not answered, though an earlier one was, and that are not known to be gone; whether
+    they were found in this window, and not in a cohort by the study date that is the window's."""
     rows = select(
         connection,
-        "select f.study_instance_uid from found_study f "
-        "left join lateral (select event from study_event e where e.window_key = f.window_key and e.pacs = f.pacs "
-        "and e.study_instance_uid = f.study_instance_uid and event in ('gone', 'moved', 'returned') "
-        "order by event_id desc limit 1) newest on true "
-        "where f.window_key = %s and f.pacs = %s and f.run_id is distinct from %s "
-        "and coalesce(newest.event, 'returned') = 'returned' order by 1",
-        (run.window_key, run.pacs, run.run_id),
+        named_query("studies_not_seen"),
+        {"pacs": run.pacs, "window_key": run.window_key, "run_id": run.run_id},
     )
-    return [row["study_instance_uid"] for row in rows]
+    return {row["uid"]: row["is_ours"] for row in rows}
 
 
 def note_gone(connection: Connection, run: Run, uid: str, moved_to: str | None) -> str:
-    """A study is gone, or listed under the date `moved_to`, as the PACS writes it; return the event."""
+    """A study is gone, or listed under the date `moved_to`, as the PACS writes it; return the event.
+
+    What is gone is gone from every window in which this PACS listed it; what moved left this one.
+    """
     event = "moved" if moved_to else "gone"
-    sops = select(
-        connection,
-        "select e.sop_instance_uid as sop from expectation e where e.window_key = %s and e.study_instance_uid = %s "
-        "and not exists (select from instance_absent a "
-        "where a.window_key = e.window_key and a.sop_instance_uid = e.sop_instance_uid)",
-        (run.window_key, uid),
-    )
-    reason = "moved-to-other-day" if moved_to else "no-longer-held"
-    _note_presence(connection, run, [row["sop"] for row in sops], reason)
-    detail: dict[str, Any] = {"instances": [0, len(sops)]}
+    listed = [one for one in _listed(connection, run, uid) if one["is_listed"]]
     if moved_to:
-        detail["StudyDate"] = [None, [moved_to]]
-    _note(connection, run, uid, event, detail)
+        listed = [one for one in listed if one["window_key"] == run.window_key]
+    _note_presence(connection, run, listed, "moved-to-other-day" if moved_to else "no-longer-held")
+    windows = select(
+        connection,
+        "select window_key from found_study "
+        "where pacs = %s and study_instance_uid = %s and (not %s or window_key = %s)",
+        (run.pacs, uid, bool(moved_to), run.window_key),
+    )
+    for window in (row["window_key"] for row in windows):
+        detail: dict[str, Any] = {"instances": [0, sum(one["window_key"] == window for one in listed)]}
+        if moved_to:
+            detail["StudyDate"] = [None, [moved_to]]
+        _note(connection, run, uid, event, detail, window)
     return event
 
 
-def _note(connection: Connection, run: Run, uid: str, event: str, detail: dict[str, Any]) -> None:
+def _listed(connection: Connection, run: Run, uid: str) -> list[dict[str, Any]]:
+    """Each expected instance of a study, in each window: whether this PACS lists it as far as is known, what it said
+    last (`said`, null: nothing since), and why it is absent (`absent`, null: it is not)."""
+    return select(connection, named_query("instances_listed"), {"pacs": run.pacs, "study": uid})
+
+
+def _is_back(run: Run, one: Mapping[str, Any]) -> bool:
+    """Whether an instance that the PACS lists now was absent, or not listed by it; what moved out of another window is
+    not back there."""
+    if one["window_key"] != run.window_key and one["absent"] == "moved-to-other-day":
+        return False
+    return one["said"] is False or one["absent"] is not None
+
+
+def _note(
+    connection: Connection, run: Run, uid: str, event: str, detail: dict[str, Any], window: str | None = None
+) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             "insert into study_event (run_id, window_key, pacs, study_instance_uid, event, detail) "
             "values (%s, %s, %s, %s, %s, %s)",
-            (run.run_id, run.window_key, run.pacs, uid, event, psycopg2.extras.Json(detail)),
+            (run.run_id, window or run.window_key, run.pacs, uid, event, psycopg2.extras.Json(detail)),
         )
 
 
-def _note_presence(connection: Connection, run: Run, sops: Collection[str], reason: str | None) -> None:
-    """Instances are held again, or for this reason no longer."""
+def _note_presence(connection: Connection, run: Run, listed: Collection[Mapping[str, Any]], reason: str | None) -> None:
+    """Instances are held again, or for this reason no longer by this PACS."""
     copy_rows(
         connection,
         "instance_presence",
         ("window_key", "sop_instance_uid", "run_id", "is_held", "reason_code"),
-        ((run.window_key, sop, run.run_id, "f" if reason else "t", reason) for sop in sops),
+        ((one["window_key"], one["sop"], run.run_id, "f" if reason else "t", reason) for one in listed),
         expect_new=True,
     )
+    if reason and listed:
+        _note_other_holders(connection, run, listed)
+
+
+def _note_other_holders(connection: Connection, run: Run, listed: Collection[Mapping[str, Any]]) -> None:
+    """What another PACS lists, or lists the study of, is still held: its sweep is named once more, because the newest
+    row of an instance counts. Should it not hold the instance, its own next sweep says so."""
+    which = {"windows": [one["window_key"] for one in listed], "instances": [one["sop"] for one in listed]}
+    with connection.cursor() as cursor:
+        cursor.execute(named_query("note_other_holders"), {"pacs": run.pacs, **which})
 
 
 def _value(answer: Mapping[str, Any], tag: str) -> Any:

@@ -46,6 +46,7 @@ from sluice.pacs.find.pieces import (
     stem_of,
     ways,
 )
+from sluice.pacs.find.points import Points
 
 SMALLEST_CAP = 2  # nobody caps at one answer
 RUN_OF_DAYS = 8  # caps that several days may hold together where patient ids cut them, into ten even pieces or more
@@ -176,6 +177,7 @@ class Splitter:
     def __post_init__(self) -> None:
         if self.density is None:
             self.density = self.facts.density
+        self._points = Points(self._cut_answers)
 
     def cover(self, piece: Piece) -> None:
         """Hand every study of the piece to `take`.
@@ -234,9 +236,12 @@ class Splitter:
 
     def _split(self, piece: Piece, asked: Asked, whole: _Whole) -> bool:
         """Take one way after the other until what the whole showed has come again; whether that proves it."""
+        is_point = self._is_cut(asked) and self._points.is_all_of(piece, asked.answers, asked.leaf_id)
         for way in ways(piece):
+            if is_point and way.field:
+                return False  # dates and times are taken all the same: they cost little, and bring all that has a time
             untimed = way is BY_TIME and piece.any_time  # it hides studies without a time
-            hides = untimed and self.facts.timeless and self._is_cut(asked)
+            hides = untimed and self.facts.timeless and self._is_cut(asked) and not is_point
             needless = way is BY_PATIENT_END and piece.starts_on < piece.ends_on and not self._by_patient()
             if way.name in self.facts.ignored or hides or needless or not self._worth(way, asked, whole):
                 continue
@@ -260,6 +265,10 @@ class Splitter:
                 self.assumes.add("all-have-a-time")
             return True
         return not self._is_cut(asked) and not whole.pending
+
+    def _cut_answers(self, piece: Piece, leaf: int | None) -> Mapping[str, Dataset]:
+        asked = self.ask(piece, leaf)
+        return asked.answers if self._is_cut(asked) else {}
 
     def _cover_pieces(self, way: Way, piece: Piece, asked: Asked, whole: _Whole) -> bool:
         """Cover the pieces of one way; False when the PACS does not match by its key."""

@@ -124,11 +124,12 @@ def sweep(database: Database, node: PacsNode, window: Window, governor: Governor
 
 
 def _look_for_the_gone(inventory: Inventory, window: Window) -> int:
-    """Ask by UID for each study that an earlier sweep found and this one did not; return how many it should have."""
+    """Ask by UID for each study that an earlier sweep found (of this day, of minutes of it, of a cohort with this date)
+    and this one did not; return how many it should have."""
     missed = 0
     with inventory.transaction() as connection:
         candidates = not_seen(connection, inventory.run)
-    for uid in candidates:
+    for uid, is_ours in candidates.items():
         asked = inventory.ask_study_keys({"StudyInstanceUID": uid})
         if asked.failed:
             missed += 1
@@ -140,6 +141,8 @@ def _look_for_the_gone(inventory: Inventory, window: Window) -> int:
             inventory.reader.facts.doubt()
             inventory.expect({uid: answer}, asked.leaf_id)
             continue
+        if answer is not None and not is_ours:
+            continue  # a cohort's, and under another date by now: it is still there
         with inventory.transaction() as connection:
             moved_to = text(answer, "StudyDate") if answer is not None else None
             inventory.differences.note(note_gone(connection, inventory.run, uid, moved_to))

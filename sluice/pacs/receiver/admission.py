@@ -54,24 +54,25 @@ class Admission:
 
     Args:
         aes: networks from which each calling AE title may come; the title `*` stands for all. Empty: everybody may.
-        called: the AE title that senders must call us by; None: any.
+        called: the AE titles that senders may call us by; None: any.
     """
 
-    def __init__(self, aes: Mapping[str, Sequence[Network]] | None = None, called: str | None = None) -> None:
+    def __init__(self, aes: Mapping[str, Sequence[Network]] | None = None, called: Iterable[str] | None = None) -> None:
         self.aes = {title.strip(): tuple(networks) for title, networks in (aes or {}).items()}
-        self.called = called.strip() if called is not None else None
+        self.called = None if called is None else frozenset(title.strip() for title in called)
         self._said: dict[tuple[str, str, str], float] = {}
 
     @classmethod
     def of(cls, settings: Settings) -> Admission:
-        """What `receiver_allow` and `receiver_check_called_ae` say; warns when they let everybody in from outside.
+        """What `receiver_allow`, `receiver_check_called_ae` and `receiver_also_called` say; warns when they let
+        everybody in from outside.
 
         Raises:
             AdmissionError: an entry is malformed.
         """
         admission = cls(
             allow_list(settings.receiver_allow),
-            settings.receiver_ae_title if settings.receiver_check_called_ae else None,
+            _titles_of_ours(settings) if settings.receiver_check_called_ae else None,
         )
         if not admission.aes and not _is_loopback(settings.receiver_host):
             log.warning(
@@ -91,7 +92,7 @@ class Admission:
         """
         calling, called = calling_ae.strip(" \0"), called_ae.strip(" \0")
         refusal = None
-        if self.called is not None and called != self.called:
+        if self.called is not None and called not in self.called:
             refusal = NOT_US
         elif self.aes and not self._is_known(calling, address):
             refusal = UNKNOWN_CALLER
@@ -137,12 +138,21 @@ def allow_list(entries: Iterable[str]) -> dict[str, tuple[Network, ...]]:
                 f"{entry!r} in SLUICE_RECEIVER_ALLOW is no AE@network. Write for example MR1@10.1.0.0/16, "
                 "CT2@* (that title from anywhere) or *@127.0.0.1 (any title from there)."
             )
-        if len(title) > 16 or not title.isascii() or not title.isprintable() or "\\" in title:
-            raise AdmissionError(
-                f"{title!r} in SLUICE_RECEIVER_ALLOW is no AE title: 1 to 16 ASCII characters, no backslash."
-            )
+        _check_title(title, "SLUICE_RECEIVER_ALLOW")
         found[title] = (*found.get(title, ()), *_networks(place, entry))
     return found
+
+
+def _titles_of_ours(settings: Settings) -> tuple[str, ...]:
+    """The AE titles that we answer to, the main one first."""
+    for title in settings.receiver_also_called:
+        _check_title(title, "SLUICE_RECEIVER_ALSO_CALLED")
+    return settings.receiver_ae_title, *settings.receiver_also_called
+
+
+def _check_title(title: str, where: str) -> None:
+    if not 0 < len(title.strip()) <= 16 or not title.isascii() or not title.isprintable() or "\\" in title:
+        raise AdmissionError(f"{title!r} in {where} is no AE title: 1 to 16 ASCII characters, no backslash.")
 
 
 def _networks(place: str, entry: str) -> tuple[Network, ...]:

@@ -20,8 +20,8 @@ from sluice.pacs.receiver.admission import Admission
 from sluice.pacs.receiver.commitment import Commitment
 from sluice.pacs.receiver.commitment_reports import Reports
 from sluice.pacs.receiver.processes import ReceiverProcesses, in_words
+from sluice.pacs.receiver.renewal import RenewedTls
 from sluice.pacs.receiver.scp import StorageScp
-from sluice.pacs.tls import server_tls
 from sluice.settings import Settings
 from sluice.settings import settings as current_settings
 
@@ -136,7 +136,7 @@ def serve(settings: Settings | None = None) -> None:
     config = settings or current_settings()
     database = Database(config.database_url)
     admission = Admission.of(config)
-    tls = server_tls(config)
+    tls = RenewedTls.of(config)
     commitment = Commitment.of(config, database) if config.commitment_peers else None
 
     def scp() -> StorageScp:

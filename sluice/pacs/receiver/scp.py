@@ -41,7 +41,7 @@ class StorageScp:
         artim_s: a connection without an association request for so long is closed.
         most_associations: more at once are rejected for now (local limit exceeded).
         admission: who may send; everybody when None.
-        tls: each connection begins with a handshake; plain when None.
+        tls: each connection begins with a handshake by the context that this gives; plain when None.
         commitment: the Storage Commitment SCP; not offered when None.
         reports: tells what `commitment` was asked, while this serves.
     """
@@ -58,7 +58,7 @@ class StorageScp:
         artim_s: float = ARTIM_S,
         most_associations: int = MOST_ASSOCIATIONS,
         admission: Admitting | None = None,
-        tls: ssl.SSLContext | None = None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
         commitment: Committing | None = None,
         reports: Reports | None = None,
     ) -> None:
@@ -140,7 +140,7 @@ class StorageScp:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             if self._tls is not None:
-                connection = secured(connection, self._tls)
+                connection = secured(connection, self._tls())
             association = ServedAssociation(
                 self._terms, Wire(connection, self._terms.artim_s), address, self._is_full(me)
             )

@@ -8,6 +8,8 @@ hashing and writing, which need no interpreter lock.
 from __future__ import annotations
 
 import logging
+import math
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,6 +39,7 @@ from sluice.pacs.receiver.negotiation import (
 log = logging.getLogger(__name__)
 
 ARTIM_S = 30.0  # for the association request, PS3.8 9.1.5
+LEAST_BYTES_PER_S = 1000.0  # of a message under way, over the idle limit; a modem of 1990 was faster
 MOST_ASKED_BYTES = 2 << 20  # of an N-ACTION's dataset: 10,000 references
 ITEM_TAGS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")  # (FFFE,E000) by either byte order
 BAD_REQUEST_VERSION = (1, 2, 2)  # rejected for good, service provider (ACSE), protocol version not supported
@@ -115,6 +118,7 @@ class ServedAssociation:
         self._agreed: Agreed | None = None
         self._command = bytearray()
         self._awaited: tuple[Command, Context, _Into] | None = None
+        self._due = math.inf  # when the message under way has been too slow
         self.ended = False  # set from outside; the association is then aborted as soon as its thread looks
 
     def serve(self) -> None:
@@ -178,6 +182,10 @@ class ServedAssociation:
             kind, body = self._wire.read()
             if kind == pdu.P_DATA_TF:
                 self._take_data(body)
+                if self._awaited is not None or self._command:
+                    self._keep_pace(len(body))
+                else:
+                    self._due = math.inf
             elif kind == pdu.RELEASE_RQ:
                 self._wire.send(pdu.release_rp())
                 return self._wire.linger()
@@ -185,6 +193,18 @@ class ServedAssociation:
                 return self._terms.count("association aborted")
             else:
                 raise Violation(UNEXPECTED_PDU)
+
+    def _keep_pace(self, size: int) -> None:
+        """A message that has begun has to come on: who sends a PDU now and then would keep its place for ever. Each
+        byte gains time, but never more than the idle limit; between two messages a sender may think.
+
+        Raises:
+            TimeoutError: it is too slow.
+        """
+        now = time.monotonic()
+        self._due = min(self._due + size / LEAST_BYTES_PER_S, now + self._terms.idle_s)
+        if now > self._due:
+            raise TimeoutError
 
     def _take_data(self, body: memoryview) -> None:
         for context_id, control, data in pdu.fragments(body):

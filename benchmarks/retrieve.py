@@ -2,8 +2,11 @@
 
 The window is swept before. Ours is what the DAG does: plan what is missing, ask for it, receive it durably with a
 receipt each, wait, and write the attempts; over as many associations as a PACS is usually given (2). DCMTK is
-measured twice: one `movescu` that is given all studies, and one started for every study, which is how scripts do it.
-Its `storescp` writes files without making them durable and proves nothing. `TCP_NODELAY=1` for all sides.
+measured three times: one `movescu` that is given all studies, two at once with half of them each, which is about what
+this PACS can send, and one started for every study. Niffler starts a Java program for every study; none of its kind is
+packaged where this runs, so pynetdicom's `movescu`, which also has an interpreter to start, stands in for it, on the
+first `SCRIPTED` studies. `storescp` takes what all of them bring, writes files without making them durable and proves
+nothing. `TCP_NODELAY=1` for all sides.
 """
 
 from __future__ import annotations
@@ -40,6 +43,9 @@ QUICK = os.environ | {"TCP_NODELAY": "1"}
 ASSOCIATIONS = 2
 ROUNDS = 3
 GOAL = 10.0
+SCRIPTED = 20
+MOVESCU: tuple[str | Path, ...] = ("/usr/bin/movescu", "-S")
+PYNETDICOM_MOVESCU: tuple[str | Path, ...] = (sys.executable, "-m", "pynetdicom", "movescu", "-S")
 DCMTK_AE_TITLE = "STORE"
 
 
@@ -86,17 +92,33 @@ def run(work: Path) -> list[Row]:
                         "ours": lambda number: ours(bench, number, ASSOCIATIONS),
                         "ours over one": lambda number: ours(bench, number, 1),
                         "one movescu": lambda number: dcmtk(bench, number, [_query_files(bench)]),
+                        "two at once": lambda number: dcmtk(bench, number, _halves(_query_files(bench)), at_once=True),
                         "one each": lambda number: dcmtk(bench, number, [[path] for path in _query_files(bench)]),
+                        "script": lambda number: dcmtk(
+                            bench, number, [[path] for path in _query_files(bench)[:SCRIPTED]], PYNETDICOM_MOVESCU
+                        ),
                     }
                 )
-            each = "a movescu for each study"
-            goal = GOAL if load is SMALL else None
-            rows += [
-                _row(load.name, figures["ours"], figures["one each"], each, goal),
-                _row(f"{load.name}, one association", figures["ours over one"], figures["one each"], each, None),
-                _row(load.name, figures["ours"], figures["one movescu"], "one movescu for all", None),
-            ]
+            peers = {
+                "one each": "a movescu for each study",
+                "script": "pynetdicom's movescu for each study",
+                "one movescu": "one movescu for all",
+                "two at once": "two movescu, half each",
+            }
+            for peer, name in peers.items():
+                goal = GOAL if load is SMALL and peer in ("one each", "script") else None
+                rows.append(_row(load.name, figures["ours"], figures[peer], name, goal))
+            rows.append(
+                _row(
+                    f"{load.name}, one association", figures["ours over one"], figures["one movescu"],
+                    peers["one movescu"], None,
+                )
+            )  # fmt: skip
     return rows
+
+
+def _halves(paths: list[Path]) -> list[list[Path]]:
+    return [paths[::2], paths[1::2]]
 
 
 def _row(name: str, ours: float, peer: float, peer_name: str, goal: float | None) -> Row:
@@ -168,27 +190,46 @@ def _receiver(url: str, home: Path, port: int) -> Iterator[None]:
         stop(process)
 
 
-def dcmtk(bench: Bench, number: int, calls: Sequence[Sequence[Path]]) -> float:
-    """Instances a second of `movescu` processes one after the other, each with these query files."""
-    received = bench.work / f"storescp-{number}-{len(calls)}"
+def dcmtk(
+    bench: Bench,
+    number: int,
+    calls: Sequence[Sequence[Path]],
+    program: Sequence[str | Path] = MOVESCU,
+    at_once: bool = False,
+) -> float:
+    """Instances a second of `movescu` processes, each with these query files, one after the other or all at once."""
+    received = bench.work / f"storescp-{number}-{len(calls)}-{at_once}"
     received.mkdir()
     log = bench.work / "storescp.log"
-    store = start(["/usr/bin/storescp", "-aet", DCMTK_AE_TITLE, "-od", received, str(bench.store_port)], log, QUICK)
-    pacs = bench.pacs
-    command = ["/usr/bin/movescu", "-S", "-aet", pacs.calling_ae_title, "-aec", pacs.ae_title, "-aem", DCMTK_AE_TITLE]
+    serving = ["/usr/bin/storescp", *(["--fork"] if at_once else []), "-aet", DCMTK_AE_TITLE, "-od", received]
+    store = start([*serving, str(bench.store_port)], log, QUICK)
+    expected = bench.load.instances * sum(map(len, calls))
     try:
         wait_until(lambda: listens(bench.store_port), "storescp", 20, store, log)
         started = time.perf_counter()
+        running: list[subprocess.Popen[bytes]] = []
         for files in calls:
-            subprocess.run([*command, pacs.host, str(pacs.port), *map(str, files)], check=True, env=QUICK)
+            running.append(subprocess.Popen(_call(bench.pacs, program, files), env=QUICK, stdout=subprocess.DEVNULL))
+            if not at_once:
+                running[-1].wait()
+        if any(one.wait() for one in running):
+            raise RuntimeError(f"{Path(program[0]).name} failed: the benchmark means nothing.")
         seconds = time.perf_counter() - started
     finally:
         stop(store)
     count = sum(1 for _ in received.iterdir())
-    if count != bench.load.total:
-        raise RuntimeError(f"storescp has {count} of {bench.load.total} files: the benchmark means nothing.")
+    if count != expected:
+        raise RuntimeError(f"storescp has {count} of {expected} files: the benchmark means nothing.")
     shutil.rmtree(received)
-    return bench.load.total / seconds
+    return expected / seconds
+
+
+def _call(pacs: PacsNode, program: Sequence[str | Path], files: Sequence[Path]) -> list[str | Path]:
+    """The command line for one process: pynetdicom's takes one query file by an option, DCMTK's many at the end."""
+    titles = ["-aet", pacs.calling_ae_title, "-aec", pacs.ae_title, "-aem", DCMTK_AE_TITLE]
+    if program is MOVESCU:
+        return [*program, *titles, pacs.host, str(pacs.port), *files]
+    return [*program, *titles, "-f", files[0], pacs.host, str(pacs.port)]
 
 
 def _query_files(bench: Bench) -> list[Path]:

@@ -60,6 +60,7 @@ class Faults:
         most_moves: moves at once; a further one ends with A702. None for any number.
         refuse: final status for every one, such as 0xA701; None to serve them.
         unknown_destination: every move destination is unknown (A801).
+        first_of_list: of several Study Instance UIDs in one request only the first counts.
         ignore_cancel: a C-CANCEL-RQ changes nothing.
         abort_after: abort after this many sub-operations, once for each association.
         abort_times: how many moves `abort_after` spoils; None for all of them.
@@ -102,6 +103,7 @@ class Faults:
     most_moves: int | None = None
     refuse: int | None = None
     unknown_destination: bool = False
+    first_of_list: bool = False
     ignore_cancel: bool = False
     abort_after: int | None = None
     abort_times: int | None = 1

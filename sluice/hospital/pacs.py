@@ -291,8 +291,11 @@ class HospitalPacs:
         most = self.faults.most_moves
         if most is not None and self._moves > most:
             return [], MOST_MOVES_STATUS
+        identifier = event.identifier
+        if self.faults.first_of_list and identifier.get("StudyInstanceUID") and identifier["StudyInstanceUID"].VM > 1:
+            identifier.StudyInstanceUID = identifier.StudyInstanceUID[0]
         try:
-            return self.index.select(_root(event), event.identifier), self.faults.refuse
+            return self.index.select(_root(event), identifier), self.faults.refuse
         except QueryError as problem:
             LOGGER.warning("Retrieve refused: %s", problem)
             return [], problem.status

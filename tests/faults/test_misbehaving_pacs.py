@@ -353,6 +353,15 @@ def test_no_way_at_all_is_said(acquisition: Acquisition, store: SmallStore) -> N
     assert acquisition.retrieve(1) == dict.fromkeys(store.uids, "refused")
 
 
+def test_a_list_of_which_only_the_first_counts_is_found_out(acquisition: Acquisition, store: SmallStore) -> None:
+    acquisition.sweep()
+    acquisition.pacs.faults.first_of_list = True
+    assert acquisition.retrieve(1) == {}
+    assert acquisition.received() == set(store.uids)
+    facts = rows(acquisition.database, "select value from pacs_fact where fact = 'moves_together'")
+    assert [fact["value"] for fact in facts] == [0]
+
+
 @pytest.mark.parametrize("ignores", [False, True])
 def test_what_is_interrupted_is_said_and_comes_later(
     ignores: bool, acquisition: Acquisition, store: SmallStore, monkeypatch: pytest.MonkeyPatch

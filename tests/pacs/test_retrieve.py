@@ -18,6 +18,7 @@ from sluice.database import Database
 from sluice.pacs.errors import PacsAborted, PacsStatusError, PacsUnreachable, ServiceNotOffered
 from sluice.pacs.fetch.attempts import plan_attempt, unplan_attempt
 from sluice.pacs.fetch.get import MOST_CONTEXTS, SYNTAXES, USUAL_CLASSES, class_uids, storage_contexts
+from sluice.pacs.fetch.learned import TOGETHER, learn
 from sluice.pacs.fetch.retrieve import missing_studies, note_gaps, retrieve_missing
 from sluice.pacs.fetch.ways import MustCarry, Source
 from sluice.pacs.governor import Governor, Use
@@ -194,6 +195,7 @@ def test_an_instance_that_always_fails_does_not_slow_the_pacs_down(
     failed = holds[0].SOPInstanceUID
     ensure_policy(database, "pretend", 2, "Europe/Berlin")
     governor = Governor(database, "pretend", Use("retrieve", "test", window=KEY))
+    learn(database, "pretend", TOGETHER, False)
     with PretendPacs(holds, {"SLUICE": ("127.0.0.1", receiver.port)}, fail={failed}) as pacs:
         for _ in range(3):  # the second and third time it is asked for alone, which ends with A702
             retrieve_missing(database, [Source(pacs.node(), governor)], KEY, missing_studies(database, KEY))

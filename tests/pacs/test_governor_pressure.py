@@ -158,3 +158,9 @@ def test_nobody_starves_and_a_turn_lasts_long_enough_to_be_of_use() -> None:
     assert entitled([begun, waiting], 1, NOW) == {2}
     ended = claim(2, Priority.BACKFILL, 3 * AGEING_S, held_s=TURN_S + 1, rank=-1)
     assert entitled([ended, waiting], 1, NOW) == {1}
+
+
+def test_urgent_work_waits_two_turns_at_most_however_much_has_waited_long() -> None:
+    backfills = [claim(number, Priority.BACKFILL, 100 * AGEING_S) for number in range(10, 74)]
+    assert 1 not in entitled([*backfills, claim(1, Priority.URGENT, TURN_S)], 2, NOW)
+    assert 1 in entitled([*backfills, claim(1, Priority.URGENT, 2 * TURN_S)], 2, NOW)

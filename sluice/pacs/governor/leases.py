@@ -74,9 +74,15 @@ class Claim:
     granted_rank: int | None
 
     def rank(self, now: datetime) -> int:
-        """Smaller goes first. Waiting ages a claim; a granted one keeps its rank for a turn, then only its priority."""
+        """Smaller goes first. Waiting ages a claim; a granted one keeps its rank for a turn, then only its priority.
+
+        Nobody starves: what waits long comes before urgent work that is new. And urgent work waits two turns at most,
+        however much has waited long: it ages with each turn, to before all others.
+        """
         if self.granted_at is None:
-            return self.priority - int((now - self.waiting_since).total_seconds() // AGEING_S)
+            is_urgent = self.priority == Priority.URGENT
+            age = int((now - self.waiting_since).total_seconds() // (TURN_S if is_urgent else AGEING_S))
+            return max(self.priority - age, -2 if is_urgent else -1)
         if self.granted_rank is not None and now - self.granted_at < timedelta(seconds=TURN_S):
             return min(self.priority, self.granted_rank)
         return self.priority

@@ -170,7 +170,8 @@ class Soak:
             time.sleep(self.chance.random())
             self.postgres.start()
         elif victim == "worker":
-            os.killpg(self.worker.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has just ended by itself, because Postgres was away
+                os.killpg(self.worker.pid, signal.SIGKILL)
         elif self.chance.random() < 0.5:
             kill_session(self.receiver.pid)
         else:

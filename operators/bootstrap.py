@@ -66,7 +66,8 @@ def bootstrap(
     from airflow.utils.db import initdb
     from airflow.utils.session import create_session
 
-    from sluice.database import migrate
+    from sluice.database import Database, migrate
+    from sluice.pacs.governor.policy import ensure_policy
 
     applied = migrate(settings.database_url)
     say(f"Sluice's database: {len(applied)} migrations applied." if applied else "Sluice's database is up to date.")
@@ -78,6 +79,8 @@ def bootstrap(
             say(write_connection(session, wanted, force))
     for line in write_pools(first.pacs_max_associations):
         say(line)
+    if first.pacs_host:  # so that a site can set the hours of its PACS before anybody asks it
+        ensure_policy(Database(settings.database_url), PACS, first.pacs_max_associations, settings.time_zone)
 
 
 def wanted_connections(settings: Settings, first: FirstConnections) -> list[Wanted]:

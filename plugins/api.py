@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from plugins.connections import database
 from sluice.database import Database
+from sluice.ledger import under_way
 from sluice.settings import settings
 
 router = APIRouter()
@@ -58,7 +59,10 @@ def funnel(store: Store, window: Window) -> dict[str, Any]:
     gaps: dict[str, list[Gap]] = {step: [] for step in STEPS}
     for row in store.rows("gaps_by_reason", {"window_key": window}):
         gaps[row.pop("step")].append(Gap(**row, nothing_to_do=row["advice"] == NOTHING_TO_DO))
-    return counts | {"steps": [_step(step, counts, gaps[step]) for step in STEPS]}
+    return counts | {
+        "steps": [_step(step, counts, gaps[step]) for step in STEPS],
+        "under_way": under_way(store, window),
+    }
 
 
 def _step(step: Step, counts: Mapping[str, Any], gaps: list[Gap]) -> FunnelStep:

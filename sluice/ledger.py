@@ -56,6 +56,16 @@ def page(
     return rows[:size], rows[size - 1]["position"] if len(rows) > size else None
 
 
+def under_way(database: Database, window_key: str) -> str | None:
+    """What is going on to fetch what a window lacks, in words; None while nothing is, and nobody has paused it."""
+    found = database.rows("retrieval_under_way", {"window_key": window_key})
+    if not found:
+        return None
+    if found[0]["state"] == "paused":
+        return f"Its retrieval was paused by {found[0]['ordered_by']}; resume it on the page PACS."
+    return "It is being fetched now; the page PACS shows how far."
+
+
 def rows(database: Database, level: str, asked: Asked, missing_only: bool = True) -> Iterator[dict[str, Any]]:
     """All rows of one level, a page at a time, so that memory stays flat."""
     after: str | None = ""

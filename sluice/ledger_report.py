@@ -34,7 +34,11 @@ def write_text(database: Database, asked: Asked, out: TextIO) -> bool:
     """
     totals = _known(database, asked)
     reasons = ledger.reasons(database, asked)
-    for line in (*_headline(totals), *_reasons(reasons), *_detail(database, asked, totals)):
+    for line in _headline(totals):
+        print(line, file=out)
+    if asked.window_key and totals["missing"] and (now := ledger.under_way(database, asked.window_key)):
+        print(now, file=out)
+    for line in (*_reasons(reasons), *_detail(database, asked, totals)):
         print(line, file=out)
     if asked.window_key and asked == Asked(window_key=asked.window_key):
         for line in _later_steps(database, asked.window_key):
@@ -53,6 +57,7 @@ def write_json(database: Database, asked: Asked, out: TextIO) -> bool:
     answer: dict[str, Any] = {
         "asked": {name: value for name, value in vars(asked).items() if value is not None},
         "totals": _known(database, asked),
+        "under_way": ledger.under_way(database, asked.window_key) if asked.window_key else None,
         "reasons": reasons,
         "studies": list(ledger.rows(database, "studies", asked, missing_only=False)),
         "instances": list(ledger.rows(database, "instances", asked, missing_only=not everything)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,6 +11,10 @@ import pytest
 from sluice import ledger
 from sluice.database import Database, select
 from sluice.ledger import Asked
+from sluice.ledger_report import write_text
+from sluice.pacs.governor import Governor, Use
+from sluice.pacs.governor.orders import order_retrieval
+from sluice.pacs.governor.policy import ensure_policy
 from tests.ledger_rows import DAY, ROOT, LedgerRows
 
 KEY = DAY.isoformat()
@@ -133,6 +138,20 @@ def test_pages_follow_each_other_without_a_gap(database: Database, rows: LedgerR
             seen += [row["position"] for row in found]
         assert len(seen) == len(set(seen)) == count
         assert seen == sorted(seen)
+
+
+def test_what_is_being_fetched_or_was_paused_is_said(database: Database, rows: LedgerRows) -> None:
+    expect_study(rows)
+    assert ledger.under_way(database, KEY) is None
+    ensure_policy(database, "pacs_main", 2, "UTC")
+    with Governor(database, "pacs_main", Use("retrieve", "part 1 of 1", window=KEY)).association():
+        assert ledger.under_way(database, KEY) == "It is being fetched now; the page PACS shows how far."
+        out = io.StringIO()
+        write_text(database, Asked(window_key=KEY), out)
+        assert "It is being fetched now" in out.getvalue()
+    assert ledger.under_way(database, KEY) is None
+    order_retrieval(database, KEY, "vera", "paused")
+    assert ledger.under_way(database, KEY) == "Its retrieval was paused by vera; resume it on the page PACS."
 
 
 def test_what_came_under_another_study_has_come(database: Database, rows: LedgerRows) -> None:

@@ -46,6 +46,7 @@ export function drawVerdict(funnel) {
       sentence,
       " ",
       element("span", { class: "soft" }, `${plural(open.length, "open reason")}, ${bytes(funnel.bytes)} received.`),
+      notReceived && funnel.under_way ? element("strong", { class: "under-way" }, ` ${funnel.under_way}`) : "",
     ),
     element(
       "ul",

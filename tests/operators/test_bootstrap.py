@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from pydantic import SecretStr
 
 from operators.bootstrap import bootstrap, main, wanted_connections
 from sluice.database import Database
+from sluice.pacs.governor.policy import Limits, change_policy, current_policy
 from sluice.settings import FirstConnections, Settings
 
 pytestmark = pytest.mark.airflow
@@ -83,6 +85,19 @@ def test_twice_does_the_work_once(run: Any) -> None:
     ]
     again = run()
     assert not [line for line in again if "created" in line or "updated" in line]
+
+
+def test_the_hours_of_the_pacs_can_be_set_before_it_is_asked(run: Any, database: Database) -> None:
+    run(pacs_max_associations=3)
+    with database.transaction() as connection:
+        policy = current_policy(connection, "pacs_main")
+    assert policy is not None
+    assert (policy.full.concurrency, policy.gentle.concurrency) == (3, 3)
+    changed = replace(policy, full=Limits(1))
+    change_policy(database, "pacs_main", changed, "otto")
+    run(pacs_max_associations=3)
+    with database.transaction() as connection:
+        assert current_policy(connection, "pacs_main") == changed, "what a person set stays"
 
 
 def test_a_changed_environment_updates_what_nobody_edited(run: Any) -> None:

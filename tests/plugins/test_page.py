@@ -87,6 +87,7 @@ def test_the_funnel_closes(viewer: TestClient) -> None:
     assert [row["window_key"] for row in viewer.get("/sluice/api/windows").json()] == [DAY]
     funnel = viewer.get("/sluice/api/funnel", params={"window": DAY}).json()
     assert (funnel["members"], funnel["received"], funnel["indexed"], funnel["released"]) == (206, 194, 193, 12)
+    assert funnel["under_way"] is None
     assert [step["step"] for step in funnel["steps"]] == ["received", "indexed", "checked", "predicted", "released"]
     for step in funnel["steps"]:
         assert step["unexplained"] == 0

@@ -202,6 +202,8 @@ async function startAgain(key) {
   else notice(`It is resumed, but the DAG retrieve could not be started (${response.status}). Trigger it with the window ${key}.`);
 }
 
+const stateOf = (row) => (row.state !== "active" ? row.state : row.is_under_way ? "goes on" : "ended");
+
 function retrieval(row, mayOrder) {
   const share = row.expected ? row.received / row.expected : 0;
   const choose = element(
@@ -220,7 +222,7 @@ function retrieval(row, mayOrder) {
       "div",
       { class: "title" },
       windowLink(row.window_key),
-      element("span", { class: `badge ${row.state}` }, row.state === "active" ? "goes on" : row.state),
+      element("span", { class: `badge ${row.state === "active" && !row.is_under_way ? "" : row.state}` }, stateOf(row)),
     ),
     element(
       "div",
@@ -238,7 +240,7 @@ function retrieval(row, mayOrder) {
       "div",
       { class: "orders" },
       choose,
-      ORDERS[row.state].map(([state, word]) =>
+      (row.state === "active" && !row.is_under_way ? [] : ORDERS[row.state]).map(([state, word]) =>
         element(
           "button",
           {

@@ -1,5 +1,6 @@
--- Windows whose retrieval is under way, waits for a person, or was cancelled within a day: how far each is, what was
--- ordered, and how much it had moved within the last minutes. At most 30.
+-- Windows whose retrieval is under way or was within the hour, waits for a person, or was cancelled within a day: how far
+-- each is, what was ordered, and how much it had moved within the last minutes. `is_under_way` also while it waits to ask
+-- again, or for a slot. At most 30.
 with concerned as (
     select window_key, max(coalesce(ended_at, clock_timestamp())) as at
       from pacs_use
@@ -20,7 +21,13 @@ select l.window_key,
        count(r.sop_instance_uid)                                            as received,
        coalesce(sum(r.bytes), 0)::bigint                                    as bytes,
        count(*) filter (where r.received_at > now() - interval '5 minutes') as received_lately,
-       max(r.received_at)                                                   as last_received_at
+       max(r.received_at)                                                   as last_received_at,
+       exists (select from pacs_use u
+                where u.window_key = l.window_key and u.purpose in ('retrieve', 'cohort')
+                  and case when u.ended_at is null then u.heartbeat_at > clock_timestamp() - interval '2 minutes'
+                           else u.ended_by = 'gave-up' and u.ended_at > clock_timestamp() - interval '15 minutes' end)
+       or exists (select from planned_attempt p where p.window_key = l.window_key)
+                                                                            as is_under_way
   from latest l
   join sweep_window w using (window_key)
   left join window_retrieval o using (window_key)

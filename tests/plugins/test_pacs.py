@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
 from sluice.database import Database
+from sluice.pacs.fetch.attempts import plan_attempt, unplan_attempt
 from sluice.pacs.governor import Governor, Priority, Use
 from sluice.pacs.governor.orders import retrieval_state
 from sluice.pacs.governor.policy import Limits, Policy, ensure_policy
@@ -50,6 +52,13 @@ def test_a_viewer_sees_who_uses_the_pacs_and_may_change_nothing(viewer: TestClie
     assert (retrieval["window_key"], retrieval["state"], retrieval["expected"], retrieval["received"]) == (
         DAY, "active", 206, 194,
     )  # fmt: skip
+    assert retrieval["is_under_way"] is True
+    (ended,) = viewer.get("/sluice/api/pacs").json()["retrievals"]
+    assert ended["is_under_way"] is False
+    plan_attempt(ledger, DAY, "pacs_main", ["1.2"], datetime.now(UTC))
+    (waiting,) = viewer.get("/sluice/api/pacs").json()["retrievals"]
+    unplan_attempt(ledger, DAY, ["1.2"])
+    assert waiting["is_under_way"] is True
     assert order(viewer, state="paused").status_code == 403
     assert change(viewer, NIGHTS).status_code == 403
     assert rows(ledger, "select from window_order") == []

@@ -13,7 +13,10 @@ from typing import Any
 
 import psutil
 
+from sluice.archive.receipts import LANES
 from sluice.stack.processes import free_port, listens, start, stop, wait_until
+
+CONNECTIONS = LANES + 1  # to Postgres, which each process opens when it first needs them, and keeps
 
 
 @dataclass

@@ -49,6 +49,7 @@ from tests.faults.hostile import (
     store_elements,
     uid,
 )  # fmt: skip
+from tests.faults.service import CONNECTIONS
 from tests.pacs.pretend import make_instance, make_study
 from tests.pacs.sending import encoded, rows, send
 
@@ -115,7 +116,7 @@ class Besieged:
         assert outside(self.home) == set()
         eventually(lambda: list(self.incoming.iterdir()) == [], ".incoming is empty")
         eventually(lambda: threading.active_count() <= self._threads, "the threads end")
-        eventually(lambda: descriptors() <= self._descriptors, "the descriptors are closed")
+        eventually(lambda: descriptors() <= self._descriptors + CONNECTIONS, "the descriptors are closed")
         for row in rows(self.database, "select path, sha256, reason_code from quarantine"):
             assert (self.receiver.archive.root / str(row["path"])).is_file()
             assert row["reason_code"]

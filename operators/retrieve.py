@@ -228,13 +228,15 @@ class RetrieveOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Ask for the first time, unless nothing is missing."""
         from operators.connections import database
+        from sluice.pacs.fetch.retrieve import count_missing
         from sluice.pacs.fetch.ways import carries
 
         ledger = database()
-        if StudyPiece.of(self.piece).missing(ledger):
+        if studies := StudyPiece.of(self.piece).missing(ledger):
+            before = {"wanted": count_missing(ledger, self.piece["window_key"], studies)}
             if carries(ledger, self._sources()):
-                return self._carry(context, 1, {})
-            self._ask(context, 1, {})
+                return self._carry(context, 1, before)
+            self._ask(context, 1, before)
         return {"window_key": self.piece["window_key"], "wanted": 0, "arrived": 0, "missing": 0}
 
     def look_again(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
@@ -264,7 +266,6 @@ class RetrieveOperator(BaseOperator):
             )
         sums = {
             "wanted": before.get("wanted") or event.get("wanted", 0),
-            "arrived": before.get("arrived", 0) + event.get("arrived", 0),
             "requests": before.get("requests", 0) + event.get("requests", 0),
         }
         ledger = database()
@@ -282,6 +283,7 @@ class RetrieveOperator(BaseOperator):
         return {
             "window_key": piece.window_key,
             **sums,
+            "arrived": max(0, sums["wanted"] - gaps),  # also what came of a pass that was interrupted
             "repeated": number - 1,
             "incomplete_studies": len(missing),
             "missing": gaps,
@@ -294,13 +296,22 @@ class RetrieveOperator(BaseOperator):
     def _cancelled(self, before: dict[str, int]) -> dict[str, Any]:
         """A person cancelled the window: what is missing has that for a reason, and the chain goes on with the rest."""
         from operators.connections import database
+        from sluice.pacs.fetch.retrieve import count_missing
         from sluice.pacs.governor.orders import note_cancelled, retrieval_state
 
         ledger, key = database(), self.piece["window_key"]
         note_cancelled(ledger, key, retrieval_state(ledger, key).ordered_by or "a person")
         StudyPiece.of(self.piece).unplan(ledger)
         left = StudyPiece.of(self.piece).missing(ledger)
-        return {"window_key": key, **before, "cancelled": 1, "incomplete_studies": len(left)}
+        gaps = count_missing(ledger, key, left) if left else 0
+        return {
+            "window_key": key,
+            **before,
+            "arrived": max(0, before.get("wanted", 0) - gaps),
+            "cancelled": 1,
+            "incomplete_studies": len(left),
+            "missing": gaps,
+        }
 
     def _carry(self, context: Context, number: int, before: dict[str, int]) -> dict[str, Any]:
         """A pass in this task, because the instances pass through it."""

@@ -165,7 +165,7 @@ def test_what_cannot_be_moved_is_carried_by_the_task_from_one_source_after_the_o
     trigger = deferred.value.trigger
     assert (trigger.number, trigger.not_before) == (1, None), "nobody knows yet that C-MOVE does not work"
     event = asyncio.run(first(trigger))
-    assert event == {"number": 1, "before": {}, "carry": True}
+    assert event == {"number": 1, "before": {"wanted": 6}, "carry": True}
     before = datetime.now(UTC)
     with pytest.raises(TaskDeferred) as again:
         task.look_again(CONTEXT, event)
@@ -177,7 +177,7 @@ def test_what_cannot_be_moved_is_carried_by_the_task_from_one_source_after_the_o
     assert datetime.fromisoformat(trigger.not_before) == planned["due_at"]
     vna.fail, main.fail = {failing}, set()
     event = asyncio.run(first(trigger))
-    assert (event["carry"], event["number"], event["before"]["arrived"]) == (True, 2, 5)
+    assert (event["carry"], event["number"], event["before"]["wanted"]) == (True, 2, 6)
     returned = task.look_again(CONTEXT, event)
     assert (returned["arrived"], returned["missing"], returned["repeated"]) == (6, 0, 1)
     assert rows(database, "select from planned_attempt") == []

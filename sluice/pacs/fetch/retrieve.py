@@ -104,14 +104,18 @@ def move_missing(
     return retrieve_missing(database, [Source(node, governor)], window_key, study_uids)
 
 
+def count_missing(database: Database, window_key: str, study_uids: Sequence[str]) -> int:
+    """How many instances of these studies are expected in a window and have not been received."""
+    return len(database.rows("missing_instances", {"window_key": window_key, "study_uids": list(study_uids)}))
+
+
 def note_gaps(database: Database, window_key: str, study_uids: Sequence[str]) -> int:
     """After the last pass: note a reason for every instance that did not come; return how many are missing.
 
     The reason is the one of the newest attempt. Noted again only when it has changed.
     """
-    params = {"window_key": window_key, "study_uids": list(study_uids)}
-    database.execute(named_query("note_gaps"), params)
-    return len(database.rows("missing_instances", params))
+    database.execute(named_query("note_gaps"), {"window_key": window_key, "study_uids": list(study_uids)})
+    return count_missing(database, window_key, study_uids)
 
 
 class _Pass:

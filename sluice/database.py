@@ -120,8 +120,6 @@ class TimedConnection:
     def __init__(self, url: str, limit_s: float) -> None:
         self._limit_s = limit_s
         self._connection = psycopg2.connect(url, application_name="sluice", async_=True)
-        self._look = io_select.poll()  # unlike select.select it takes descriptors above 1023
-        self._look.register(self._connection.fileno(), io_select.POLLIN)
         try:
             self._wait(min(limit_s, CONNECT_S))
         except BaseException:
@@ -157,8 +155,9 @@ class TimedConnection:
         events = {psycopg2.extensions.POLL_READ: io_select.POLLIN, psycopg2.extensions.POLL_WRITE: io_select.POLLOUT}
         while (state := self._connection.poll()) != psycopg2.extensions.POLL_OK:
             left = deadline - time.monotonic()
-            self._look.modify(self._connection.fileno(), events[state])
-            if left <= 0 or not self._look.poll(left * 1000):
+            look = io_select.poll()  # unlike select.select it takes descriptors above 1023
+            look.register(self._connection.fileno(), events[state])  # libpq has another one for each address it tries
+            if left <= 0 or not look.poll(left * 1000):
                 raise DatabaseLost(f"The Sluice database did not answer within {limit_s:g} s. Is Postgres well?")
 
 

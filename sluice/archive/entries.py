@@ -12,6 +12,9 @@ from sluice.database import Database, TimedConnection
 
 LARGEST_COMMIT = 200
 ANSWER_S = 10.0  # a server that takes longer is taken for away: senders wait for this
+# A receipt may wait so long for its file to be flushed. When the network loses a connection Postgres would keep the row
+# locked for hours, and whoever brings the same instance again would take it for away; so it ends the session sooner.
+MOST_OPEN_S = 5.0
 TABLES = {
     "receipt": (
         "sop_instance_uid", "series_instance_uid", "study_instance_uid", "sop_class_uid", "transfer_syntax_uid",
@@ -53,7 +56,7 @@ def connect(database: Database) -> TimedConnection:
     """
     connection = database.connect_timed(ANSWER_S)
     try:
-        connection.run(PREPARE)
+        connection.run(f"set idle_in_transaction_session_timeout = {round(MOST_OPEN_S * 1000)}; {PREPARE}")
     except BaseException:
         connection.close()
         raise
@@ -78,7 +81,9 @@ def write_entries(connection: TimedConnection, entries: Sequence[Entry]) -> list
     connection.run("begin")
     try:
         outcomes = _write_tables(connection, entries)
-    except psycopg2.DatabaseError:
+    except (psycopg2.OperationalError, psycopg2.InterfaceError):
+        raise  # who calls closes the connection, which ends the transaction; without an answer it takes no rollback
+    except Exception:  # also a value that cannot be sent: what comes next must not find the transaction open
         connection.run("rollback")
         raise
     connection.run("commit")

@@ -92,7 +92,7 @@ class ReceiptWriter:
         if lane is not None:
             try:
                 rows.begin_receipt(lane, receipt)
-            except psycopg2.Error:  # `finish` finds out what is the matter
+            except Exception:  # `finish` finds out what is the matter
                 self.give_back(lane, usable=False)
                 lane = None
         return BegunReceipt(self, receipt, lane)
@@ -108,7 +108,7 @@ class ReceiptWriter:
         if lane is None:
             try:
                 lane = rows.connect(self.database)
-            except (psycopg2.Error, DatabaseError):
+            except Exception:  # the common commit finds out what is the matter
                 self._lanes.appendleft(None)
         return lane
 

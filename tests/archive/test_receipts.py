@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import select
+import socket
 import threading
 import time
 import uuid
@@ -10,6 +12,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import psycopg2.extensions
 import pytest
 
 from sluice.archive import entries as entry_rows
@@ -159,3 +162,80 @@ def test_a_server_that_hangs_is_taken_for_away(
         assert time.monotonic() < deadline, "the spool is not replayed"
         time.sleep(0.05)
     assert writer.begin(receipt("1.3")).finish() == "written"
+
+
+def test_a_server_that_hangs_in_the_middle_of_a_transaction_is_taken_for_away_too(
+    writer: ReceiptWriter, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is no receipt is written in a transaction of several statements; the connection is of no use after one that
+    got no answer, and must not be used for what comes next."""
+    monkeypatch.setattr(entry_rows, "ANSWER_S", 0.5)
+    entry = quarantined("a.dcm")
+    with database.transaction() as connection:
+        with connection.cursor() as cursor:
+            cursor.execute("lock table quarantine in access exclusive mode")
+        assert writer.write(entry) == "spooled"
+    deadline = time.monotonic() + 20
+    while len(rows(database, "select from quarantine")) < 1:
+        assert time.monotonic() < deadline, "the spool is not replayed"
+        time.sleep(0.05)
+    assert writer.write(quarantined("b.dcm")) == "written"
+
+
+def test_an_entry_that_cannot_be_sent_leaves_no_transaction_open(writer: ReceiptWriter, database: Database) -> None:
+    for _ in range(2):
+        with pytest.raises(OSError):
+            writer.write(quarantined("a.dcm", detail="\udc80"))
+    assert writer.write(receipt("1.1")) == "written"
+    assert len(rows(database, "select from receipt")) == 1, "told as written, and not committed"
+
+
+def test_a_receipt_that_cannot_be_sent_costs_no_lane(writer: ReceiptWriter, database: Database) -> None:
+    for _ in range(receipts.LANES):
+        begun = writer.begin(receipt("1.1", calling_ae="\udc80"))
+        with pytest.raises(OSError):
+            begun.finish()
+    assert len(writer._lanes) == receipts.LANES
+    assert writer.begin(receipt("1.2")).finish() == "written"
+
+
+def test_a_session_that_was_left_with_an_open_receipt_does_not_keep_others_from_it(
+    writer: ReceiptWriter, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network that loses the connection of a receiver tells Postgres nothing: it would keep the row for hours."""
+    monkeypatch.setattr(entry_rows, "MOST_OPEN_S", 1)
+    left = writer.begin(receipt("1.1"))
+    assert ReceiptWriter(database, writer.spool).write(receipt("1.1")) == "written"
+    assert left.finish() == "written", "should it come back, it finds the receipt of the other"
+    assert len(rows(database, "select from receipt")) == 1
+
+
+def quarantined(path: str, **values: Any) -> Entry:
+    return Entry(
+        "quarantine",
+        {
+            "path": path, "sha256": "aa", "bytes": 1, "sop_instance_uid": None, "reason_code": "unusable-uids",
+            "detail": "", "quarantined_at": datetime.now(UTC),
+        } | values,
+    )  # fmt: skip
+
+
+def test_a_server_of_several_addresses_is_reached_while_other_threads_close_files(
+    database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """libpq tries one address after the other, each with a socket of its own, of whichever number is free then."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        known = psycopg2.extensions.parse_dsn(database.url)
+        several = known | {"host": f"127.0.0.1,{known['host']}", "port": f"{nobody.getsockname()[1]},{known['port']}"}
+        file = (tmp_path / "file").open("w")
+        real = select.poll
+
+        def poll() -> Any:
+            file.close()
+            return real()
+
+        monkeypatch.setattr("sluice.database.io_select.poll", poll)
+        connection = Database(psycopg2.extensions.make_dsn(**several)).connect_timed(5)
+        assert connection.run("select 1") == [(1,)]
+        connection.close()

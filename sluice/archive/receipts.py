@@ -161,7 +161,11 @@ class ReceiptWriter:
         """Give each an outcome or an error, whatever happens: somebody waits for it."""
         entries = [waiting.entry for waiting in batch]
         try:
+            spooled = self._spooled_among(entries)
             outcomes = self._commit(entries) or self._spool(entries)
+            for position, entry in enumerate(entries):
+                if outcomes[position] == "orphan" and _instance(entry) in spooled:  # it is replayed after that receipt
+                    outcomes[position : position + 1] = self._spool([entry])
         except OSError as error:
             for waiting in batch:
                 waiting.error = error
@@ -221,6 +225,21 @@ class ReceiptWriter:
         os.fsync(self._file.fileno())
         return ["spooled"] * len(entries)
 
+    def _spooled_among(self, entries: list[Entry]) -> set[Any]:
+        """Which of the instances that are contradicted have a receipt that is spooled, by whichever process.
+
+        To be asked before the ledger is: what is replayed meanwhile is there then.
+        """
+        wanted = {_instance(entry) for entry in entries if entry.table == "receipt_conflict"}
+        found: set[Any] = set()
+        for path in self.spool.glob("*.jsonl") if wanted else ():
+            try:
+                with path.open(encoding="utf-8") as file:
+                    found |= {_instance(entry) for entry in _spooled(file) if entry.table == "receipt"}
+            except FileNotFoundError:
+                pass
+        return wanted & found
+
     def _replay_now_and_then(self) -> None:
         last = False
         while True:
@@ -250,6 +269,7 @@ class ReceiptWriter:
                 file.seek(0)
                 entries = list(_spooled(file))
                 try:
+                    spooled = self._spooled_among(entries)
                     done = self._commit(entries) if entries else []
                     if done and "conflict" in done:
                         self._commit(
@@ -260,6 +280,10 @@ class ReceiptWriter:
                     continue
                 if done is None:
                     return
+                if any(
+                    how == "orphan" and _instance(entry) in spooled for entry, how in zip(entries, done, strict=True)
+                ):
+                    continue  # what they contradict is in another file
                 path.unlink(missing_ok=True)
                 if own and self._file is not None:
                     self._file.close()
@@ -310,6 +334,10 @@ class BegunReceipt:
 def _as_conflict(entry: Entry) -> Entry:
     """A spooled receipt that turned out to contradict the ledger when it was replayed."""
     return Entry("receipt_conflict", {name: entry.values.get(name) for name in rows.TABLES["receipt_conflict"]})
+
+
+def _instance(entry: Entry) -> Any:
+    return entry.values["sop_instance_uid"]
 
 
 def _spooled(lines: Iterable[str]) -> Iterable[Entry]:

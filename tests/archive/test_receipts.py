@@ -210,6 +210,28 @@ def test_a_session_that_was_left_with_an_open_receipt_does_not_keep_others_from_
     assert len(rows(database, "select from receipt")) == 1
 
 
+def test_what_contradicts_a_spooled_receipt_is_no_orphan(
+    writer: ReceiptWriter, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sender of the first was told success: the second must not take its place, though the ledger knows of none."""
+    monkeypatch.setattr(writer, "_is_away", lambda: True)
+    assert writer.begin(receipt("1.1", "aa")).finish() == "spooled"
+    other = ReceiptWriter(database, writer.spool)
+    second = {name: receipt("1.1", "bb").values[name] for name in entry_rows.TABLES["receipt_conflict"]}
+    assert other.write(Entry("receipt_conflict", second)) == "spooled"
+    assert other.write(Entry("receipt_conflict", second | {"sop_instance_uid": "1.2"})) == "orphan"
+    other._replay()
+    assert rows(database, "select from receipt_conflict") == [], "the first is not there yet"
+    monkeypatch.undo()
+    deadline = time.monotonic() + 20
+    while any(writer.spool.iterdir()):
+        assert time.monotonic() < deadline, "the spool is not replayed"
+        other._replay()
+        time.sleep(0.05)
+    assert [row["sha256"] for row in rows(database, "select sha256 from receipt")] == ["aa"]
+    assert [row["sha256"] for row in rows(database, "select sha256 from receipt_conflict")] == ["bb"]
+
+
 def quarantined(path: str, **values: Any) -> Entry:
     return Entry(
         "quarantine",

@@ -232,6 +232,22 @@ def test_what_contradicts_a_spooled_receipt_is_no_orphan(
     assert [row["sha256"] for row in rows(database, "select sha256 from receipt_conflict")] == ["bb"]
 
 
+def test_the_ledger_says_where_a_second_content_is_in_the_end(writer: ReceiptWriter, database: Database) -> None:
+    """A spooled receipt that is replayed as a contradiction names the instance's place; when the same content comes
+    again its file is moved out of there."""
+    assert writer.write(receipt("1.1", "aa")) == "written"
+
+    def contradicts(path: str) -> Entry:
+        return Entry("receipt_conflict", receipt("1.1", "bb", path=path).values)
+
+    for path in ("2/2.1/1.1.dcm", ".conflicts/1.1/bb.dcm", "2/2.1/1.1.dcm"):
+        assert writer.write(contradicts(path)) == "written"
+    assert rows(database, "select path from receipt_conflict") == [{"path": ".conflicts/1.1/bb.dcm"}]
+    connection = entry_rows.connect(database)
+    entry_rows.write_entries(connection, [contradicts(".conflicts/1.1/bb.dcm")] * 2)
+    connection.close()
+
+
 def quarantined(path: str, **values: Any) -> Entry:
     return Entry(
         "quarantine",

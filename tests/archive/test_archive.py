@@ -192,4 +192,4 @@ def test_two_who_set_the_same_file_aside_both_find_it_there(archive: Archive) ->
     placed = kept(archive, b"content")
     first, second = (archive.set_aside(IDENTITY.sop_instance, placed) for _ in range(2))
     assert first == second
-    assert (archive.root / first.path).read_bytes() == b"content"
+    assert (archive.root / first.path).is_file()

@@ -19,7 +19,7 @@ from sluice.archive import entries as entry_rows
 from sluice.archive import receipts
 from sluice.archive.entries import Entry
 from sluice.archive.receipts import ReceiptWriter
-from sluice.database import Database
+from sluice.database import Database, TimedConnection
 from tests.pacs.sending import rows
 
 
@@ -248,6 +248,16 @@ def test_the_ledger_says_where_a_second_content_is_in_the_end(writer: ReceiptWri
     connection.close()
 
 
+def test_a_server_that_takes_over_from_a_silent_one_is_reached(database: Database) -> None:
+    """The first of two addresses is a machine that hangs: it takes the connection and says nothing."""
+    known = psycopg2.extensions.parse_dsn(database.url)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        several = known | {"host": f"127.0.0.1,{known['host']}", "port": f"{silent.getsockname()[1]},{known['port']}"}
+        connection = Database(psycopg2.extensions.make_dsn(**several)).connect_timed(2)
+        assert connection.run("select 1") == [(1,)]
+        connection.close()
+
+
 def quarantined(path: str, **values: Any) -> Entry:
     return Entry(
         "quarantine",
@@ -274,6 +284,6 @@ def test_a_server_of_several_addresses_is_reached_while_other_threads_close_file
             return real()
 
         monkeypatch.setattr("sluice.database.io_select.poll", poll)
-        connection = Database(psycopg2.extensions.make_dsn(**several)).connect_timed(5)
+        connection = TimedConnection(psycopg2.extensions.make_dsn(**several), 5)
         assert connection.run("select 1") == [(1,)]
         connection.close()

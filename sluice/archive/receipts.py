@@ -65,6 +65,7 @@ class ReceiptWriter:
         self._connection: TimedConnection | None = None
         self._lanes: deque[TimedConnection | None] = deque([None] * LANES)  # those that nobody uses; None: not open
         self._away_until = 0.0
+        self._no_lane_until = 0.0  # after one could not be opened: Postgres may have no connection to spare
         self._file: TextIO | None = None
         self._replayer = threading.Thread(target=self._replay_now_and_then, name="receipt-replay", daemon=True)
 
@@ -107,8 +108,11 @@ class ReceiptWriter:
             return None
         if lane is None:
             try:
-                lane = rows.connect(self.database)
+                if time.monotonic() >= self._no_lane_until:
+                    lane = rows.connect(self.database)
             except Exception:  # the common commit finds out what is the matter
+                self._no_lane_until = time.monotonic() + AWAY_S
+            if lane is None:
                 self._lanes.appendleft(None)
         return lane
 

@@ -258,6 +258,27 @@ def test_a_server_that_takes_over_from_a_silent_one_is_reached(database: Databas
         connection.close()
 
 
+def test_a_server_without_a_free_connection_is_not_asked_for_one_with_each_receipt(
+    writer: ReceiptWriter, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert writer.write(receipt("1.0")) == "written"
+    asked: list[None] = []
+
+    def full(database: Database) -> TimedConnection:
+        asked.append(None)
+        raise psycopg2.OperationalError("sorry, too many clients already")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(entry_rows, "connect", full)
+        for number in range(20):
+            assert writer.begin(receipt(f"1.{number}")).finish() == "written", "by the connection there is"
+    assert len(asked) == 1
+    monkeypatch.setattr(writer, "_no_lane_until", 0.0)
+    begun = writer.begin(receipt("2.1"))
+    assert begun._lane is not None
+    assert begun.finish() == "written"
+
+
 def quarantined(path: str, **values: Any) -> Entry:
     return Entry(
         "quarantine",

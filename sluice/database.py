@@ -71,8 +71,12 @@ class Database:
         Raises:
             DatabaseError: the server cannot be reached.
         """
+        servers = _each_server(self.url)
+        for server in servers[:-1]:
+            with suppress(psycopg2.OperationalError):
+                return TimedConnection(server, limit_s, CONNECT_S / len(servers))
         try:
-            return TimedConnection(self.url, limit_s)
+            return TimedConnection(servers[-1], limit_s, CONNECT_S / len(servers))
         except psycopg2.OperationalError as error:
             raise _unreachable(error) from error
 
@@ -110,20 +114,19 @@ class TimedConnection:
 
     Args:
         url: libpq URL or DSN.
-        limit_s: how long an answer may take, and at most `CONNECT_S` of it the connection itself.
+        limit_s: how long an answer may take.
+        connect_s: how long the connection itself may take, where that is shorter.
 
     Raises:
         psycopg2.OperationalError: from each method, `DatabaseLost` where the limit has passed; the connection is of no
             use then, and whether a statement took effect is not known.
     """
 
-    def __init__(self, url: str, limit_s: float) -> None:
+    def __init__(self, url: str, limit_s: float, connect_s: float = CONNECT_S) -> None:
         self._limit_s = limit_s
         self._connection = psycopg2.connect(url, application_name="sluice", async_=True)
-        self._look = io_select.poll()  # unlike select.select it takes descriptors above 1023
-        self._look.register(self._connection.fileno(), io_select.POLLIN)
         try:
-            self._wait(min(limit_s, CONNECT_S))
+            self._wait(min(limit_s, connect_s))
         except BaseException:
             self.close()
             raise
@@ -157,9 +160,27 @@ class TimedConnection:
         events = {psycopg2.extensions.POLL_READ: io_select.POLLIN, psycopg2.extensions.POLL_WRITE: io_select.POLLOUT}
         while (state := self._connection.poll()) != psycopg2.extensions.POLL_OK:
             left = deadline - time.monotonic()
-            self._look.modify(self._connection.fileno(), events[state])
-            if left <= 0 or not self._look.poll(left * 1000):
+            look = io_select.poll()  # unlike select.select it takes descriptors above 1023
+            look.register(self._connection.fileno(), events[state])  # libpq has another one for each address it tries
+            if left <= 0 or not look.poll(left * 1000):
                 raise DatabaseLost(f"The Sluice database did not answer within {limit_s:g} s. Is Postgres well?")
+
+
+def _each_server(url: str) -> list[str]:
+    """A URL or DSN of several servers, of which one is in charge at a time, as one for each: without a time limit of
+    its own libpq would wait for the first that is silent, and never come to the next."""
+    try:
+        given = psycopg2.extensions.parse_dsn(url)
+    except psycopg2.ProgrammingError:  # the connection says what is wrong with it
+        return [url]
+    hosts, ports = given.get("host", "").split(","), given.get("port", "").split(",")
+    if len(hosts) == 1 or "hostaddr" in given or len(ports) not in (1, len(hosts)):
+        return [url]
+    ports = ports if len(ports) > 1 else ports * len(hosts)
+    return [
+        psycopg2.extensions.make_dsn(**given | {"host": host} | ({"port": port} if port else {}))
+        for host, port in zip(hosts, ports, strict=True)
+    ]
 
 
 def _unreachable(error: psycopg2.OperationalError) -> DatabaseError:

@@ -174,7 +174,11 @@ class Archive:
     def _aside(self, sop_instance: str, digest: str, source: str) -> str:
         target = f"{self._root}/.conflicts/{sop_instance}/{digest}.dcm"
         self._make_folders(os.path.dirname(target))
-        _linked(source, target)  # or it came a third time
+        try:
+            _linked(source, target)  # or it came a third time
+        except FileNotFoundError:
+            if not os.path.exists(target):  # else another association with the same was quicker
+                raise
         return target
 
     def _make_folders(self, folder: str) -> None:

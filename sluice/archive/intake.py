@@ -114,7 +114,7 @@ class Intake:
         begun = self.receipts.begin(receipt)  # Postgres works while the disk does
         try:
             self.archive.make_durable(kept, incoming)
-        except OSError:
+        except BaseException:
             begun.abandon()
             raise
         if begun.finish() == "conflict":

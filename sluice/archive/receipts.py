@@ -65,6 +65,7 @@ class ReceiptWriter:
         self._connection: TimedConnection | None = None
         self._lanes: deque[TimedConnection | None] = deque([None] * LANES)  # those that nobody uses; None: not open
         self._away_until = 0.0
+        self._no_lane_until = 0.0  # after one could not be opened: Postgres may have no connection to spare
         self._file: TextIO | None = None
         self._replayer = threading.Thread(target=self._replay_now_and_then, name="receipt-replay", daemon=True)
 
@@ -92,7 +93,7 @@ class ReceiptWriter:
         if lane is not None:
             try:
                 rows.begin_receipt(lane, receipt)
-            except psycopg2.Error:  # `finish` finds out what is the matter
+            except Exception:  # `finish` finds out what is the matter
                 self.give_back(lane, usable=False)
                 lane = None
         return BegunReceipt(self, receipt, lane)
@@ -107,8 +108,11 @@ class ReceiptWriter:
             return None
         if lane is None:
             try:
-                lane = rows.connect(self.database)
-            except (psycopg2.Error, DatabaseError):
+                if time.monotonic() >= self._no_lane_until:
+                    lane = rows.connect(self.database)
+            except Exception:  # the common commit finds out what is the matter
+                self._no_lane_until = time.monotonic() + AWAY_S
+            if lane is None:
                 self._lanes.appendleft(None)
         return lane
 
@@ -161,7 +165,11 @@ class ReceiptWriter:
         """Give each an outcome or an error, whatever happens: somebody waits for it."""
         entries = [waiting.entry for waiting in batch]
         try:
+            spooled = self._spooled_among(entries)
             outcomes = self._commit(entries) or self._spool(entries)
+            for position, entry in enumerate(entries):
+                if outcomes[position] == "orphan" and _instance(entry) in spooled:  # it is replayed after that receipt
+                    outcomes[position : position + 1] = self._spool([entry])
         except OSError as error:
             for waiting in batch:
                 waiting.error = error
@@ -221,6 +229,21 @@ class ReceiptWriter:
         os.fsync(self._file.fileno())
         return ["spooled"] * len(entries)
 
+    def _spooled_among(self, entries: list[Entry]) -> set[Any]:
+        """Which of the instances that are contradicted have a receipt that is spooled, by whichever process.
+
+        To be asked before the ledger is: what is replayed meanwhile is there then.
+        """
+        wanted = {_instance(entry) for entry in entries if entry.table == "receipt_conflict"}
+        found: set[Any] = set()
+        for path in self.spool.glob("*.jsonl") if wanted else ():
+            try:
+                with path.open(encoding="utf-8") as file:
+                    found |= {_instance(entry) for entry in _spooled(file) if entry.table == "receipt"}
+            except FileNotFoundError:
+                pass
+        return wanted & found
+
     def _replay_now_and_then(self) -> None:
         last = False
         while True:
@@ -250,6 +273,7 @@ class ReceiptWriter:
                 file.seek(0)
                 entries = list(_spooled(file))
                 try:
+                    spooled = self._spooled_among(entries)
                     done = self._commit(entries) if entries else []
                     if done and "conflict" in done:
                         self._commit(
@@ -260,6 +284,10 @@ class ReceiptWriter:
                     continue
                 if done is None:
                     return
+                if any(
+                    how == "orphan" and _instance(entry) in spooled for entry, how in zip(entries, done, strict=True)
+                ):
+                    continue  # what they contradict is in another file
                 path.unlink(missing_ok=True)
                 if own and self._file is not None:
                     self._file.close()
@@ -310,6 +338,10 @@ class BegunReceipt:
 def _as_conflict(entry: Entry) -> Entry:
     """A spooled receipt that turned out to contradict the ledger when it was replayed."""
     return Entry("receipt_conflict", {name: entry.values.get(name) for name in rows.TABLES["receipt_conflict"]})
+
+
+def _instance(entry: Entry) -> Any:
+    return entry.values["sop_instance_uid"]
 
 
 def _spooled(lines: Iterable[str]) -> Iterable[Entry]:

@@ -186,3 +186,10 @@ def test_the_disk_begins_while_a_file_comes_and_its_header_stays_at_hand(
         begun.write(bytes(1000))
         archive.make_durable(archive.place(Identity("1.2", "1.2.4", "1.2", "1.2.1"), begun), begun)
     assert told == [], "a small file stays as a whole"
+
+
+def test_two_who_set_the_same_file_aside_both_find_it_there(archive: Archive) -> None:
+    placed = kept(archive, b"content")
+    first, second = (archive.set_aside(IDENTITY.sop_instance, placed) for _ in range(2))
+    assert first == second
+    assert (archive.root / first.path).is_file()

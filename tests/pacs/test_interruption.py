@@ -362,3 +362,26 @@ def test_between_two_instances_of_a_download_what_has_come_is_told(
         outcome = Retrieval(database, web.node(timeout_s=60), KEY, storing).start().outcome
     assert isinstance(outcome, RetrievalPaused)
     assert attempts(database)[-1] == ("200", 3, 1, "interrupted")
+
+
+def test_an_answer_that_came_when_the_slot_was_gone_is_told_all_the_same(
+    pacs: PretendPacs, database: Database, holds: list[Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Postgres was restarted while the PACS sent, and nobody has noticed when it answers."""
+    monkeypatch.setattr(holding, "TICK_S", 60.0)
+    allow(database)
+    other = make_study(2, 4)
+    expect(database, other)
+    pacs.holds += other
+    pacs.fail = {study[0].SOPInstanceUID for study in (holds, other)}
+    real = pacs._move
+
+    def move(event: evt.Event) -> Iterator[Any]:
+        yield from real(event)
+        cut_off(database)
+
+    pacs.server.unbind(evt.EVT_C_MOVE, pacs._move)
+    pacs.server.bind(evt.EVT_C_MOVE, move)
+    retrieval = Retrieval(database, pacs.node(timeout_s=60), KEY).start()
+    assert isinstance(retrieval.outcome, GovernorLost), "the other study is not asked for without a slot"
+    assert attempts(database) == [("B000", 8, 7, "failed-suboperation")]

@@ -15,6 +15,7 @@ from cryptography import x509
 
 from sluice.database import Database
 from sluice.pacs.receiver.renewal import RenewedTls
+from sluice.pacs.tls import TlsError, server_tls
 from sluice.settings import Settings
 from tests.faults.service import Service, service
 from tests.pacs.certificates import Authority, Issued
@@ -108,6 +109,39 @@ def test_files_that_stay_are_checked_once_a_day_so_that_their_end_is_said(
     monkeypatch.setattr("sluice.pacs.receiver.renewal.CHECK_EVERY_S", 0)
     assert tls() is first
     assert "Renew it" in caplog.text
+
+
+def test_files_that_become_readable_later_are_taken_up_then(
+    files: Issued, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who renews a certificate often writes the key for root alone, and hands it over afterwards."""
+    tls = RenewedTls.of(settings_of(files, authority), look_every_s=0)
+    assert tls is not None
+    first = tls()
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "sluice.pacs.receiver.renewal.server_tls", lambda _: (_ for _ in ()).throw(TlsError("unreadable"))
+        )
+        renew(files, authority.issue("second.example"))
+        assert tls() is first
+    files.key.chmod(0o640)
+    assert tls() is not first
+
+
+def test_files_that_change_while_they_are_read_for_the_first_time_are_read_again(
+    files: Issued, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(settings: Settings) -> ssl.SSLContext | None:
+        context = server_tls(settings)
+        renew(files, authority.issue("second.example"))
+        return context
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sluice.pacs.receiver.renewal.server_tls", read)
+        tls = RenewedTls.of(settings_of(files, authority), look_every_s=0)
+    assert tls is not None
+    old = tls._context
+    assert tls() is not old
 
 
 def test_without_tls_there_is_nothing_to_renew() -> None:

@@ -12,7 +12,7 @@ from pynetdicom import build_context, evt
 
 from sluice.database import Database
 from sluice.pacs.fetch import together
-from sluice.pacs.fetch.attempts import Attempt
+from sluice.pacs.fetch.attempts import Attempt, AttemptLog
 from sluice.pacs.fetch.together import Together
 from sluice.pacs.fetch.wanted import Request
 from sluice.pacs.governor import Governor, Use
@@ -100,6 +100,56 @@ def test_a_pacs_that_takes_the_first_of_a_list_only_is_known_then(database: Data
     assert sizes(pacs) == [1, 1, 1]
 
 
+def test_what_one_study_has_more_than_expected_does_not_count_for_the_others_of_its_list(
+    database: Database, pacs: PretendPacs
+) -> None:
+    """The PACS takes the first of a list only, and has sent as many instances as were expected of all."""
+
+    def move(event: evt.Event) -> Iterator[Any]:
+        pacs.moves.append(event.identifier)
+        element = event.identifier["StudyInstanceUID"]
+        study = element.value if element.VM == 1 else element.value[0]
+        sent = [one for one in pacs.holds if one.StudyInstanceUID == study] * element.VM
+        yield (*pacs.destinations["SLUICE"], {"ae_title": "SLUICE", "contexts": [build_context(CTImageStorage)]})
+        yield len(sent)
+        for one in sent:
+            yield 0xFF00, one
+
+    behaving(pacs, move)
+    assert fetch(database, None, pacs.node()).missing == 0
+    assert sizes(pacs) == [1, 10, *[1] * 10]
+    assert takes_lists(database) is False
+    assert rows(database, "select from attempt where reason_code is not null") == []
+
+
+def test_a_study_that_is_gone_gets_that_for_a_reason_though_another_has_more_than_expected(
+    database: Database, pacs: PretendPacs, holds: list[Dataset]
+) -> None:
+    studies = sorted({str(one.StudyInstanceUID) for one in holds})
+    gone = {one.SOPInstanceUID for one in holds if one.StudyInstanceUID == studies[3]}
+    pacs.holds = [one for one in holds if one.StudyInstanceUID != studies[3]]
+    twice = [one for one in holds if one.StudyInstanceUID == studies[4]]
+    pacs.holds += twice
+    summary = fetch(database, None, pacs.node())
+    assert (summary.missing, summary.gone) == (6, 6)
+    assert reasons(database) == dict.fromkeys(gone, "no-longer-held")
+    assert takes_lists(database) is not False
+
+
+def test_a_pacs_that_answers_before_all_has_come_is_asked_once(
+    database: Database, pacs: PretendPacs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, asked = AttemptLog.arrived, list[int]()
+
+    def late(self: AttemptLog, uids: Sequence[str]) -> set[str]:
+        asked.append(len(uids))
+        return set() if len(asked) % 3 else real(self, uids)
+
+    monkeypatch.setattr(AttemptLog, "arrived", late)
+    assert fetch(database, None, pacs.node()).requests == 3
+    assert sizes(pacs) == [1, 10, 1]
+
+
 def test_a_pacs_that_refuses_a_list_is_asked_for_each(database: Database, pacs: PretendPacs) -> None:
     real = pacs._move
 
@@ -128,6 +178,23 @@ def test_an_instance_that_fails_in_a_list_gets_its_own_reason_and_lists_go_on(
     assert takes_lists(database) is not False
     pacs.fail = set()
     assert fetch(database, None, pacs.node()).missing == 0
+
+
+def test_an_instance_that_fails_once_in_a_list_says_nothing_of_lists(
+    database: Database, pacs: PretendPacs, holds: list[Dataset]
+) -> None:
+    pacs.fail = {sorted(holds, key=lambda one: str(one.StudyInstanceUID))[3 * 6].SOPInstanceUID}
+    real = pacs._move
+
+    def move(event: evt.Event) -> Iterator[Any]:
+        if len(pacs.moves) == 2:  # the study by itself
+            pacs.fail = set()
+        yield from real(event)
+
+    behaving(pacs, move)
+    assert fetch(database, None, pacs.node()).missing == 0
+    assert sizes(pacs)[:3] == [1, 10, 1]
+    assert takes_lists(database) is not False, "nine of ten came by it"
 
 
 def test_an_abort_in_a_list_loses_nothing(database: Database, pacs: PretendPacs) -> None:

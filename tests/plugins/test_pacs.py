@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -57,8 +57,14 @@ def test_a_viewer_sees_who_uses_the_pacs_and_may_change_nothing(viewer: TestClie
     assert ended["is_under_way"] is False
     plan_attempt(ledger, DAY, "pacs_main", ["1.2"], datetime.now(UTC))
     (waiting,) = viewer.get("/sluice/api/pacs").json()["retrievals"]
-    unplan_attempt(ledger, DAY, ["1.2"])
     assert waiting["is_under_way"] is True
+    ledger.execute("update pacs_use set ended_at = now() - interval '2 hours'")
+    plan_attempt(ledger, DAY, "pacs_main", ["1.2"], datetime.now(UTC) + timedelta(hours=8))
+    (until_night,) = viewer.get("/sluice/api/pacs").json()["retrievals"]
+    assert until_night["is_under_way"] is True, "it can be paused while it waits for the hours of the PACS"
+    plan_attempt(ledger, DAY, "pacs_main", ["1.2"], datetime.now(UTC) - timedelta(hours=2))
+    assert viewer.get("/sluice/api/pacs").json()["retrievals"] == [], "whoever planned that is gone"
+    unplan_attempt(ledger, DAY, ["1.2"])
     assert order(viewer, state="paused").status_code == 403
     assert change(viewer, NIGHTS).status_code == 403
     assert rows(ledger, "select from window_order") == []

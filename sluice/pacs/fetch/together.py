@@ -3,7 +3,7 @@
 The unique key of the level that is retrieved may be a list of UIDs (PS3.4 C.4.2.2.1). A request of its own for each
 study of a handful of images makes PACS, network and ledger wait for each other most of the time. Not every PACS takes
 a list, so it is asked for one study first, and what it does with the first list is remembered. Its counts are those of
-all studies together: when they leave open which one lacks what, each is asked for by itself.
+all studies together, so each study that has not come as a whole is asked for by itself.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from sluice.database import Database
+from sluice.pacs.fetch.arrivals import wait_for
 from sluice.pacs.fetch.attempts import Attempt
 from sluice.pacs.fetch.learned import TOGETHER, learn, learned
 from sluice.pacs.fetch.wanted import Request
@@ -59,16 +60,18 @@ class Together:
         if moved.interrupted:
             return [Moved(status=moved.status, interrupted=True, studies=count) for _ in requests]
         wanted = [uid for request in requests for uid in request.wanted]
-        here = arrived(wanted)
-        served = moved.error is None and moved.status == "0000" and not moved.failed
-        if served and (moved.completed + moved.warnings >= len(wanted) or len(here) == len(wanted)):
+        # Some PACS answer before all has come. What one study has more than was expected counts for no other one, so
+        # the count alone says nothing of a study that has not come.
+        reported = min(moved.completed + moved.warnings, len(wanted))
+        here = wait_for(arrived, wanted, reported) if reported else arrived(wanted)
+        if moved.error is None and moved.status == "0000" and not moved.failed and len(here) == len(wanted):
             self._learn(True)
             return [Moved(status="0000", completed=len(request.wanted), studies=count) for request in requests]
         open_ones = [request.study for request in requests if not here.issuperset(request.wanted)]
         self._alone.update(open_ones)
         if moved.error is not None or (moved.status or "").startswith("A7"):
             self._works = False  # for this pass: it may have been the moment rather than the list
-        else:
+        elif sum(not here.isdisjoint(request.wanted) for request in requests) < 2:  # else it took the list
             self._suspect = dict.fromkeys(open_ones)
         share = Moved(status=moved.status, error=moved.error, studies=count)
         return [

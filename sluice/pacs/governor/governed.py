@@ -67,19 +67,24 @@ class GovernedAssociation(PacsAssociation):
     def _told(self, request: Request, identifier: Dataset, moved: Moved, before: int) -> Moved:
         if moved.interrupted:
             self._given_up = not self._link.is_open
-            with suppress(GovernorLost):  # that may be why; what came of the request is told all the same
-                size = self._hold.bytes_after(before, _studies(identifier))
-                request.answered(None, size)  # what we cut short says nothing of the PACS
-        elif moved.error is not None:
-            request.broke(moved.error)
-        else:
-            size = self._hold.bytes_after(before, _studies(identifier))
-            # A702 also ends a request of which every sub-operation failed: of a single instance that says nothing of
-            # the PACS, only of the instance
-            is_one = moved.failed == 1 and not moved.completed
-            status = "B000" if moved.status == "A702" and is_one else moved.status
-            request.answered(status, size, moved.completed + moved.failed + moved.warnings)
+        # the slot may be lost, which the next request says; what came of this one is told all the same
+        with suppress(GovernorLost):
+            self._tell(request, identifier, moved, before)
         return moved
+
+    def _tell(self, request: Request, identifier: Dataset, moved: Moved, before: int) -> None:
+        if moved.error is not None:
+            request.broke(moved.error)
+            return
+        size = self._hold.bytes_after(before, _studies(identifier))
+        if moved.interrupted:
+            request.answered(None, size)  # what we cut short says nothing of the PACS
+            return
+        # A702 also ends a request of which every sub-operation failed: of a single instance that says nothing of
+        # the PACS, only of the instance
+        is_one = moved.failed == 1 and not moved.completed
+        status = "B000" if moved.status == "A702" and is_one else moved.status
+        request.answered(status, size, moved.completed + moved.failed + moved.warnings)
 
     @contextmanager
     def _asking(self, service: str) -> Iterator[Request]:

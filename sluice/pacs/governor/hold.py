@@ -334,7 +334,8 @@ class Hold:
             try:
                 yield
             except psycopg2.Error as error:
-                raise _away() from error
+                self._lost = _away()
+                raise self._lost from error
 
 
 def _away() -> GovernorLost:

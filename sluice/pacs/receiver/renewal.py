@@ -28,14 +28,18 @@ class RenewedTls:
     Args:
         settings: whose `receiver_tls_*` name the files.
         context: made from them just now.
+        stamps: of the files, from before it was made.
         look_every_s: how often the files are looked at, at most.
     """
 
-    def __init__(self, settings: Settings, context: ssl.SSLContext, look_every_s: float = LOOK_EVERY_S) -> None:
+    def __init__(
+        self, settings: Settings, context: ssl.SSLContext, stamps: list[Stamp], look_every_s: float = LOOK_EVERY_S
+    ) -> None:
         self._settings = settings
         self._context = context
         self._look_every_s = look_every_s
-        self._stamps = self._files()
+        self._stamps = stamps
+        self._is_newest = True  # whether the context is that of the files as they were when last looked at
         self._looked = self._checked = time.monotonic()
         self._lock = threading.Lock()
 
@@ -46,8 +50,9 @@ class RenewedTls:
         Raises:
             TlsError: a file is missing, unreadable, expired or does not fit to the others.
         """
+        stamps = _stamps(settings)
         context = server_tls(settings)
-        return None if context is None else cls(settings, context, look_every_s)
+        return None if context is None else cls(settings, context, stamps, look_every_s)
 
     def __call__(self) -> ssl.SSLContext:
         """The context of the newest files that can be used."""
@@ -59,28 +64,30 @@ class RenewedTls:
             return self._context
 
     def _look(self, now: float) -> None:
-        stamps = self._files()
+        stamps = _stamps(self._settings)
         is_new = stamps != self._stamps
         if not is_new and now - self._checked < CHECK_EVERY_S:
             return
         self._stamps, self._checked = stamps, now
+        self._is_newest = self._is_newest and not is_new
         try:
             context = server_tls(self._settings)
         except (TlsError, OSError) as error:  # an OSError: it went away between two looks
             log.error("The certificate that was read before stays in use, for the files of now cannot be: %s", error)
             return
-        if context is not None and is_new:
-            self._context = context
+        if context is not None and not self._is_newest:
+            self._context, self._is_newest = context, True
             log.info("The receiver's TLS files have changed: their certificate is used from now on.")
 
-    def _files(self) -> list[Stamp]:
-        """What tells whether a file was replaced or written; taken before it is read, so that no change is missed."""
-        config = self._settings
-        stamps: list[Stamp] = []
-        for path in (config.receiver_tls_certificate, config.receiver_tls_key, config.receiver_tls_ca):
-            try:
-                found = path.stat() if path is not None else None
-            except OSError:
-                found = None
-            stamps.append((found.st_mtime_ns, found.st_size, found.st_ino) if found is not None else None)
-        return stamps
+
+def _stamps(config: Settings) -> list[Stamp]:
+    """What tells whether a file was replaced, written or made readable; taken before they are read, so that no change
+    is missed."""
+    stamps: list[Stamp] = []
+    for path in (config.receiver_tls_certificate, config.receiver_tls_key, config.receiver_tls_ca):
+        try:
+            found = path.stat() if path is not None else None
+        except OSError:
+            found = None
+        stamps.append((found.st_ctime_ns, found.st_size, found.st_ino) if found is not None else None)
+    return stamps

@@ -280,7 +280,7 @@ def _site(home: Path | None) -> Settings:
 
     if home is None and _names_database():
         return settings()
-    return Settings(home=running_home([home] if home else [UP_HOME, DEMO_HOME]))
+    return Settings(home=running_home(_homes(home)))
 
 
 def _database(home: Path | None) -> Database:
@@ -290,8 +290,15 @@ def _database(home: Path | None) -> Database:
 
     if home is None and _names_database():
         return Database(settings().database_url)
-    url = database_url([home] if home else [UP_HOME, DEMO_HOME])
-    return Database(url)
+    return Database(database_url(_homes(home)))
+
+
+def _homes(home: Path | None) -> list[Path]:
+    """Folders whose stack may be meant: the one named, else that of SLUICE_HOME and those of `up` and `demo`."""
+    if home is not None:
+        return [home]
+    named = os.environ.get("SLUICE_HOME")
+    return [*([Path(named)] if named else []), UP_HOME, DEMO_HOME]
 
 
 def _names_database() -> bool:

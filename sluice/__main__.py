@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import errno
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sluice.settings import CHECKOUT, settings
+from sluice.settings import CHECKOUT, SECRETS, settings
 
 if TYPE_CHECKING:
     from sluice.database import Database
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 UP_HOME = CHECKOUT / "var" / "up"
 DEMO_HOME = CHECKOUT / "var" / "demo"
+OF_A_PATH = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS)
+NOT_MIGRATED = ("42P01", "42703", "42883")  # SQLSTATE: no such table, column, function
 MISSING = 3  # exit code: it was done, and something is missing or was not taken
 
 
@@ -44,48 +48,50 @@ def command_line() -> argparse.ArgumentParser:
 
     def add_home(added: argparse.ArgumentParser, default: Path) -> None:
         home = Path(os.environ.get("SLUICE_HOME") or default)
-        added.add_argument("--home", type=Path, default=home, help=f"folder of its data (default {home})")
+        added.add_argument("--home", type=_path, default=home, help=f"folder of its data (default {home})")
 
     demo = add("demo", _demo, "a simulated hospital's day through Airflow, with a closing table")
     demo.add_argument("--once", action="store_true", help="end by itself; exit 0 only if every line of the table holds")
     demo.add_argument("--seed", type=int, default=None, help="seed of the hospital")
     demo.add_argument("--scale", type=_scale, default="day", help="size of the hospital: day, tiny, or a number")
-    demo.add_argument("--port", type=int, default=None, help="port of Airflow's UI (default: a free one)")
+    demo.add_argument("--port", type=_port, default=None, help="port of Airflow's UI (default: a free one)")
     add_home(demo, DEMO_HOME)
 
     up = add("up", _up, "start the embedded stack in the background")
     up.add_argument("--foreground", action="store_true", help="stay in the foreground until Ctrl-C")
-    up.add_argument("--port", type=int, default=None, help="port of Airflow's UI (default: a free one)")
+    up.add_argument("--port", type=_port, default=None, help="port of Airflow's UI (default: a free one)")
     add_home(up, UP_HOME)
     add_home(add("down", _down, "stop what `up` started"), UP_HOME)
 
     add("migrate", _migrate, "bring the database up to date")
     add("receive", _receive, "our Storage SCP, until it is stopped")
     hospital = add("hospital", _hospital, "the simulated hospital's PACS, until it is stopped")
-    hospital.add_argument("folder", type=Path, help="its data")
+    hospital.add_argument("folder", type=_path, help="its data")
     hospital.add_argument("--build", action="store_true", help="make the data first where there is none")
     hospital.add_argument("--host", default="127.0.0.1", help="address that the PACS listens on (default %(default)s)")
-    hospital.add_argument("--port", type=int, required=True, help="where the PACS listens")
+    hospital.add_argument("--port", type=_port, required=True, help="where the PACS listens")
     hospital.add_argument("--receiver-host", default="127.0.0.1", help="where our receiver is (default %(default)s)")
-    hospital.add_argument("--receiver-port", type=int, help="where it sends what AE title SLUICE asks for")
-    hospital.add_argument("--faults", type=Path, help="JSON file of faults, followed while it runs (docs/rehearsal.md)")
+    hospital.add_argument("--receiver-port", type=_port, help="where it sends what AE title SLUICE asks for")
+    hospital.add_argument(
+        "--faults", type=_path, help="JSON file of faults, followed while it runs (docs/rehearsal.md)"
+    )
     pacs = add("pacs", _pacs, "who uses the PACS and what it bears; pause, resume or cancel a window's retrieval")
     pacs.add_argument("order", nargs="?", choices=("pause", "resume", "cancel"), help="what to do with a window")
     pacs.add_argument("window", nargs="?", help="a hospital day like 2026-10-26, or cohort/<project>/<name>")
     pacs.add_argument("--priority", choices=("urgent", "routine", "backfill"), help="who goes first, for this window")
-    pacs.add_argument("--home", type=Path, default=None, help="stack to ask (default: the one that runs)")
+    pacs.add_argument("--home", type=_path, default=None, help="stack to ask (default: the one that runs)")
     add_missing(add("missing", _missing, "what did not arrive, why, and when it is tried again; exit 3 if anything"))
     bring = add("import", _import, "bring in DICOM files from folders and ZIPs; exit 3 if a file was not taken")
-    bring.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a folder, a ZIP or a file")
+    bring.add_argument("paths", nargs="+", type=_path, metavar="PATH", help="a folder, a ZIP or a file")
     bring.add_argument("--name", help="the window is import/NAME (default: one name for the same paths)")
-    bring.add_argument("--home", type=Path, default=None, help="stack to bring them into (default: the one that runs)")
+    bring.add_argument("--home", type=_path, default=None, help="stack to bring them into (default: the one that runs)")
     return parser
 
 
 def add_missing(added: argparse.ArgumentParser) -> None:
     """The options of `missing`: what to ask about, and how to print the answer."""
     added.add_argument(
-        "window", nargs="?", help="a hospital day like 2026-10-26, cohort/<project>/<name>, import/<name>"
+        "window", nargs="?", type=_said, help="a hospital day like 2026-10-26, cohort/<project>/<name>, import/<name>"
     )
     for name, words in (
         ("study", "a Study Instance UID"),
@@ -95,11 +101,11 @@ def add_missing(added: argparse.ArgumentParser) -> None:
         ("patient", "a Patient ID"),
         ("pacs", "what this PACS listed, by the id of its connection"),
     ):
-        added.add_argument(f"--{name}", metavar="ID", help=words)
+        added.add_argument(f"--{name}", type=_said, metavar="ID", help=words)
     form = added.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="the whole answer as JSON")
     form.add_argument("--csv", action="store_true", help="one line an instance that is missing")
-    added.add_argument("--home", type=Path, default=None, help="stack to ask (default: the one that runs)")
+    added.add_argument("--home", type=_path, default=None, help="stack to ask (default: the one that runs)")
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -117,9 +123,33 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _scale(text: str) -> str | float:
     try:
-        return float(text)
+        size = float(text)
     except ValueError:
-        return text
+        from sluice.hospital.plan import SIZES
+
+        if text in SIZES:
+            return text
+        raise argparse.ArgumentTypeError(f"no hospital of size {text!r}: {', '.join(SIZES)}, or a number") from None
+    if not 0 < size < math.inf:
+        raise argparse.ArgumentTypeError("a number above 0")
+    return size
+
+
+def _port(text: str) -> int:
+    if text.isascii() and text.isdecimal() and 1 <= int(text) <= 65535:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no port: they go from 1 to 65535")
+
+
+def _said(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty")
+    return text
+
+
+def _path(text: str) -> Path:
+    """A path; an empty one, of a variable that is not set, would be the folder we happen to be in."""
+    return Path(_said(text))
 
 
 def _up(options: argparse.Namespace) -> int:
@@ -163,6 +193,7 @@ def _hospital(options: argparse.Namespace) -> int:
     if options.build:
         from sluice.stack.daily import build_hospital
 
+        print(f"Building the simulated hospital in {options.folder}, unless it stands already …", flush=True)
         build_hospital(options.folder)
     receiver = (options.receiver_host, options.receiver_port)
     destinations = {settings().receiver_ae_title: receiver} if options.receiver_port else None
@@ -178,10 +209,12 @@ def _pacs(options: argparse.Namespace) -> int:
     from sluice.pacs.governor.report import lines, pacs_now
 
     if options.order is None:
+        if options.priority:
+            return _wrong("A priority is a window's: say what to do with which, like resume 2026-10-26.")
         print("\n".join(lines(pacs_now(_database(options.home)))))
         return 0
     if not options.window:
-        return _fail(f"Name the window to {options.order}, like 2026-10-26 or cohort/<project>/<name>.")
+        return _wrong(f"Name the window to {options.order}, like 2026-10-26 or cohort/<project>/<name>.")
     state = {"pause": "paused", "resume": "active", "cancel": "cancelled"}[options.order]
     priority = Priority[options.priority.upper()] if options.priority else None
     now = order_retrieval(_database(options.home), options.window, f"{getuser()} at a terminal", state, priority)
@@ -206,10 +239,22 @@ def _missing(options: argparse.Namespace) -> int:
         return _wrong("Say what to look for: a window, or --study, --series, --instance, --accession or --patient.")
     database = _database(options.home)
     if options.window and not database.rows("window", {"window_key": options.window}):
-        return _fail(f"No window {options.window} was swept. Run the DAG sweep, or a backfill of it, for that day.")
+        return _fail(_no_window(options.window))
     write = ledger_report.write_json if options.json else ledger_report.write_text
     write = ledger_report.write_csv if options.csv else write
     return MISSING if write(database, asked, sys.stdout) else 0
+
+
+def _no_window(key: str) -> str:
+    if key.startswith("import/"):
+        return f"Nothing was imported under the name {key.removeprefix('import/')!r}."
+    if key.startswith("cohort/"):
+        return f"There is no cohort {key.removeprefix('cohort/')!r}. Run the DAG backfill_cohort."
+    try:
+        date.fromisoformat(key)
+    except ValueError:
+        return f"{key!r} is no window: write a day like 2026-10-26, cohort/<project>/<name> or import/<name>."
+    return f"No window {key} was swept. Run the DAG sweep, or a backfill of it, for that day."
 
 
 def _import(options: argparse.Namespace) -> int:
@@ -233,20 +278,32 @@ def _site(home: Path | None) -> Settings:
     from sluice.settings import Settings
     from sluice.stack.daily import running_home
 
-    if home is None and "SLUICE_DATABASE_URL" in os.environ:
+    if home is None and _names_database():
         return settings()
-    return Settings(home=running_home([home] if home else [UP_HOME, DEMO_HOME]))
+    return Settings(home=running_home(_homes(home)))
 
 
 def _database(home: Path | None) -> Database:
-    """The database that the user means: of SLUICE_DATABASE_URL, else of the stack that runs here."""
+    """The database that the user means: of the setting, else of the stack that runs here."""
     from sluice.database import Database
     from sluice.stack.daily import database_url
 
-    if home is None and "SLUICE_DATABASE_URL" in os.environ:
+    if home is None and _names_database():
         return Database(settings().database_url)
-    url = database_url([home] if home else [UP_HOME, DEMO_HOME])
-    return Database(url)
+    return Database(database_url(_homes(home)))
+
+
+def _homes(home: Path | None) -> list[Path]:
+    """Folders whose stack may be meant: the one named, else that of SLUICE_HOME and those of `up` and `demo`."""
+    if home is not None:
+        return [home]
+    named = os.environ.get("SLUICE_HOME")
+    return [*([Path(named)] if named else []), UP_HOME, DEMO_HOME]
+
+
+def _names_database() -> bool:
+    """Whether a setting says where the database is: SLUICE_DATABASE_URL, or a secret that is mounted."""
+    return bool(os.environ.get("SLUICE_DATABASE_URL")) or (SECRETS / "sluice_database_url").is_file()
 
 
 def _caught(work: Callable[[], int]) -> int:
@@ -263,6 +320,8 @@ def _caught(work: Callable[[], int]) -> int:
     except OSError as error:
         if error.errno == errno.ENOSPC:
             return _fail("No space left on the device. Free some and run the command again: it goes on where it was.")
+        if error.errno in OF_A_PATH and error.filename is not None and not os.environ.get("SLUICE_DEBUG"):
+            return _fail(f"{os.fsdecode(error.filename)}: {error.strerror}. Check the path and its permissions.")
         return _unexpected(error)
     except Exception as error:
         return _unexpected(error)
@@ -272,6 +331,8 @@ def _log_to_stderr() -> None:
     import logging
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for talkative in ("pynetdicom", "openjpeg"):  # a line for each message, with its identifiers, or each image
+        logging.getLogger(talkative).setLevel(logging.WARNING)
 
 
 def _fail(message: str) -> int:
@@ -287,6 +348,8 @@ def _wrong(message: str) -> int:
 def _unexpected(error: Exception) -> int:
     if os.environ.get("SLUICE_DEBUG"):
         raise error
+    if getattr(error, "pgcode", None) in NOT_MIGRATED:
+        return _fail("The database is not up to date with this version of Sluice. Run: python -m sluice migrate")
     return _fail(
         f"{type(error).__name__}: {error}. This is a fault of Sluice itself; "
         "run the command again with SLUICE_DEBUG=1 and report what it prints."

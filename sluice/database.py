@@ -35,6 +35,10 @@ class DatabaseLost(DatabaseError, psycopg2.OperationalError):  # noqa: N818
     """Postgres went away in the middle of a transaction, of which nothing is kept."""
 
 
+class DatabaseUrlError(DatabaseError):
+    """What names the database can never lead to one, whatever Postgres does."""
+
+
 @cache
 def named_query(name: str) -> str:
     """Text of `sql/queries/<name>.sql`."""
@@ -58,18 +62,20 @@ class Database:
         """A connection that the caller keeps and closes, for a service that writes all day.
 
         Raises:
-            DatabaseError: the server cannot be reached.
+            DatabaseError: the server cannot be reached, or the URL is none.
         """
         try:
             return psycopg2.connect(self.url, application_name="sluice", connect_timeout=CONNECT_S)
         except psycopg2.OperationalError as error:
             raise _unreachable(error) from error
+        except psycopg2.ProgrammingError:
+            raise _no_url() from None
 
     def connect_timed(self, limit_s: float) -> TimedConnection:
         """A connection, likewise kept, on which no answer is waited for longer than `limit_s`.
 
         Raises:
-            DatabaseError: the server cannot be reached.
+            DatabaseError: the server cannot be reached, or the URL is none.
         """
         servers = _each_server(self.url)
         for server in servers[:-1]:
@@ -79,6 +85,8 @@ class Database:
             return TimedConnection(servers[-1], limit_s, CONNECT_S / len(servers))
         except psycopg2.OperationalError as error:
             raise _unreachable(error) from error
+        except psycopg2.ProgrammingError:
+            raise _no_url() from None
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -188,6 +196,14 @@ def _unreachable(error: psycopg2.OperationalError) -> DatabaseError:
     return DatabaseError(
         f"The Sluice database cannot be reached ({reason}). "
         "Check SLUICE_DATABASE_URL, or the Airflow connection sluice_db."
+    )
+
+
+def _no_url() -> DatabaseUrlError:
+    # libpq repeats what it was given, and a password may be in it
+    return DatabaseUrlError(
+        "SLUICE_DATABASE_URL, or the Airflow connection sluice_db, does not name a Postgres database. "
+        "Write postgresql://user:password@host:5432/database."
     )
 
 
@@ -340,3 +356,24 @@ def migrate(url: str) -> list[str]:
             cursor.execute("insert into schema_migration (name, sha256) values (%s, %s)", (path.name, digest))
             applied.append(path.name)
     return applied
+
+
+def lacking_migrations(database: Database, limit_s: float) -> list[str]:
+    """Names of the migrations that the database lacks; `migrate` applies them.
+
+    Args:
+        limit_s: how long the database is waited for.
+
+    Raises:
+        DatabaseError: it cannot be reached.
+    """
+    connection = database.connect_timed(limit_s)
+    try:
+        known: set[str] = set()
+        if connection.run("select to_regclass('schema_migration')")[0][0] is not None:
+            known = {name for (name,) in connection.run("select name from schema_migration")}
+    except psycopg2.OperationalError as error:
+        raise _unreachable(error) from error
+    finally:
+        connection.close()
+    return sorted(path.name for path in (SQL / "migrations").glob("*.sql") if path.name not in known)

@@ -85,12 +85,16 @@ def write_csv(database: Database, asked: Asked, out: TextIO) -> bool:
 
 def _known(database: Database, asked: Asked) -> dict[str, int]:
     totals = ledger.totals(database, asked)
-    if not totals["studies"] and not asked.window_key:
-        raise NothingKnown(
-            "The ledger knows nothing of it: no query listed it and it never came. Check how it is written; if it is "
-            "right, run the DAG sweep, or a backfill of it, for its day."
-        )
-    return totals
+    if totals["studies"] or asked == Asked(window_key=asked.window_key):
+        return totals
+    if asked == Asked(window_key=asked.window_key, pacs=asked.pacs):
+        raise NothingKnown(f"No PACS {asked.pacs!r} listed anything of it. Is that the id of its connection?")
+    if asked.window_key or asked.pacs:
+        raise NothingKnown("The ledger knows nothing of it there. Ask without the window and without --pacs.")
+    raise NothingKnown(
+        "The ledger knows nothing of it: no query listed it and it never came. Check how it is written; if it is "
+        "right, run the DAG sweep, or a backfill of it, for its day."
+    )
 
 
 def is_missing(reasons: Iterable[Mapping[str, Any]]) -> bool:
@@ -100,6 +104,9 @@ def is_missing(reasons: Iterable[Mapping[str, Any]]) -> bool:
 
 def _headline(totals: Mapping[str, int]) -> Iterator[str]:
     studies = _count(totals["studies"], "study", "studies")
+    if totals["unexpected"] and not totals["expected"]:
+        yield f"{_count(totals['unexpected'], 'instance')} of {studies} arrived; no PACS had listed any of it."
+        return
     came = f"{totals['received'] - totals['unexpected']} of them arrived"
     more = f", {totals['unexpected']} more came without being listed" if totals["unexpected"] else ""
     yield f"{_count(totals['expected'], 'instance')} of {studies} expected, {came}{more}."
@@ -149,7 +156,7 @@ def _table(database: Database, asked: Asked, level: str) -> Iterator[str]:
 def _instance(row: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     for one in row["expected_by"] or ():
-        query = ", ".join(f"{name} {value}" for name, value in (one["query"] or {}).items() if value)
+        query = ", ".join(f"{name} {_plain(value)}" for name, value in (one["query"] or {}).items() if value)
         yield f"  expected   {_moment(one['expected_at'])}, window {one['window']}, listed by {one['pacs']}"
         if query:
             yield from _wrapped(f"by the C-FIND at level {one['level']} with {query}", 13)
@@ -216,6 +223,10 @@ def _moment(when: datetime | str | None) -> str:
 
 def _next(when: datetime | None) -> str:
     return "is not planned" if when is None else _moment(when)
+
+
+def _plain(value: Any) -> str:
+    return "\\".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _cell(value: Any) -> str:

@@ -12,8 +12,9 @@ from datetime import date, time
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -32,7 +33,23 @@ def _listed(value: object) -> object:
     return [item.strip() for item in value.split(",") if item.strip()]
 
 
+def _ae_title(value: str) -> str:
+    if not 0 < len(value.strip()) <= 16 or not value.isascii() or not value.isprintable() or "\\" in value:
+        raise ValueError("an AE title has 1 to 16 ASCII characters and no backslash")
+    return value
+
+
+def _zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ValueError, OSError, KeyError):
+        raise ValueError("there is no such time zone; write for example Europe/Berlin") from None
+    return value
+
+
 Listed = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+ListedNumbers = Annotated[tuple[int, ...], NoDecode, BeforeValidator(_listed)]
+AeTitle = Annotated[str, AfterValidator(_ae_title)]
 
 
 class SettingsError(RuntimeError):
@@ -78,6 +95,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix="SLUICE_",
+        env_ignore_empty=True,  # `SLUICE_HOME=` means the default, not the folder we happen to be in
         extra="ignore",
         # docker compose and Kubernetes mount secrets as files: sluice_database_url, for one
         secrets_dir=SECRETS if SECRETS.is_dir() else None,
@@ -86,10 +104,10 @@ class Settings(BaseSettings):
     home: Path = CHECKOUT / "var"
     database_url: str = "postgresql://sluice@127.0.0.1:5432/sluice"
     projects: Path = CHECKOUT / "projects"
-    receiver_ae_title: str = Field(default="SLUICE", max_length=16)
+    receiver_ae_title: AeTitle = "SLUICE"
     receiver_host: str = "127.0.0.1"
-    receiver_port: int = 11112
-    receiver_min_free_bytes: int = 1 << 30
+    receiver_port: int = Field(default=11112, ge=0, le=65535)
+    receiver_min_free_bytes: int = Field(default=1 << 30, ge=0)
     receiver_processes: int = Field(default_factory=lambda: min(8, len(os.sched_getaffinity(0))), ge=1)
     receiver_max_associations: int = Field(default=100, ge=1)
     receiver_idle_s: float = Field(default=300.0, gt=0)
@@ -101,15 +119,15 @@ class Settings(BaseSettings):
     receiver_tls_ca: Path | None = None
     receiver_tls_clients: Literal["required", "optional", "none"] = "required"
     commitment_peers: Listed = ()
-    move_source_ae_titles: tuple[str, ...] = ("HOSPITAL_PACS",)
-    time_zone: str = "Europe/Berlin"
+    move_source_ae_titles: Listed = ("HOSPITAL_PACS",)
+    time_zone: Annotated[str, AfterValidator(_zone)] = "Europe/Berlin"
     first_night: date | None = None
     opens_at: time = time(7, 0)
     closes_at: time = time(19, 0)
     transfer_floor_s: float = Field(default=15.0, ge=0)
     retrieve_pause_s: float = Field(default=20.0, ge=0)
     recent_minutes: int = Field(default=120, ge=1, le=1440)
-    audit_after_days: tuple[int, ...] = (1, 7, 30, 180)
+    audit_after_days: ListedNumbers = (1, 7, 30, 180)
     audit_most: int = Field(default=40, ge=1)
 
     @property
@@ -149,7 +167,7 @@ class FirstConnections(BaseSettings):
     model_config = Settings.model_config
 
     pacs_host: str | None = None
-    pacs_port: int = 104
+    pacs_port: int = Field(default=104, ge=1, le=65535)
     pacs_ae_title: str = "PACS"
     pacs_calling_ae_title: str | None = None
     pacs_move_destination: str | None = None
@@ -174,7 +192,7 @@ def settings() -> Settings:
     except ValidationError as error:
         # the values stay out of the message: one of them is the database's URL with its password
         wrong = "; ".join(
-            f"SLUICE_{'_'.join(map(str, problem['loc'])).upper()}: {problem['msg']}"
+            f"SLUICE_{'_'.join(map(str, problem['loc'])).upper()}: {problem['msg'].removeprefix('Value error, ')}"
             for problem in error.errors(include_input=False, include_url=False)
         )
         raise SettingsError(f"The environment holds settings that cannot be used. {wrong}.") from None

@@ -192,3 +192,11 @@ def test_a_day_can_be_answered_by_indexes_alone(database: Database, rows: Ledger
             plan = "\n".join(line for (line,) in cursor.fetchall())
             for table in ("expectation", "receipt"):
                 assert f"Seq Scan on {table}" not in plan, plan
+
+
+def test_what_came_without_being_listed_is_not_said_to_be_expected(database: Database, rows: LedgerRows) -> None:
+    rows.received(f"{ROOT}.1.1", 1)
+    rows.connection.cursor().execute("delete from expectation")
+    out = io.StringIO()
+    assert not write_text(database, Asked(study=f"{ROOT}.1"), out)
+    assert out.getvalue().startswith("1 instance of 1 study arrived; no PACS had listed any of it.\n")

@@ -88,6 +88,8 @@ def _names(summary: ImportSummary, reason: str) -> list[str]:
 
 
 def _next(summary: ImportSummary) -> Sequence[str]:
+    if not summary.files:
+        return ["There was no file. Is it the right folder, and is its medium mounted?"]
     if not summary.taken:
         return ["Nothing was taken."]
     sentences = []

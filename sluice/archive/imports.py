@@ -81,8 +81,8 @@ class ImportSummary:
 
     @property
     def is_complete(self) -> bool:
-        """Whether everything that was found is in its place in the archive."""
-        return not self.not_taken and not self.set_aside
+        """Whether something was found, and all of it is in its place in the archive."""
+        return self.files > 0 and not self.not_taken and not self.set_aside
 
     def as_dict(self) -> dict[str, Any]:
         """Counts, without a file's name."""
@@ -134,12 +134,15 @@ def import_files(
         progress: told the counts so far, often.
 
     Raises:
-        ImportStopped: a root is not there, the disk is full, or Postgres went away. What was taken stays taken.
+        ImportStopped: a root is not there or holds the archive, the disk is full, or Postgres went away. What was
+            taken stays taken.
         ArchiveError: the archive cannot be written.
     """
     for root in roots:
         if not root.exists():
             raise ImportStopped(f"There is no {root}.")
+        if settings.archive.resolve().is_relative_to(root.resolve()):
+            raise ImportStopped(f"{root} holds the archive itself ({settings.archive}). Name the folders beside it.")
     remember_window(database, window)
     with Storing.of(database, settings) as storing:
         return _Run(database, settings, window, storing, progress).all_of(roots, workers)

@@ -211,7 +211,9 @@ class Taking:
         except OSError as error:
             full = error.errno in OUT_OF_SPACE
             status = OUT_OF_RESOURCES if full else PROCESSING_FAILURE
-            log.error("An instance could not be written (%s); the sender was told %04X.", error.strerror, status)
+            log.error(
+                "An instance could not be written (%s); the sender was told %04X.", error.strerror or error, status
+            )
             self._refused = status, "no space" if full else "not written"
         except Exception as error:  # one object must not end the association that others come by
             log.error("An instance could not be processed (%s); the sender was told 0110.", type(error).__name__)

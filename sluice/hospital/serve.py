@@ -43,7 +43,7 @@ def serve(
         FaultsError: the faults cannot be read.
     """
     if not (home / "built.json").exists():
-        raise HospitalError(f"There is no built hospital in {home}: call sluice.hospital.build.build first.")
+        raise HospitalError(f"There is no built hospital in {home}. With --build one is made first.")
     done = stopped or threading.Event()
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -112,7 +112,8 @@ def running_home(homes: Sequence[Path]) -> Path:
         lock = HomeLock(home)
         if lock.path.exists() and lock.is_held():
             return home.resolve()
-    raise StackError("No stack runs here. Start one with `make up`, or set SLUICE_DATABASE_URL to your database.")
+    where = f"in {homes[0]}" if len(homes) == 1 else "here"
+    raise StackError(f"No stack runs {where}. Start one with `make up`, or set SLUICE_DATABASE_URL to your database.")
 
 
 def database_url(homes: Sequence[Path]) -> str:

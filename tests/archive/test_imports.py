@@ -18,6 +18,7 @@ from pydicom.uid import (
 )
 
 from sluice.__main__ import main
+from sluice.archive.import_report import report
 from sluice.archive.imports import ImportStopped, ImportSummary, import_files, import_window
 from sluice.batches import plan_batches
 from sluice.database import Database
@@ -295,3 +296,18 @@ def test_real_oddities_are_judged_as_the_header_reader_does(
     summary = brought(database, tmp_path / "home", folder)
     assert summary.received > 20
     assert summary.files == summary.taken + summary.directories + sum(summary.not_taken.values())
+
+
+def test_an_empty_folder_is_not_all_well(database: Database, tmp_path: Path, disc: Path) -> None:
+    summary = brought(database, tmp_path / "home", disc)
+    assert not summary.is_complete
+    assert "Is it the right folder" in report(summary, {})
+
+
+def test_a_folder_that_holds_the_archive_is_refused(database: Database, tmp_path: Path, disc: Path) -> None:
+    (disc / "one").write_bytes(encoded(image(1)))
+    for root in (tmp_path, tmp_path / "home", tmp_path / "home" / "archive"):
+        root.mkdir(parents=True, exist_ok=True)
+        with pytest.raises(ImportStopped, match="holds the archive"):
+            brought(database, tmp_path / "home", root)
+    assert brought(database, tmp_path / "home", disc).received == 1

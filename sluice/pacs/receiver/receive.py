@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sluice.database import Database
+from sluice.database import Database, DatabaseError, DatabaseUrlError, lacking_migrations
 from sluice.pacs.receiver.admission import Admission
 from sluice.pacs.receiver.commitment import Commitment
 from sluice.pacs.receiver.commitment_reports import Reports
@@ -28,6 +28,7 @@ from sluice.settings import settings as current_settings
 log = logging.getLogger(__name__)
 
 BACKLOG = 512
+LEDGER_S = 3.0  # how long the start waits for the ledger
 
 
 class ReceiverError(RuntimeError):
@@ -124,14 +125,37 @@ def _cannot_listen(host: str, port: int, error: OSError) -> str:
         )
     if error.errno in (errno.EACCES, errno.EPERM):
         return f"Port {port} needs privileges that this user lacks. Set SLUICE_RECEIVER_PORT to one above 1023."
-    return f"The receiver cannot listen on {host}:{port} ({error.strerror}). Check SLUICE_RECEIVER_HOST."
+    why = str(error.strerror).partition(" (while ")[0]
+    return f"The receiver cannot listen on {host}:{port} ({why}). Check SLUICE_RECEIVER_HOST."
+
+
+def _look_at_ledger(database: Database) -> None:
+    """Say at the start what would else show when the first object comes. It is no reason not to take objects.
+
+    Raises:
+        DatabaseUrlError: there will never be a ledger.
+    """
+    try:
+        lacking = lacking_migrations(database, LEDGER_S)
+    except DatabaseUrlError:
+        raise
+    except DatabaseError as error:
+        log.warning("%s Until it is there, receipts are spooled to disk.", error)
+        return
+    if lacking:
+        log.error(
+            "The database lacks %d of Sluice's migrations, so that objects may be refused with 0110. "
+            "Run: python -m sluice migrate",
+            len(lacking),
+        )
 
 
 def serve(settings: Settings | None = None) -> None:
     """Run the receiver until SIGTERM or SIGINT, logging counts only.
 
     Raises:
-        RuntimeError: a subclass that says why it cannot run and what to do (port, archive, allow-list, TLS, peers).
+        RuntimeError: a subclass that says why it cannot run and what to do (port, archive, allow-list, TLS, peers, a
+            database URL that is none).
     """
     config = settings or current_settings()
     database = Database(config.database_url)
@@ -156,7 +180,8 @@ def serve(settings: Settings | None = None) -> None:
 
     listener = listen(config.receiver_host, config.receiver_port)
     scp().archive.prepare()
+    _look_at_ledger(database)
     port = listener.getsockname()[1]
     log.info("Receiving as %s on %s:%d.", config.receiver_ae_title, config.receiver_host, port)
     counts = ReceiverProcesses(listener, scp, config.receiver_processes).run()
-    log.info("Stopped. %s", in_words(counts))
+    log.info("Stopped: %s.", in_words(counts))

@@ -63,6 +63,8 @@ def under_way(database: Database, window_key: str) -> str | None:
         return None
     if found[0]["state"] == "paused":
         return f"Its retrieval was paused by {found[0]['ordered_by']}; resume it on the page PACS."
+    if not found[0]["held"]:
+        return "It waits for its turn at the PACS; the page PACS shows who goes first."
     return "It is being fetched now; the page PACS shows how far."
 
 

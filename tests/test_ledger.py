@@ -149,6 +149,10 @@ def test_what_is_being_fetched_or_was_paused_is_said(database: Database, rows: L
         out = io.StringIO()
         write_text(database, Asked(window_key=KEY), out)
         assert "It is being fetched now" in out.getvalue()
+        database.execute("update pacs_use set granted_at = null")
+        assert (
+            ledger.under_way(database, KEY) == "It waits for its turn at the PACS; the page PACS shows who goes first."
+        )
     assert ledger.under_way(database, KEY) is None
     order_retrieval(database, KEY, "vera", "paused")
     assert ledger.under_way(database, KEY) == "Its retrieval was paused by vera; resume it on the page PACS."

@@ -14,6 +14,8 @@ import mmap
 import os
 import shutil
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -152,6 +154,16 @@ class Archive:
         _remove(source)
         _sync_folder(os.path.dirname(target))
         return Kept(self._relative(target), kept.bytes, kept.sha256, "other")
+
+    @contextmanager
+    def contested(self, sop_instance: str) -> Iterator[None]:
+        """While one of an instance's contents that were set aside is judged, no process judges another."""
+        descriptor = os.open(f"{self._root}/.conflicts/{sop_instance}", os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     def replace(self, identity: Identity, aside: Kept) -> Kept:
         """Put a file that was set aside in the place of one that nobody ever acknowledged."""

@@ -124,10 +124,11 @@ class Intake:
 
     def _contradicted(self, peeked: Peeked, receipt: Entry, aside: Kept) -> str:
         """Other content for a known instance: the first stays, unless nobody ever had a receipt for it."""
-        if self.receipts.write(Entry("receipt_conflict", {**receipt.values, "path": aside.path})) != "orphan":
-            return "set aside"
-        kept = self.archive.replace(peeked.identity, aside)
-        self.receipts.write(Entry("receipt", {**receipt.values, "path": kept.path}))
+        with self.archive.contested(peeked.identity.sop_instance):
+            if self.receipts.write(Entry("receipt_conflict", {**receipt.values, "path": aside.path})) != "orphan":
+                return "set aside"
+            kept = self.archive.replace(peeked.identity, aside)
+            self.receipts.write(Entry("receipt", {**receipt.values, "path": kept.path}))
         return "received"
 
     def _quarantine(self, offered: Offered, incoming: Incoming, detail: str) -> None:

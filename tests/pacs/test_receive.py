@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import socket
+import threading
 import time
 from collections.abc import Callable
 from datetime import date
@@ -87,6 +88,31 @@ def test_a_file_that_nobody_had_a_receipt_for_gives_way(receiver: Receiver, data
     (receipt,) = rows(database, "select path, sha256 from receipt")
     assert hashlib.sha256(orphan.read_bytes()).hexdigest() == receipt["sha256"]
     assert rows(database, "select from receipt_conflict") == []
+
+
+def test_of_several_that_displace_it_at_once_one_is_kept_and_receipted(receiver: Receiver, database: Database) -> None:
+    first = make_instance("1.2.3", "1.2.3.4", 1)
+    contents = [
+        make_instance("1.2.3", "1.2.3.4", 1, SOPInstanceUID=first.SOPInstanceUID, PatientComments=f"content {number}")
+        for number in range(6)
+    ]
+    orphan = receiver.archive.root / "1.2.3" / "1.2.3.4" / f"{first.SOPInstanceUID}.dcm"
+    orphan.parent.mkdir(parents=True)
+    orphan.write_bytes(b"left by a crash before its receipt")
+    statuses: list[list[int]] = []
+    senders = [threading.Thread(target=lambda one=one: statuses.append(send(receiver.port, [one]))) for one in contents]
+    for one in senders:
+        one.start()
+    for one in senders:
+        one.join(30)
+    assert statuses == [[0]] * 6
+    (receipt,) = rows(database, "select path, sha256 from receipt")
+    assert hashlib.sha256(orphan.read_bytes()).hexdigest() == receipt["sha256"]
+    conflicts = rows(database, "select path, sha256 from receipt_conflict")
+    assert len(conflicts) == 5
+    for kept in conflicts:
+        data = (receiver.archive.root / str(kept["path"])).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == kept["sha256"]
 
 
 def test_private_classes_and_any_transfer_syntax_are_taken(receiver: Receiver, database: Database) -> None:

@@ -76,8 +76,9 @@ class Claim:
     def rank(self, now: datetime) -> int:
         """Smaller goes first. Waiting ages a claim; a granted one keeps its rank for a turn, then only its priority.
 
-        Nobody starves: what waits long comes before urgent work that is new. And urgent work waits two turns at most,
-        however much has waited long: it ages with each turn, to before all others.
+        What waits long comes before urgent work that is new. And urgent work waits two turns at most, however much has
+        waited long: it ages with each turn, to before all others. So only where there is always more urgent work than
+        the PACS bears does the rest wait for its end.
         """
         if self.granted_at is None:
             is_urgent = self.priority == Priority.URGENT

@@ -210,7 +210,7 @@ def test_the_receiver_says_at_once_what_is_wrong_with_the_ledger(postgres: Embed
             lines = [receiver.stderr.readline(), receiver.stderr.readline()]
             receiver.send_signal(signal.SIGINT)
             lines += receiver.stderr.readlines()
-        assert receiver.returncode == 0, lines
+        assert receiver.returncode in (0, 130), lines  # the signal may come before it is waited for
         assert said in lines[0]
         assert "hunter2" not in "".join(lines)
         assert "Receiving as SLUICE" in lines[1]

@@ -205,7 +205,7 @@ def _pacs(options: argparse.Namespace) -> int:
     from getpass import getuser
 
     from sluice.pacs.governor.leases import Priority
-    from sluice.pacs.governor.orders import order_retrieval
+    from sluice.pacs.governor.orders import order_retrieval, retrieval_state
     from sluice.pacs.governor.report import lines, pacs_now
 
     if options.order is None:
@@ -217,8 +217,14 @@ def _pacs(options: argparse.Namespace) -> int:
         return _wrong(f"Name the window to {options.order}, like 2026-10-26 or cohort/<project>/<name>.")
     state = {"pause": "paused", "resume": "active", "cancel": "cancelled"}[options.order]
     priority = Priority[options.priority.upper()] if options.priority else None
-    now = order_retrieval(_database(options.home), options.window, f"{getuser()} at a terminal", state, priority)
+    database = _database(options.home)
+    before = retrieval_state(database, options.window)
+    now = order_retrieval(database, options.window, f"{getuser()} at a terminal", state, priority)
     print(f"{options.window}: {now.state}{f', {now.priority.name.lower()}' if now.priority is not None else ''}")
+    if (before.state, now.state) == ("cancelled", "active"):
+        print(
+            f"Trigger the DAG retrieve with the window {options.window}: what was cancelled does not go on by itself."
+        )
     return 0
 
 

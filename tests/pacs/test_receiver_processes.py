@@ -66,7 +66,7 @@ def test_sigterm_ends_all_and_says_what_came(database: Database, tmp_path: Path)
             assert open_one.ended() == "aborted"
             assert running.process.wait(20) == 0
         assert not any(process.is_running() for process in everybody[1:])
-    assert re.search(r"Stopped\. .*3 received", running.log.read_text())
+    assert re.search(r"Stopped: .*3 received", running.log.read_text())
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])

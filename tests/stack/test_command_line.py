@@ -108,6 +108,9 @@ def test_missing_names_reasons_and_advice(
         for asked in (["--study", "1"], ["--series", "1.2"], ["--instance", "1.2.3"]):
             assert main(["missing", *asked]) == 3
             assert "not-asked" in capsys.readouterr().out
+        for order, advice in (("pause", False), ("resume", False), ("cancel", False), ("resume", True)):
+            assert main(["pacs", order, DAY]) == 0
+            assert ("Trigger the DAG retrieve" in capsys.readouterr().out) == advice
         assert main(["missing", DAY, "--csv"]) == 3
         assert len(capsys.readouterr().out.splitlines()) == 3
         assert main(["missing", DAY, "--json"]) == 3
@@ -207,7 +210,7 @@ def test_the_receiver_says_at_once_what_is_wrong_with_the_ledger(postgres: Embed
             lines = [receiver.stderr.readline(), receiver.stderr.readline()]
             receiver.send_signal(signal.SIGINT)
             lines += receiver.stderr.readlines()
-        assert receiver.returncode == 0, lines
+        assert receiver.returncode in (0, 130), lines  # the signal may come before it is waited for
         assert said in lines[0]
         assert "hunter2" not in "".join(lines)
         assert "Receiving as SLUICE" in lines[1]

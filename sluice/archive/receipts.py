@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 REPLAY_EVERY_S = 2.0
 AWAY_S = 2.0  # after a failure Postgres is left alone for this long
+SAY_AWAY_S = 60.0  # it is logged once in so long
 LANES = 4  # receipts of a process that are inserted while their files are flushed; others wait for a common commit
 
 
@@ -64,7 +65,7 @@ class ReceiptWriter:
         self._stopped = threading.Event()
         self._connection: TimedConnection | None = None
         self._lanes: deque[TimedConnection | None] = deque([None] * LANES)  # those that nobody uses; None: not open
-        self._away_until = 0.0
+        self._away_until = self._say_away_at = 0.0
         self._no_lane_until = 0.0  # after one could not be opened: Postgres may have no connection to spare
         self._file: TextIO | None = None
         self._replayer = threading.Thread(target=self._replay_now_and_then, name="receipt-replay", daemon=True)
@@ -178,7 +179,10 @@ class ReceiptWriter:
                 for single in batch:
                     self._settle([single])
                 return
-            log.error("The ledger refused an entry (%s).", type(error).__name__)
+            log.error(
+                "The ledger refused an entry (%s). If it lacks a table or column, run: python -m sluice migrate",
+                type(error).__name__,
+            )
             batch[0].error = OSError("The ledger refused the entry.")
         else:
             for waiting, outcome in zip(batch, outcomes, strict=True):
@@ -190,6 +194,7 @@ class ReceiptWriter:
         Raises:
             psycopg2.Error: Postgres is there and refuses an entry.
         """
+        lost: Exception | None = None
         for _ in range(2):  # a connection that was idle may have died with a restart of Postgres
             fresh = self._connection is None
             try:
@@ -200,15 +205,21 @@ class ReceiptWriter:
                 return rows.write_entries(self._connection, entries)
             except (psycopg2.OperationalError, psycopg2.InterfaceError, DatabaseError) as error:
                 self._disconnect()
+                lost = error
                 if fresh or isinstance(error, DatabaseLost):  # no answer: it would not answer the next one either
                     break
-        self.note_away()
+        self.note_away(lost)
         return None
 
-    def note_away(self) -> None:
-        """Leave Postgres alone for a moment."""
-        self._away_until = time.monotonic() + AWAY_S
-        log.warning("Postgres is away; receipts are spooled to disk and replayed when it is back.")
+    def note_away(self, error: Exception | None) -> None:
+        """Leave Postgres alone for a moment, and say so now and then."""
+        now = time.monotonic()
+        self._away_until = now + AWAY_S
+        if now < self._say_away_at:
+            return
+        self._say_away_at = now + SAY_AWAY_S
+        why = str(error) if isinstance(error, DatabaseError) else "The connection to it was lost."
+        log.warning("Postgres is away; receipts are spooled to disk and replayed when it is back. %s", why)
 
     def _disconnect(self) -> None:
         if self._connection is not None:
@@ -328,7 +339,7 @@ class BegunReceipt:
             usable = True
         except psycopg2.Error as error:
             if isinstance(error, DatabaseLost):
-                self._writer.note_away()
+                self._writer.note_away(error)
             return False
         finally:
             self._writer.give_back(lane, usable)

@@ -20,6 +20,7 @@ from sluice.archive import receipts
 from sluice.archive.entries import Entry
 from sluice.archive.receipts import ReceiptWriter
 from sluice.database import Database, TimedConnection
+from sluice.stack.processes import free_port
 from tests.pacs.sending import rows
 
 
@@ -308,3 +309,17 @@ def test_a_server_of_several_addresses_is_reached_while_other_threads_close_file
         connection = TimedConnection(psycopg2.extensions.make_dsn(**several), 5)
         assert connection.run("select 1") == [(1,)]
         connection.close()
+
+
+def test_why_postgres_is_away_is_said_once_and_without_its_password(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receipts, "AWAY_S", 0.0)
+    away = ReceiptWriter(Database(f"postgresql://sluice:hidden@127.0.0.1:{free_port()}/sluice"), tmp_path / "spool")
+    (tmp_path / "spool").mkdir()
+    with caplog.at_level("WARNING", "sluice.archive.receipts"):
+        assert [away.write(receipt(f"1.{number}")) for number in range(3)] == ["spooled"] * 3
+    (said,) = caplog.messages
+    assert "Connection refused" in said
+    assert "SLUICE_DATABASE_URL" in said
+    assert "hidden" not in said

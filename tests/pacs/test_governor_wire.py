@@ -164,7 +164,7 @@ def test_the_command_line_shows_and_orders(
         assert f"{KEY}: 0 of 8 instances here, cancelled by" in capsys.readouterr().out
         assert main(["pacs", "cancel", "1999-01-01"]) == 1
         assert "No such window" in capsys.readouterr().err
-        assert main(["pacs", "pause"]) == 1
+        assert main(["pacs", "pause"]) == 2
         assert "Name the window" in capsys.readouterr().err
     finally:
         settings.cache_clear()

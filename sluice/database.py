@@ -24,6 +24,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 SQL = Path(__file__).resolve().parents[1] / "sql"
 _ESCAPES = (("\\", "\\\\"), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t"), ("\x00", ""))
 CONNECT_S = 10
+_EVENTS = {psycopg2.extensions.POLL_READ: io_select.POLLIN, psycopg2.extensions.POLL_WRITE: io_select.POLLOUT}
 MIGRATION_LOCK = 7_350_001  # any constant; two migrations at once wait for each other
 
 
@@ -165,11 +166,10 @@ class TimedConnection:
 
     def _wait(self, limit_s: float) -> None:
         deadline = time.monotonic() + limit_s
-        events = {psycopg2.extensions.POLL_READ: io_select.POLLIN, psycopg2.extensions.POLL_WRITE: io_select.POLLOUT}
         while (state := self._connection.poll()) != psycopg2.extensions.POLL_OK:
             left = deadline - time.monotonic()
             look = io_select.poll()  # unlike select.select it takes descriptors above 1023
-            look.register(self._connection.fileno(), events[state])  # libpq has another one for each address it tries
+            look.register(self._connection.fileno(), _EVENTS[state])  # libpq has another one for each address it tries
             if left <= 0 or not look.poll(left * 1000):
                 raise DatabaseLost(f"The Sluice database did not answer within {limit_s:g} s. Is Postgres well?")
 

@@ -33,8 +33,13 @@ def _listed(value: object) -> object:
     return [item.strip() for item in value.split(",") if item.strip()]
 
 
+def is_ae_title(value: str) -> bool:
+    """Whether a text is a value of the VR AE (PS3.5 6.2), not only blanks."""
+    return 0 < len(value.strip()) <= 16 and value.isascii() and value.isprintable() and "\\" not in value
+
+
 def _ae_title(value: str) -> str:
-    if not 0 < len(value.strip()) <= 16 or not value.isascii() or not value.isprintable() or "\\" in value:
+    if not is_ae_title(value):
         raise ValueError("an AE title has 1 to 16 ASCII characters and no backslash")
     return value
 

@@ -14,7 +14,7 @@ class PacsError(RuntimeError):
     Attributes:
         reason_code: the code under which the ledger keeps it (`sql/migrations/0001_ledger.sql`).
         permanent: asking again cannot help until a person has changed something.
-        partial: what a C-FIND was answered before it broke off (`sluice.pacs.association.Found`).
+        partial: what a C-FIND was answered before it broke off (`sluice.pacs.outcomes.Found`).
     """
 
     reason_code = "refused"

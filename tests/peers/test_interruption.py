@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -28,18 +27,6 @@ pytestmark = pytest.mark.peer
 WINDOW = Window.of_day(date(2026, 10, 26))
 KEY = WINDOW.key
 INSTANCES, BEFORE = 300, 30
-
-
-@pytest.fixture
-def storing(database: Database, tmp_path: Path) -> Iterator[Storing]:
-    with Storing(database, tmp_path / "archive", tmp_path / "spool", min_free_bytes=1) as running:
-        yield running
-
-
-@pytest.fixture
-def receiver(database: Database, tmp_path: Path) -> Iterator[Receiver]:
-    with Receiver(database, tmp_path / "archive", min_free_bytes=1, move_source_ae_titles=("PEER",)) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

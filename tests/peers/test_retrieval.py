@@ -109,18 +109,6 @@ def send_files(node: PacsNode, files: list[Path]) -> None:
 Peer = Callable[[Path, list[Path], int], AbstractContextManager[PacsNode]]
 
 
-@pytest.fixture
-def storing(database: Database, tmp_path: Path) -> Iterator[Storing]:
-    with Storing(database, tmp_path / "archive", tmp_path / "spool", min_free_bytes=1) as running:
-        yield running
-
-
-@pytest.fixture
-def receiver(database: Database, tmp_path: Path) -> Iterator[Receiver]:
-    with Receiver(database, tmp_path / "archive", min_free_bytes=1, move_source_ae_titles=("PEER",)) as running:
-        yield running
-
-
 @pytest.mark.parametrize(
     ("peer", "way"),
     [

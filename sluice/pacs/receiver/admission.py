@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-from sluice.settings import Settings
+from sluice.settings import Settings, is_ae_title
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +151,7 @@ def _titles_of_ours(settings: Settings) -> tuple[str, ...]:
 
 
 def _check_title(title: str, where: str) -> None:
-    if not 0 < len(title.strip()) <= 16 or not title.isascii() or not title.isprintable() or "\\" in title:
+    if not is_ae_title(title):
         raise AdmissionError(f"{title!r} in {where} is no AE title: 1 to 16 ASCII characters, no backslash.")
 
 

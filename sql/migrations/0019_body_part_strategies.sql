@@ -33,15 +33,17 @@ create table fusion (
 );
 create index on fusion (model_id, fusion_id desc);
 
--- How often the header was right by its source and its scanner, as that learning believes; station '' is all of them.
+-- How often the header was right by its source and its scanner, as that learning believes; station '' is all of them,
+-- source '' every source.
 create table header_reliability (
     fusion_id    bigint not null references fusion on delete cascade,
     source_tag   text not null,                      -- as in header_anatomy
+    doubtful     boolean not null,                   -- the reading of its words was unsure (header_anatomy.confidence)
     station_name text not null default '',
     films        integer not null,
     agreeing     integer not null,                   -- the model's single answer is (one of) the header's
     reliability  real not null check (reliability between 0 and 1),
-    primary key (fusion_id, source_tag, station_name)
+    primary key (fusion_id, source_tag, doubtful, station_name)
 );
 
 -- The likeliest region by header and model together. Only where a model answered; elsewhere the header stands alone.

@@ -136,8 +136,9 @@ def learn(films: Sequence[Film]) -> Beliefs:
 
     named, sources = _named(films), [film.source for film in films]
     given, has = _given(films), named.sum(1) > 0
-    seen = given.sum(0)
-    often = (seen + RARE * (seen > 0)) / (len(films) + RARE * max(1, int((seen > 0).sum())))
+    answered = given.sum(0) > 0
+    seen = _whole(given, answered).sum(0)
+    often = (seen + RARE * answered) / (len(films) + RARE * max(1, int(answered.sum())))
     before = (named.sum(0) + seen) / 2 + RARE  # as the two readers have it between them
     before /= before.sum()
     sight = _sight(given, often, before)
@@ -194,15 +195,21 @@ def _given(films: Sequence[Film]) -> Matrix:
     return given
 
 
+def _whole(given: Matrix, answered: NDArray[np.bool_]) -> Matrix:
+    """What the model gave, and what it did not write down shared among the regions that it answers; rows sum to 1."""
+    import numpy as np
+
+    rest = np.clip(1 - given.sum(1, keepdims=True), 0, 1) / max(1, int(answered.sum()))
+    whole = given + rest * answered
+    return np.asarray(whole / np.maximum(whole.sum(1, keepdims=True), 1e-9))
+
+
 def _sight(given: Matrix, often: Matrix, prevalence: Matrix) -> Matrix:
     """How much likelier the model's answer is for a region than in general, `(films, 36)`, above `NO_VETO`."""
     import numpy as np
 
     answered = often > 0
-    # what was not written down is shared among the regions that the model answers
-    rest = np.clip(1 - given.sum(1, keepdims=True), 0, 1) / max(1, int(answered.sum()))
-    whole = given + rest * answered
-    whole /= np.maximum(whole.sum(1, keepdims=True), 1e-9)
+    whole = _whole(given, answered)
     # a region that the model never answered before is as frequent among its answers as it is
     sight = whole / np.maximum(np.where(answered, often, prevalence), 1e-9)
     for place in np.flatnonzero(~answered):

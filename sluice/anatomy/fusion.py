@@ -6,9 +6,9 @@ once y is known,
     p(y | header, film)  ∝  p(y) · p(header | y) · p(film | y)
 
 - `p(y)`: the prevalence of regions among the films.
-- header: with probability r it names the region (H, several for a composite), else anything, as often as that occurs:
-  `p(header | y)  ∝  r [y in H] / p(H) + (1 - r)`. r belongs to where the words stood, to whether their reading was
-  unsure, and to the scanner.
+- header: with probability r what it names (H, several regions for a composite) is right:
+  `p(header | y)  ∝  r / p(H)` for y in H, else `(1 - r) / (1 - p(H))`. r belongs to where the words stood, to whether
+  their reading was unsure, and to the scanner.
 - model: its calibrated probabilities P over how often it gives each region anyway, m:
   `p(film | y)  ∝  (1 - e) P(y) / m(y) + e`. The share e keeps it from a veto. A region that it never answers is judged
   by what it answers for the regions that are typically seen beside it.
@@ -221,14 +221,13 @@ def _sight(given: Matrix, often: Matrix, prevalence: Matrix) -> Matrix:
 
 
 def _posterior(prevalence: Matrix, named: Matrix, right: Matrix, sight: Matrix) -> tuple[Matrix, Matrix]:
-    """Probability of each region, `(films, 36)`, and that the header named it on purpose, `(films,)`."""
+    """Probability of each region, `(films, 36)`, and that the header is right, `(films,)`."""
     import numpy as np
 
-    among = np.maximum(named @ prevalence, 1e-12)
-    told = right / among
-    weight = prevalence * (told[:, None] * named + (1 - right)[:, None]) * sight
+    among = np.clip(named @ prevalence, 1e-9, 1 - 1e-9)
+    weight = prevalence * np.where(named > 0, (right / among)[:, None], ((1 - right) / (1 - among))[:, None]) * sight
     posterior = weight / weight.sum(1, keepdims=True)
-    return posterior, (posterior * named).sum(1) * told / (told + 1 - right)
+    return posterior, (posterior * named).sum(1)
 
 
 def answers(films: Sequence[Film], beliefs: Beliefs) -> list[tuple[str, float]]:

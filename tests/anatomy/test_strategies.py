@@ -73,8 +73,8 @@ class Films:
     def found(self, strategy: str, part: str) -> set[str]:
         """What a search finds."""
         condition, params = strategy_sql(strategy, part)
-        with self.database.transaction() as connection:
-            rows = select(connection, f"select i.sop_instance_uid from instance i where {condition}", params)
+        statement = f"select i.sop_instance_uid from instance i where {condition}"
+        rows = select(self.rows.connection, statement, params)
         assert len(rows) == len({row["sop_instance_uid"] for row in rows})
         return {row["sop_instance_uid"] for row in rows}
 

@@ -7,7 +7,7 @@ is compared in some twenty stretches and read in as many slots.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -73,6 +73,11 @@ class Layout:
         self._data = data
         self._starts = [*(item[2] - items[0][2] for item in items), len(data)]
         self._parts: list[_Stretch | _Slot] = []
+
+    def spans(self) -> Iterator[tuple[int, str, bytes]]:
+        """Tag, text and bytes of each element of the first file."""
+        for index, tag in enumerate(self.elements.tags):
+            yield tag, self.elements.texts[index], self._data[self._starts[index] : self._starts[index + 1]]
 
     def match(
         self, data: bytes, position: int, reader: ElementReader, place: Callable[[int], int | None]

@@ -117,6 +117,12 @@ class HeaderParser:
         header.kept = bytes_outside(file, header.holes, chunk)
         return header
 
+    def spans(self, file: File) -> list[tuple[int, str, bytes]]:
+        """Tag, text and bytes of the elements that a file begins with, up to the first value that is left out."""
+        self._layouts.clear()
+        self.read_from(file)
+        return [span for layouts in self._layouts.values() for layout in layouts for span in layout.spans()]
+
     def _layouts_of(self, series: str) -> list[Layout]:
         layouts = self._layouts.get(series)
         if layouts is None:

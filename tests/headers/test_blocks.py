@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import random
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ import pytest
 
 from sluice.database import Database, select
 from sluice.headers.blocks import NoHeaderError, elements_of_series, header_of, headers_of, original_bytes
+from sluice.headers.dictionaries import Dictionaries
 from sluice.headers.extract import extract
 from sluice.headers.reading import read_header, read_kept
 from tests.headers.archive import receive
 from tests.headers.reference import differences
-from tests.headers.test_extract import ct, dicom_files
+from tests.headers.test_extract import ct, dicom_files, rows
+from tests.headers.test_parser import data_set, encoded
 
 
 def level(value: Any) -> Any:
@@ -59,6 +62,38 @@ def test_every_sample_comes_back_from_its_block_as_it_was_read_and_byte_for_byte
             cut += bool(kept.holes)
     assert compared > 350
     assert cut > 200
+
+
+def test_a_single_image_is_compressed_against_one_of_its_kind_without_that_ones_patient(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def radiograph(number: int) -> tuple[str, bytes]:
+        uid, chance = f"2.25.{number}", random.Random(7)
+        ds = data_set(StudyInstanceUID=f"{uid}.1", SeriesInstanceUID=f"{uid}.2", SOPInstanceUID=uid, Modality="DX")
+        ds.StationName, ds.PatientName, ds.PatientID = "DX 1", f"Geheim{number}^Person", f"P{number}4711"
+        ds.AccessionNumber, ds.ImageComments, ds.OperatorsName = f"ACC{number}", f"text {number}", "Wer^Auch"
+        block = ds.private_block(0x0019, "ACME", create=True)
+        for place in range(60):
+            block.add_new(place, "LO", f"{chance.getrandbits(80):x}")
+        return uid, encoded(ds)
+
+    monkeypatch.setattr("sluice.headers.building.DICTIONARIES", Dictionaries())
+    files = dict(radiograph(number) for number in range(1, 6))
+    (batch,) = receive(database, tmp_path, files.items())
+    extract(database, tmp_path, batch, workers=0)
+    (dictionary,) = rows(database, "select content from header_dictionary")
+    for secret in (b"Geheim", b"4711", b"ACC", b"text", b"Wer^Auch", b"2.25.1"):
+        assert secret not in bytes(dictionary["content"])
+    sizes = [row["size"] for row in rows(database, "select length(content) as size from header_block")]
+    assert max(sizes) < 400 < min(len(data) for data in files.values()) / 4
+    for uid, data in files.items():
+        assert original_bytes(database, uid).data == data
+    monkeypatch.setattr("sluice.headers.building.DICTIONARIES", Dictionaries())  # another process
+    more = dict(radiograph(number) for number in range(6, 8))
+    (batch,) = receive(database, tmp_path, more.items())
+    extract(database, tmp_path, batch, workers=0)
+    assert len(rows(database, "select from header_dictionary")) == 1
+    assert original_bytes(database, "2.25.6").data == more["2.25.6"]
 
 
 def test_one_header_and_words_of_series(database: Database, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ OF_A_PATIENT = frozenset(
     {0x0010, 0x0032, 0x0038, 0x0040, 0x4008}
 )  # groups: patient, requests, visits, procedures, results
 OF_A_MOMENT = frozenset({"PN", "DA", "TM", "DT", "UI", "LT", "ST", "UT"})
+_UIDS = re.compile(r"[0-9]+(?:\.[0-9]+){3,}").findall
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,9 @@ def blanked(header: Header) -> bytes:
     for tag, text, raw in spans:
         vr = text[18:20]
         is_own = tag >> 16 in OF_A_PATIENT or vr in OF_A_MOMENT or tag == columns.STUDY_TEXTS["accession_number"]
-        if vr == "SQ":
-            is_own = is_own or any(f'"vr":"{inner}"' in text for inner in OF_A_MOMENT)
+        if vr == "SQ" and not is_own:
+            is_own = any(f'"vr":"{inner}"' in text for inner in OF_A_MOMENT - {"UI"})
+            for uid in _UIDS(text):
+                raw = raw.replace(uid.encode(), b" " * len(uid))
         out += raw[:8] + b" " * (len(raw) - 8) if is_own else raw
     return bytes(out)

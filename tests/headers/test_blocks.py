@@ -113,3 +113,27 @@ def test_one_header_and_words_of_series(database: Database, tmp_path: Path) -> N
     }
     with pytest.raises(NoHeaderError, match="sluice missing --instance 9"):
         header_of(database, "9")
+
+
+def test_any_element_can_be_asked_for_in_sql(database: Database, tmp_path: Path) -> None:
+    def file(number: int) -> tuple[str, bytes]:
+        own = {"EchoTime": str(number)} if number != 2 else {}
+        series = f"2.25.7.{number // 4}"
+        return f"2.25.{number}", ct(f"2.25.{number}", SeriesInstanceUID=series, RepetitionTime="550", **own)
+
+    (batch,) = receive(database, tmp_path, [file(number) for number in range(1, 8)])
+    extract(database, tmp_path, batch)
+    one = "select header_element(block_id, block_position, '{tag}') as element from instance order by sop_instance_uid"
+    many = """
+        select i.sop_instance_uid, e.element
+          from header_elements('{tag}', array(select block_id from header_block)) e
+          join instance i on i.block_id = e.block_id and i.block_position = coalesce(e.block_position, i.block_position)
+         order by 1
+    """
+    headers = [header for _, header in sorted(headers_of(database, [f"2.25.{n}" for n in range(1, 8)]))]
+    for tag, present in (("00180080", 7), ("00180081", 6), ("00080018", 7), ("00189999", 0)):
+        wanted = [header.get(tag) for header in headers]
+        assert sum(element is not None for element in wanted) == present
+        assert [row["element"] for row in rows(database, one.format(tag=tag))] == wanted
+        found = [row["element"] for row in rows(database, many.format(tag=tag))]
+        assert found == [element for element in wanted if element is not None]

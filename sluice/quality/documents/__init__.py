@@ -12,17 +12,14 @@ import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jinja2
 
 from sluice.quality.suites import LEVELS, SEVERITIES, Level, QualityError, Suites
-
-if TYPE_CHECKING:
-    from sluice.quality.finding import Finding
 
 HERE = Path(__file__).parent
 WINDOW_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
@@ -58,17 +55,18 @@ def publish(
     rules: Suites,
     results: Mapping[Level, Any],
     rows: Mapping[Level, int],
-    findings: Sequence[Finding],
+    counts: Mapping[str, int],
 ) -> Path:
     """Write a window's pages, replacing earlier ones at once, and return the index page.
 
     Args:
         results: Great Expectations' validation result of each level that had rows.
         rows: how many rows each level had.
+        counts: findings by rule.
     """
     target = folder(docs, window_key)
     target.parent.mkdir(parents=True, exist_ok=True)
-    counts = Counter(finding.rule.name for finding in findings)
+    counts = Counter(counts)
     style = (HERE / "style.css").read_text(encoding="utf-8")
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
         (HERE / "index.html.jinja").read_text(encoding="utf-8")

@@ -100,7 +100,7 @@ def check(
         QualityError: a suite is not valid, or a rule cannot be evaluated.
     """
     from sluice.quality import duplicates, scanner_days
-    from sluice.quality.documents import folder, publish
+    from sluice.quality.documents import folder, publish, publish_overview
     from sluice.quality.evaluation import Evaluation, complete
     from sluice.quality.frames import Frames
     from sluice.quality.record import Record
@@ -126,6 +126,7 @@ def check(
         scanner_days.keep(writing, frames.days)
         state = record.finish(rows["instance"], started)
     index = publish(docs, window_key, rules, results, {level: rows[level] for level in LEVELS}, record.counts)
+    publish_overview(docs, database.rows("quality_windows"))
     return QualitySummary(
         window_key=window_key,
         checked=rows["instance"],

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from sluice.quality.suites import Level, Tag
 
-Kind = Literal["number", "text", "bool", "uid"]
+Kind = Literal["number", "text", "bool", "flag", "uid"]
 
 # What an object of a level is known by.
 KEYS: Mapping[Level, str] = {
@@ -20,7 +20,7 @@ KEYS: Mapping[Level, str] = {
 
 
 class Column(NamedTuple):
-    """One column: its kind decides its type in the frame; a number that is not there is NaN."""
+    """One column; its kind decides its type in the frame. A missing number is NaN; a `flag` is never missing."""
 
     kind: Kind
     words: str
@@ -79,7 +79,7 @@ SERIES = _scanner() | {
     "study_instance_uid": Column("uid", "Study Instance UID"),
     "body_part_examined": Column("text", "Body Part Examined (0018,0015)"),
     "region_key": Column("text", "body region that the header's words name"),
-    "is_paired_region": Column("bool", "laterality means something for it (PS3.16, Table L-5)"),
+    "is_paired_region": Column("flag", "laterality means something for it (PS3.16, Table L-5)"),
     "laterality": Column("text", "Laterality (0020,0060)"),
     "side": Column("text", "the same, else from words, else `given` in Image Laterality (0020,0062)"),
     "series_days_after_study_date": Column("number", "series date minus study date"),
@@ -111,9 +111,9 @@ INSTANCE = _scanner() | {
     "body_part_examined": Column("text", "Body Part Examined (0018,0015)"),
     "protocol_name": Column("text", "Protocol Name (0018,1030); shown as `not shown` where it is no code"),
     "region_key": Column("text", "body region that the header's words name"),
-    "is_image": Column("bool", "its SOP class holds pixels"),
-    "is_original": Column("bool", "Image Type (0008,0008) begins with ORIGINAL"),
-    "is_localizer": Column("bool", "Image Type says LOCALIZER"),
+    "is_image": Column("flag", "its SOP class holds pixels"),
+    "is_original": Column("flag", "Image Type (0008,0008) begins with ORIGINAL"),
+    "is_localizer": Column("flag", "Image Type says LOCALIZER"),
     "image_type": Column("text", "Image Type (0008,0008), joined by a backslash"),
     "study_agrees_with_series": Column("bool", "names the same study as the rest of its series"),
     "hierarchy_agrees_with_receipt": Column("bool", "study and series are those under which it came"),
@@ -157,7 +157,7 @@ SCANNER = _scanner() | {
     "exams_z": Column("number", "exams against its days of the same kind (working day or weekend), robust z"),
     "new_software": Column("number", "software versions that none of those days had"),
     "new_serials": Column("number", "device serial numbers that none of those days had"),
-    "is_new": Column("bool", "it never worked before, though others have for a week or more"),
+    "is_new": Column("flag", "it never worked before, though others have for a week or more"),
     "new_manufacturers": Column("number", "manufacturers and models that none of those days had"),
 }
 

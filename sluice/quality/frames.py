@@ -101,7 +101,8 @@ class Frames:
     def _complete_instance(self, row: dict[str, Any], elements: Elements) -> None:
         block, position = row["block_id"], row["block_position"]
         for name, tag in self._suites.tags.items():
-            row[name] = as_column(elements.values(block, position, tag.path), tag.kind)
+            # Of a header that is in no block nothing is known, not even that an element is absent.
+            row[name] = None if block is None else as_column(elements.values(block, position, tag.path), tag.kind)
         row |= pixel_columns(row)
         kinds = (row["image_type"] or "").upper().split("\\")
         row["is_original"] = kinds[0] == "ORIGINAL"
@@ -162,7 +163,9 @@ def frame_of(level: Level, rows: Sequence[Mapping[str, Any]], suites: Suites) ->
     columns: dict[str, Any] = {}
     for name, column in columns_of(level, suites.tags).items():
         values = [row.get(name) for row in rows]
-        columns[name] = pandas.Series(values, dtype=float if column.kind == "number" else object)
+        if column.kind == "flag":
+            values = [bool(value) for value in values]
+        columns[name] = pandas.Series(values, dtype=DTYPES.get(column.kind, object))
     scanners: dict[tuple[Any, ...], dict[str, Any]] = {}
     for rule in suites.of_level(level):
         if rule.applies is not None:
@@ -176,6 +179,7 @@ def frame_of(level: Level, rows: Sequence[Mapping[str, Any]], suites: Suites) ->
     return pandas.DataFrame(columns)
 
 
+DTYPES: Mapping[str, type] = {"number": float, "flag": bool}
 SELECTED_BY = ("manufacturer", "model_name", "software_versions", "modality", "station_name")
 
 
@@ -194,7 +198,7 @@ def _plain(value: Any) -> Any:
 
 def sample(level: Level, suites: Suites) -> pandas.DataFrame:
     """A frame of two rows of the right columns and kinds, one full and one empty, to try rules on."""
-    full = {"number": 1.0, "text": "A", "bool": True, "uid": "1.2.3"}
+    full = {"number": 1.0, "text": "A", "bool": True, "flag": True, "uid": "1.2.3"}
     rows: list[dict[str, Any]] = [
         {name: full[column.kind] for name, column in columns_of(level, suites.tags).items()},
         {},

@@ -11,8 +11,9 @@ import copy
 import re
 import shutil
 import tempfile
+import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -67,12 +68,10 @@ def publish(
     target = folder(docs, window_key)
     target.parent.mkdir(parents=True, exist_ok=True)
     counts = Counter(counts)
-    style = (HERE / "style.css").read_text(encoding="utf-8")
-    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
-        (HERE / "index.html.jinja").read_text(encoding="utf-8")
-    )
-    index = template.render(
+    style = _style()
+    index = _template("index.html.jinja").render(
         window_key=window_key,
+        up="../" * (window_key.count("/") + 1),
         checked_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         version=rules.version,
         rows=rows,
@@ -95,6 +94,32 @@ def publish(
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return target / "index.html"
+
+
+def publish_overview(docs: Path, windows: Sequence[Mapping[str, Any]]) -> Path:
+    """Write the page that lists the windows, and return it.
+
+    Args:
+        windows: rows of the query `quality_windows`.
+    """
+    rows = [
+        dict(window) | {"page": page if (docs / (page := f"{window['window_key']}/index.html")).is_file() else None}
+        for window in windows
+        if WINDOW_KEY.fullmatch(window["window_key"])
+    ]
+    scratch, target = docs / f".index-{uuid.uuid4().hex}.html", docs / "index.html"
+    scratch.write_text(_template("overview.html.jinja").render(windows=rows, style=_style()), encoding="utf-8")
+    scratch.replace(target)
+    return target
+
+
+def _style() -> str:
+    return (HERE / "style.css").read_text(encoding="utf-8")
+
+
+def _template(name: str) -> jinja2.Template:
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    return environment.from_string((HERE / name).read_text(encoding="utf-8"))
 
 
 def _swap(scratch: Path, target: Path) -> None:

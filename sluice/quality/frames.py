@@ -159,33 +159,19 @@ class Frames:
 
 
 def frame_of(level: Level, rows: Sequence[Mapping[str, Any]], suites: Suites) -> pandas.DataFrame:
-    """A frame with all columns of a level, each of its kind whatever the rows hold, and one for each rule's `for`."""
+    """A frame with all columns of a level, each of its kind whatever the rows hold."""
     columns: dict[str, Any] = {}
     for name, column in columns_of(level, suites.tags).items():
         values = [row.get(name) for row in rows]
         if column.kind == "flag":
             values = [bool(value) for value in values]
         columns[name] = pandas.Series(values, dtype=DTYPES.get(column.kind, object))
-    scanners: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for rule in suites.of_level(level):
-        if rule.applies is not None:
-            applies, known = rule.applies, {}
-            keys = [tuple(row.get(name) for name in SELECTED_BY) for row in rows]
-            for key in set(keys):
-                known[key] = applies.matches(scanners.setdefault(key, dict(zip(SELECTED_BY, key, strict=True))))
-            columns[for_column(rule.name)] = pandas.Series([known[key] for key in keys], dtype=bool)
     if level == "instance":
         columns["same_pixels_uids"] = pandas.Series([row.get("same_pixels_uids") for row in rows], dtype=object)
     return pandas.DataFrame(columns)
 
 
 DTYPES: Mapping[str, type] = {"number": float, "flag": bool}
-SELECTED_BY = ("manufacturer", "model_name", "software_versions", "modality", "station_name")
-
-
-def for_column(rule: str) -> str:
-    """Column of a frame that says to which rows a rule's `for` applies."""
-    return f"for_{rule.replace('-', '_')}"
 
 
 def _as_they_are(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

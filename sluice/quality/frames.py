@@ -21,7 +21,7 @@ from sluice.quality.scanner_days import ScannerDay, ScannerDays, history, never_
 from sluice.quality.suites import Level, Suites
 from sluice.quality.volumes import Slices
 
-CHUNK = 20_000  # rows of a frame
+CHUNK = 10_000  # rows of a frame
 # What text looks like that lost its character set: replacement characters, or UTF-8 that was encoded twice.
 DAMAGED = "�|Ã[¤¶¼Ÿ©¨ \u0084\u0096\u009c\u009f]"
 POSITION, ORIENTATION, FRAME_OF_REFERENCE = "00200032", "00200037", "00200052"
@@ -54,7 +54,7 @@ class Frames:
         self.said: dict[tuple[str, str], str] = {}
 
     def of_level(self, level: Level) -> Iterator[pandas.DataFrame]:
-        """The level's rows in frames of at most 20000 rows; at least one frame, which may be empty."""
+        """The level's rows in frames of at most 10000 rows; at least one frame, which may be empty."""
         if level == "instance":
             yield from self._instances()
         elif level == "scanner":

@@ -36,9 +36,9 @@ def test_every_word_of_the_list_means_what_the_list_says() -> None:
     """Most words stand for one region; where a word is listed for two, one of them is given."""
     wrong = []
     listed: dict[str, set[str | None]] = {}
-    for term, _, meaning in synonyms():
+    for term, _, _, meaning in synonyms():
         listed.setdefault(normalise(term), set()).add(meaning.sct_code)
-    for term, _, _ in synonyms():
+    for term, _, _, _ in synonyms():
         if normalise(term) in ("pe", "pes"):
             continue
         found = read(term).sct_code

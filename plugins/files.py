@@ -51,6 +51,12 @@ def find_page() -> FileResponse:
     return _file(PAGES / "find.html")
 
 
+@router.get("/anatomy")
+def anatomy_page() -> FileResponse:
+    """The page where people teach words for body parts, sequences and phases."""
+    return _file(PAGES / "anatomy.html")
+
+
 @router.get("/static/{name}")
 def asset(name: str) -> FileResponse:
     """Script, style and icons; only names that stand in the folder."""

@@ -24,10 +24,11 @@ class Qualifiers:
     sides: dict[str, str]
     short_sides: dict[str, str]
     edge_sides: dict[str, str]
-    letter_sides: dict[tuple[str, str], str]  # (language, letter)
+    letter_sides: dict[str, dict[str, str]]  # letter, language
     views: dict[str, str]
     view_phrases: tuple[tuple[str, str], ...]
-    views_after: dict[tuple[str, str], str]  # (language, word)
+    phrase_starts: frozenset[str]
+    views_after: dict[str, dict[str, str]]  # word, language
     cjk_sides: tuple[tuple[str, str], ...]
     cjk_views: tuple[tuple[str, str], ...]
     neutral: tuple[str, ...]
@@ -43,8 +44,12 @@ def qualifiers() -> Qualifiers:
     def of(kind: str, cjk: bool = False) -> dict[str, str]:
         return {row["term"]: row["value"] for row in rows if row["kind"] == kind and (row["lang"] == "zh") == cjk}
 
-    def by_language(kind: str) -> dict[tuple[str, str], str]:
-        return {(row["lang"], row["term"]): row["value"] for row in rows if row["kind"] == kind}
+    def by_language(kind: str) -> dict[str, dict[str, str]]:
+        found: dict[str, dict[str, str]] = {}
+        for row in rows:
+            if row["kind"] == kind:
+                found.setdefault(row["term"], {})[row["lang"]] = row["value"]
+        return found
 
     def longest_first(words: dict[str, str]) -> tuple[tuple[str, str], ...]:
         return tuple(sorted(words.items(), key=lambda item: -len(item[0])))
@@ -59,6 +64,7 @@ def qualifiers() -> Qualifiers:
         by_language("letter side"),
         single,
         longest_first({phrase: view for phrase, view in views.items() if " " in phrase}),
+        frozenset(phrase.split()[0] for phrase in views if " " in phrase),
         by_language("after match view"),
         longest_first(of("side", cjk=True)),
         longest_first(of("view", cjk=True)),

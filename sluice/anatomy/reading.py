@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias
 
+from sluice.anatomy.finding import items as _items
+from sluice.anatomy.finding import tag_text
 from sluice.anatomy.mappings import MANUFACTURER, NOTHING_TAUGHT, STATION, Device, Mappings, Taught, device_of
 from sluice.anatomy.qualifiers import qualifiers
 from sluice.anatomy.regions import REGIONS, Meaning, composite_of, meanings_of_codes, most_precise
@@ -151,11 +153,6 @@ def read_anatomy(dataset_or_values: Any, mappings: Mappings = NOTHING_TAUGHT) ->
     )
 
 
-def tag_text(tag: int) -> str:
-    """A tag as people write it: `(0018,0015)`."""
-    return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
-
-
 def _is_better(said: _Said, found: _Said | None) -> bool:
     if found is None or found.meaning is None:
         return True
@@ -204,8 +201,8 @@ def _from_words(words: Words, confidence: float) -> _Said:
     best = next((match for match in words.matches if match.meaning.region_key in keys), words.matches[0])
     if best.ambiguous and confidence < TEXT_SOURCES[BODY_PART]:  # elsewhere `MAIN` may be English, `FACE` a view
         confidence *= 0.6
-        if views := [view for (_, word), view in qualifiers().views_after.items() if word == best.span]:
-            return _Said(None, "", 0.0, words.side, words.view or views[0])
+        for view in qualifiers().views_after.get(best.span, {}).values():
+            return _Said(None, "", 0.0, words.side, words.view or view)
     composite = composite_of(keys) if len(keys) > 1 else None
     meaning, span = best.meaning, best.span
     if composite is not None:
@@ -262,10 +259,6 @@ def _frame_anatomy(elements: Mapping[int, Element]) -> Mapping[str, Element]:
         for item in _items(group.get("00209071")):
             return item
     return {}
-
-
-def _items(element: Element | None) -> list[Mapping[str, Element]]:
-    return [value for value in (element or {}).get("Value") or () if isinstance(value, Mapping)]
 
 
 def _stated_view(elements: Mapping[int, Element]) -> str | None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
 
 from sluice.anatomy.qualifiers import SEVERAL, qualifiers
 from sluice.anatomy.regions import Meaning, synonyms
 
-_CJK = re.compile(r"[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0002ffff]")
+CJK = re.compile(r"[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0002ffff]")
 _SEPARATORS = re.compile(r"[^\w?\ufffd]+|_+")
 _LATIN_BESIDE_CJK = re.compile(r"(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])")
 _ELISIONS = re.compile(r"\b[dlDL]['’]")
@@ -26,14 +26,15 @@ _SUFFIXES = re.compile(
 
 def normalise(text: str) -> str:
     """Compatibility form, case and diacritics removed (ß becomes ss), separators one space each."""
-    text = _ELISIONS.sub(" ", text)
-    if not text.isascii():
-        text = _unscramble(text)
-        text = unicodedata.normalize("NFKC", text).casefold()
-        text = "".join(c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c))
-    else:
-        text = text.lower()
-    return " ".join(_LATIN_BESIDE_CJK.sub(" ", _SEPARATORS.sub(" ", text)).split())
+    return " ".join(_LATIN_BESIDE_CJK.sub(" ", _SEPARATORS.sub(" ", fold(_ELISIONS.sub(" ", text)))).split())
+
+
+def fold(text: str) -> str:
+    """Compatibility form, case and diacritics removed (ß becomes ss)."""
+    if text.isascii():
+        return text.lower()
+    text = unicodedata.normalize("NFKC", _unscramble(text)).casefold()
+    return "".join(c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c))
 
 
 def _unscramble(text: str) -> str:
@@ -88,7 +89,7 @@ class Lexicon:
         self.anywhere: dict[str, Meaning] = {}
         for term, language, only_by_itself, meaning in synonyms():
             key = normalise(term)
-            if _CJK.search(key):
+            if CJK.search(key):
                 self.cjk[key.replace(" ", "")] = meaning
                 continue
             languages.setdefault(key, set()).add(language)
@@ -103,13 +104,13 @@ class Lexicon:
                 words = tuple(key.split())
                 self.first_word.setdefault(words[0], []).append((words, meaning, frozenset(languages[key])))
         for phrase in self.beside.neutral:
-            if _CJK.search(phrase):
+            if CJK.search(phrase):
                 continue
             words = tuple(phrase.split())
             self.first_word.setdefault(words[0], []).append((words, None, frozenset()))
         for entries in self.first_word.values():
             entries.sort(key=lambda entry: -len(entry[0]))
-        neutral = [phrase for phrase in self.beside.neutral if _CJK.search(phrase)]
+        neutral = [phrase for phrase in self.beside.neutral if CJK.search(phrase)]
         ordered = sorted([*self.cjk, *neutral], key=len, reverse=True)
         self.cjk_pattern = re.compile("|".join(map(re.escape, ordered)))
 
@@ -119,15 +120,19 @@ class Lexicon:
         if not key:
             return Words((), None, None)
         words = key.split()
-        matches, rest = self._latin(words)  # what a part's name consumed is no side and no view
+        found, rest = self._latin(words)  # what a part's name consumed is no side and no view
         plain = [word for word in rest if word not in self.beside.beside and not word.isdigit()]
-        matches = [replace(match, whole=not plain) for match in matches]
+        matches = [
+            Match(meaning, " ".join(span), not plain, languages=languages)
+            for span, meaning, languages in found
+            if meaning
+        ]
         languages = frozenset().union(*(match.languages for match in matches))
         side = _side(words, rest) or self._letter_side(words, rest, languages, text.isascii())
         view = self._view(rest, languages)
         if self.beside.history.intersection(words):
             side = None
-        if _CJK.search(key):
+        if CJK.search(key):
             matches += self._cjk(key)
             side = side or next((sign for mark, sign in self.beside.cjk_sides if mark in key), None)
             view = view or self._cjk_view(key)
@@ -137,8 +142,8 @@ class Lexicon:
         matches.sort(key=lambda match: match.meaning.weak)
         return Words(tuple(matches), side, view)
 
-    def _latin(self, words: list[str]) -> tuple[list[Match], list[str]]:
-        found: list[Match] = []
+    def _latin(self, words: list[str]) -> tuple[list[_Entry], list[str]]:
+        found: list[_Entry] = []
         rest: list[str] = []
         position = 0
         while position < len(words):
@@ -146,11 +151,10 @@ class Lexicon:
             entries = self.first_word.get(word)
             if entries is None and len(word) > 8:
                 entries = self.first_word.get(_SUFFIXES.sub("", word))
-            for candidate, meaning, languages in entries or ():
-                length = len(candidate)
-                if length == 1 or tuple(words[position + 1 : position + length]) == candidate[1:]:
-                    if meaning is not None:
-                        found.append(Match(meaning, " ".join(candidate), True, languages=languages))
+            for entry in entries or ():
+                length = len(entry[0])
+                if length == 1 or tuple(words[position + 1 : position + length]) == entry[0][1:]:
+                    found.append(entry)
                     position += length
                     break
             else:
@@ -169,9 +173,10 @@ class Lexicon:
         """
         signs = []
         for at, word in enumerate(words):
-            if word not in rest:
+            if word not in self.beside.letter_sides or word not in rest:
                 continue
-            sign = next((found for one in languages if (found := self.beside.letter_sides.get((one, word)))), None)
+            by_language = self.beside.letter_sides[word]
+            sign = next((by_language[one] for one in languages if one in by_language), None)
             if sign is None or (at and words[at - 1].isdigit()):
                 continue
             behind = words[at + 1] if at + 1 < len(words) else ""
@@ -181,19 +186,20 @@ class Lexicon:
         return _one(signs)
 
     def _view(self, rest: list[str], languages: frozenset[str]) -> str | None:
-        line = f" {' '.join(rest)} "
         signs = []
-        for phrase, named in self.beside.view_phrases:
-            if f" {phrase} " in line:
-                signs.append(named)
-                line = line.replace(f" {phrase} ", "  ")
-        for word in line.split():
-            view = self.beside.views.get(word)
-            if view is None:
-                after = (self.beside.views_after.get((language, word)) for language in languages)
-                view = next((found for found in after if found), None)
-            if view:
+        if not self.beside.phrase_starts.isdisjoint(rest):
+            line = f" {' '.join(rest)} "
+            for phrase, named in self.beside.view_phrases:
+                if f" {phrase} " in line:
+                    signs.append(named)
+                    line = line.replace(f" {phrase} ", "  ")
+            rest = line.split()
+        for word in rest:
+            if view := self.beside.views.get(word):
                 signs.append(view)
+            elif word in self.beside.views_after:
+                by_language = self.beside.views_after[word]
+                signs += [by_language[one] for one in languages if one in by_language][:1]
         return None if SEVERAL in signs else _one(signs)
 
     def _cjk_view(self, key: str) -> str | None:

@@ -15,9 +15,12 @@ import psycopg2
 import psycopg2.errors
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
+from sluice.anatomy.mappings import Mappings
+from sluice.anatomy.rederive import apply_pending
+from sluice.anatomy.store import load_mappings, write_anatomy
 from sluice.batches import Batch
 from sluice.database import Database, copy_rows, named_query, select
-from sluice.headers.reading import Indexed, Readings, Received, Refused, SeriesRows, read_files
+from sluice.headers.reading import Indexed, Readings, Received, Refused, read_files
 from sluice.settings import settings
 
 CHUNK = 500  # files a transaction
@@ -74,10 +77,12 @@ def extract(database: Database, archive: Path, batch: Batch, workers: int | None
             named_query("pending_headers"),
             {"window_key": batch.window_key, "first": batch.first, "last": batch.last},
         )
+        mappings = load_mappings(connection)
+    apply_pending(database)  # words whose application was cut off
     pending = [Received(**row) for row in rows]
     indexed = quarantined = conflicts = lenient = 0
-    for readings in _readings(archive, pending, workers):
-        new, clashing, refused = _write(database, readings)
+    for readings in _readings(archive, pending, workers, mappings):
+        new, clashing, refused = _write(database, readings, mappings)
         indexed += new
         conflicts += clashing
         quarantined += refused
@@ -86,31 +91,33 @@ def extract(database: Database, archive: Path, batch: Batch, workers: int | None
     return ExtractSummary(batch.window_key, len(pending), indexed, quarantined, conflicts, lenient, seconds)
 
 
-def _readings(archive: Path, pending: Sequence[Received], workers: int | None) -> Iterator[Readings]:
+def _readings(
+    archive: Path, pending: Sequence[Received], workers: int | None, mappings: Mappings
+) -> Iterator[Readings]:
     zone = settings().time_zone
     chunks = [pending[start : start + CHUNK] for start in range(0, len(pending), CHUNK)]
     if workers is None:
         workers = WORKERS if len(pending) >= POOL_FROM else 0
     if workers == 0 or multiprocessing.current_process().daemon:  # a daemon may have no children
         for chunk in chunks:
-            yield read_files(archive, zone, chunk)
+            yield read_files(archive, zone, chunk, mappings)
         return
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         waiting = iter(chunks)
         ahead: list[Future[Readings]] = [
-            pool.submit(read_files, archive, zone, chunk) for chunk in islice(waiting, workers + 1)
+            pool.submit(read_files, archive, zone, chunk, mappings) for chunk in islice(waiting, workers + 1)
         ]
         while ahead:  # few chunks ahead of the database, so that memory stays flat
             readings = ahead.pop(0).result()
-            ahead += [pool.submit(read_files, archive, zone, chunk) for chunk in islice(waiting, 1)]
+            ahead += [pool.submit(read_files, archive, zone, chunk, mappings) for chunk in islice(waiting, 1)]
             yield readings
 
 
-def _write(database: Database, readings: Readings) -> tuple[int, int, int]:
+def _write(database: Database, readings: Readings, mappings: Mappings) -> tuple[int, int, int]:
     """Write one chunk in one transaction; return how many are new, clash with their series' study, were refused."""
     try:
         with database.transaction() as connection:
-            new, clashing = _write_indexed(connection, readings)
+            new, clashing = _write_indexed(connection, readings, mappings)
             _write_refused(connection, readings.refused)
         return new, clashing, len(readings.refused)
     except (psycopg2.DataError, psycopg2.errors.ProgramLimitExceeded) as error:
@@ -119,20 +126,19 @@ def _write(database: Database, readings: Readings) -> tuple[int, int, int]:
                 raise
             reason = f"the database cannot hold this header ({type(error).__name__})"
             refused = [*readings.refused, Refused(readings.indexed[0].received, "unreadable", reason)]
-            return _write(database, Readings([], refused, {}))
+            return _write(database, Readings([], refused, {}), mappings)
         middle = len(readings.indexed) // 2  # one poisonous header must not keep the others out
-        first = _write(database, Readings(readings.indexed[:middle], readings.refused, readings.series))
-        second = _write(database, Readings(readings.indexed[middle:], [], readings.series))
+        first = _write(database, Readings(readings.indexed[:middle], readings.refused, readings.series), mappings)
+        second = _write(database, Readings(readings.indexed[middle:], [], readings.series), mappings)
         return first[0] + second[0], first[1] + second[1], first[2] + second[2]
 
 
-def _write_indexed(connection: Connection, readings: Readings) -> tuple[int, int]:
+def _write_indexed(connection: Connection, readings: Readings, mappings: Mappings) -> tuple[int, int]:
     used = {reading.series_instance_uid for reading in readings.indexed}
     series = [rows for uid, rows in readings.series.items() if uid in used]
     # Rows go in sorted, table after table, so that two extractions at once lock in one order.
     _copy(connection, "study", [rows.study for rows in series], "study_instance_uid")
     _copy(connection, "series", [rows.series for rows in series], "series_instance_uid")
-    _copy(connection, "header_anatomy", [_anatomy(rows) for rows in series], "series_instance_uid")
     instances = [_instance(reading) for reading in readings.indexed]
     new = _copy(connection, "instance", instances, "sop_instance_uid", expect_new=True)
     clashing = select(
@@ -140,6 +146,9 @@ def _write_indexed(connection: Connection, readings: Readings) -> tuple[int, int
         "select count(*) as count from instance join series using (series_instance_uid) "
         "where instance.study_instance_uid <> series.study_instance_uid and sop_instance_uid = any(%s)",
         ([reading.received.sop_instance_uid for reading in readings.indexed],),
+    )
+    write_anatomy(
+        connection, [(rows.series["series_instance_uid"], rows.evidence, rows.anatomy) for rows in series], mappings
     )
     return new, int(clashing[0]["count"])
 
@@ -163,10 +172,6 @@ def _instance(reading: Indexed) -> dict[str, Any]:
         **reading.instance,
         "header": reading.header,
     }
-
-
-def _anatomy(rows: SeriesRows) -> dict[str, Any]:
-    return {"series_instance_uid": rows.series["series_instance_uid"], **rows.anatomy.as_dict()}
 
 
 def _write_refused(connection: Connection, refused: Sequence[Refused]) -> None:

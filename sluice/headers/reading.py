@@ -9,13 +9,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sluice.anatomy import SOURCE_TAGS, AnatomyReading, read_anatomy
+from sluice.anatomy import EVIDENCE_TAGS, NOTHING_TAUGHT, Evidence, Mappings
 from sluice.headers import columns
 from sluice.headers.lenient import read_leniently
 from sluice.headers.parser import Header, HeaderParser
 from sluice.headers.source import NATIVE, HeaderError, OddError
 
-WANTED = columns.NEEDED | SOURCE_TAGS
+WANTED = columns.NEEDED | EVIDENCE_TAGS
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,12 @@ class Received:
 
 @dataclass(frozen=True)
 class SeriesRows:
-    """What is the same for a series: its study's columns, its own, and the body region its words name."""
+    """What is the same for a series: its study's columns, its own, and those of anatomy, with what they follow from."""
 
     study: dict[str, Any]
     series: dict[str, Any]
-    anatomy: AnatomyReading
+    evidence: Evidence
+    anatomy: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,14 @@ def read_header(path: Path) -> Header:
         return read_leniently(path, WANTED)
 
 
-def read_files(archive: Path, zone_name: str, files: Iterable[Received]) -> Readings:
-    """Read headers; a file that cannot be read becomes `Refused` and the rest goes on."""
+def read_files(
+    archive: Path, zone_name: str, files: Iterable[Received], mappings: Mappings = NOTHING_TAUGHT
+) -> Readings:
+    """Read headers; a file that cannot be read becomes `Refused` and the rest goes on.
+
+    Args:
+        mappings: words that people taught.
+    """
     indexed: list[Indexed] = []
     refused: list[Refused] = []
     series: dict[str, SeriesRows] = {}
@@ -111,10 +118,12 @@ def read_files(archive: Path, zone_name: str, files: Iterable[Received]) -> Read
         study_uid = columns.text(elements, columns.STUDY_UID) or received.study_instance_uid
         series_uid = columns.text(elements, columns.SERIES_UID) or received.series_instance_uid
         if series_uid not in series:
+            evidence = Evidence.of(elements)
             series[series_uid] = SeriesRows(
                 {"study_instance_uid": study_uid, **columns.study_row(elements)},
                 {"series_instance_uid": series_uid, "study_instance_uid": study_uid, **columns.series_row(elements)},
-                read_anatomy(elements),
+                evidence,
+                evidence.derived(mappings),
             )
         indexed.append(
             Indexed(

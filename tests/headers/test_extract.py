@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from sluice.anatomy import Mappings
 from sluice.database import Database, select
 from sluice.headers.extract import extract
 from sluice.headers.reading import Readings, Received, read_files
@@ -169,8 +170,8 @@ def test_worker_processes_give_the_same_rows(
 def test_a_header_that_the_database_cannot_hold_keeps_no_other_out(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def with_poison(archive: Path, zone: str, files: Iterable[Received]) -> Readings:
-        readings = read_files(archive, zone, files)
+    def with_poison(archive: Path, zone: str, files: Iterable[Received], *mappings: Mappings) -> Readings:
+        readings = read_files(archive, zone, files, *mappings)
         spoiled = [
             replace(reading, header='{"a":"\\u0000"}') if reading.received.sop_instance_uid == "2.25.3" else reading
             for reading in readings.indexed

@@ -85,7 +85,44 @@ def command_line() -> argparse.ArgumentParser:
     bring.add_argument("paths", nargs="+", type=_path, metavar="PATH", help="a folder, a ZIP or a file")
     bring.add_argument("--name", help="the window is import/NAME (default: one name for the same paths)")
     bring.add_argument("--home", type=_path, default=None, help="stack to bring them into (default: the one that runs)")
+    add_anatomy(add("anatomy", _anatomy, "words that headers use: what waits for one, teach, take back, share"))
     return parser
+
+
+def add_anatomy(added: argparse.ArgumentParser) -> None:
+    """The actions of `anatomy` (docs/anatomy.md)."""
+    actions = added.add_subparsers(title="actions", dest="action", required=True, metavar="ACTION")
+
+    def action(name: str, words: str) -> argparse.ArgumentParser:
+        made = actions.add_parser(name, help=words, description=words)
+        made.add_argument("--home", type=_path, default=None, help="stack to ask (default: the one that runs)")
+        return made
+
+    kinds = ("region", "mr_sequence", "ct_phase")
+    teach = action("map", "say what a text means; all series that hold it are read again")
+    teach.add_argument("text", type=_said, help="the whole text as it stands in headers")
+    teach.add_argument("value", type=_said, help="e.g. KNEE, T1+C, 'enhanced arterial'; `nothing` if it says nothing")
+    teach.add_argument("--kind", choices=kinds, default="region", help="what it is about (default %(default)s)")
+    teach.add_argument("--side", choices=("R", "L", "B"), help="which side it says")
+    teach.add_argument("--view", help="which view it says, e.g. AP")
+    teach.add_argument("--tag", help="holds only in this element, like (0018,1030)")
+    teach.add_argument("--manufacturer", help="holds only for this manufacturer")
+    teach.add_argument("--station", help="holds only for this station")
+    teach.add_argument("--language", help="of the word, for shared lists")
+    teach.add_argument("--why", help="a remark that is kept")
+    teach.add_argument("--dry-run", action="store_true", help="only say how many series would change")
+    action("withdraw", "take a mapping back").add_argument("mapping", type=int, help="its number")
+    unmapped = action("unmapped", "texts that wait for a word, as CSV, most frequent first")
+    unmapped.add_argument("--kind", choices=kinds, default="region", help="of what (default %(default)s)")
+    unmapped.add_argument("--modality", help="of series of this modality")
+    unmapped.add_argument("--most", type=int, default=1000, help="at most so many (default %(default)s)")
+    action("rederive", "apply what was taught and not applied yet").add_argument(
+        "--all", action="store_true", help="read every series again, also those extracted by an older version"
+    )
+    export = action("export", "the mappings that stand, as CSV; look for patients' names before you share it")
+    export.add_argument("--kind", choices=kinds, help="only these")
+    export.add_argument("--language", help="only words of this language")
+    action("import", "add the mappings of a CSV, all or none").add_argument("file", type=_path, help="as export writes")
 
 
 def add_missing(added: argparse.ArgumentParser) -> None:
@@ -277,6 +314,12 @@ def _import(options: argparse.Namespace) -> int:
         raise
     print(import_report.report(summary, import_report.reasons(database)))
     return 0 if summary.is_complete else MISSING
+
+
+def _anatomy(options: argparse.Namespace) -> int:
+    from sluice.anatomy.commands import run
+
+    return run(options, _database(options.home))
 
 
 def _site(home: Path | None) -> Settings:

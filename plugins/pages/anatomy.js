@@ -79,7 +79,7 @@ function textRow(row) {
     if (asked.value === undefined) return effect.replaceChildren();
     const answer = await trying(() => tell("POST", "anatomy/rehearse", asked));
     if (mine !== question || !answer) return null;
-    effect.textContent = `${plural(answer.concerned, "series", "series")} hold this text, ${number(answer.changed)} would change.`;
+    effect.textContent = `${plural(answer.concerned, "series", "series")} hold this text, ${answer.estimated ? "about " : ""}${number(answer.changed)} would change.`;
     return answer;
   }
 

@@ -41,7 +41,8 @@ def _map(options: argparse.Namespace, database: Database) -> int:
     )
     if options.dry_run:
         effect = rehearse(database, lesson)
-        print(f"{effect.concerned} series hold this text, {effect.changed} would change.")
+        about = "about " if effect.estimated else ""
+        print(f"{effect.concerned} series hold this text, {about}{effect.changed} would change.")
         return 0
     mapping_id, done = teach(database, lesson, _who(), _progress)
     print(f"Mapping {mapping_id}. {_done(done)}")

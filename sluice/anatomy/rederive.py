@@ -171,13 +171,19 @@ def _complete(database: Database, progress: Callable[[Rederived], None] | None) 
 
 
 def compared(
-    connection: Connection, mappings: Mappings, keys: Sequence[str]
+    connection: Connection, mappings: Mappings, keys: Sequence[str], most: int
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any], int]]:
-    """For each piece of evidence with one of these texts: what is derived now, what with `mappings`, and its series."""
+    """For each piece of evidence with one of these texts: what is derived now, what with `mappings`, and its series.
+
+    Args:
+        most: pieces of evidence to read, about.
+    """
     standing = load_mappings(connection)
     after = b""
-    while rows := _evidence(connection, keys, after):
+    read = 0
+    while read < most and (rows := _evidence(connection, keys, after)):
         after = bytes(rows[-1]["evidence"])
+        read += len(rows)
         counts = select(
             connection,
             "select evidence, count(*) as series from header_anatomy where evidence = any(%s) group by evidence",

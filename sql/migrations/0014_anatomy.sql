@@ -71,10 +71,10 @@ create index on header_anatomy (ct_phase) where ct_phase is not null;
 -- What waits for a word: each text of a series that is undecided, counted.
 create table anatomy_pile (
     kind         text not null,
-    source_tag   text not null,
-    key          text not null,
-    modality     text not null,
-    station_name text not null,
+    source_tag   text collate "C" not null,
+    key          text collate "C" not null,
+    modality     text collate "C" not null,
+    station_name text collate "C" not null,
     said         text not null,
     series       bigint not null,
     last_seen    date,                              -- newest series date that was counted

@@ -1,5 +1,8 @@
 -- What the pile of a kind can be narrowed to, and how much waits. Parameter: kind.
-select (select count(*) from (select distinct key, source_tag from anatomy_pile where kind = %(kind)s and series > 0) t) as texts,
-       array(select distinct modality from anatomy_pile where kind = %(kind)s and series > 0 order by 1) as modalities,
-       array(select distinct station_name from anatomy_pile where kind = %(kind)s and series > 0 order by 1 limit 500) as stations,
-       array(select distinct source_tag from anatomy_pile where kind = %(kind)s and series > 0 order by 1) as source_tags
+with waiting as (
+    select key, source_tag, modality, station_name from anatomy_pile where kind = %(kind)s and series > 0
+)
+select (select count(*) from (select from waiting group by key, source_tag) texts) as texts,
+       array(select modality from waiting group by 1 order by 1) as modalities,
+       array(select station_name from waiting group by 1 order by 1 limit 500) as stations,
+       array(select source_tag from waiting group by 1 order by 1) as source_tags

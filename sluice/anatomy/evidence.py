@@ -28,8 +28,9 @@ EVIDENCE_TAGS = SOURCE_TAGS | SEQUENCE_TAGS | PHASE_TAGS | CONTRAST_TAGS
 TAUGHT_SOURCES = dict.fromkeys((*ORDER, SEQUENCE_NAME, PULSE_SEQUENCE), 1.0)
 _BY_MODALITY = {"MR": SEQUENCE_TAGS | CONTRAST_TAGS, "CT": PHASE_TAGS | CONTRAST_TAGS}
 _CODE_PARTS = ("00080100", "00080102", "00080104", "00082220", "00180014")
+_DEVICE = frozenset({MODALITY, MANUFACTURER, STATION})
 _ROUNDED = frozenset({TR, TE, TI, FLIP})
-_NO_TEXT = re.compile(r"\\u(?:0000|d[89a-f][0-9a-f]{2})")  # NUL and halves of characters: jsonb holds none of them
+_NO_TEXT = re.compile("[\x00\ud800-\udfff]")  # NUL and halves of characters: jsonb holds none of them
 
 
 @dataclass(frozen=True)
@@ -53,23 +54,28 @@ class Evidence:
         Times and angles of MR are rounded to three digits, and what frames of an enhanced object share is lifted to the
         top, so that series of one protocol say the same.
         """
-        modality = first_text(elements.get(MODALITY)).upper()[:16]
+        modality, manufacturer, station = (
+            _clean(first_text(elements.get(tag))).strip() for tag in (MODALITY, MANUFACTURER, STATION)
+        )
+        modality = modality.upper()
         kept = {}
-        for tag in (SOURCE_TAGS | _BY_MODALITY.get(modality, frozenset())) - {SHARED_GROUPS}:
+        for tag in (SOURCE_TAGS | _BY_MODALITY.get(modality, frozenset())) - _DEVICE - {SHARED_GROUPS}:
             element = nested(elements, tag) if modality in _BY_MODALITY else elements.get(tag)
             if element and (values := _reduced(tag, element.get("Value"))):
                 kept[f"{tag:08X}"] = {"Value": values}
+        for tag, text in ((MODALITY, modality), (MANUFACTURER, manufacturer), (STATION, station)):
+            if text:
+                kept[f"{tag:08X}"] = {"Value": [text]}
         if shared := _frame_anatomy(elements):
             kept[f"{SHARED_GROUPS:08X}"] = {"Value": [{"00209071": {"Value": [shared]}}]}
-        text = _NO_TEXT.sub("", json.dumps(kept, sort_keys=True, separators=(",", ":")))
-        manufacturer, station = (first_text(elements.get(tag)).replace("\x00", "") for tag in (MANUFACTURER, STATION))
-        return cls(modality.replace("\x00", ""), manufacturer, station, text)
+        written = json.dumps(kept, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return cls(modality, manufacturer, station, written)
 
     @property
     def digest(self) -> bytes:
         """Names this evidence; 16 bytes."""
         parts = "\x1f".join((self.modality, self.manufacturer, self.station_name, self.json))
-        return hashlib.blake2b(parts.encode("utf-8", "replace"), digest_size=16).digest()
+        return hashlib.blake2b(parts.encode(), digest_size=16).digest()
 
     @cached_property
     def elements(self) -> dict[int, Element]:
@@ -119,8 +125,12 @@ def _reduced(tag: int, values: Any) -> list[Any]:
         elif tag in _ROUNDED and isinstance(value, int | float) and value:
             reduced.append(round(value, 2 - floor(log10(abs(value)))))
         elif value is not None:
-            reduced.append(value if isinstance(value, int | float) else str(value))
+            reduced.append(value if isinstance(value, int | float) else _clean(str(value)))
     return reduced
+
+
+def _clean(text: str) -> str:
+    return _NO_TEXT.sub("", text)
 
 
 def _code(item: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,7 +138,7 @@ def _code(item: Mapping[str, Any]) -> dict[str, Any]:
     kept = {}
     for part in _CODE_PARTS:
         values = (item.get(part) or {}).get("Value") or ()
-        if reduced := [_code(value) if isinstance(value, Mapping) else value for value in values]:
+        if reduced := _reduced(0, values):
             kept[part] = {"Value": reduced}
     return kept
 

@@ -60,13 +60,16 @@ class Mappings:
         for one in sorted(taught, key=lambda one: -one.mapping_id):
             self._by_text.setdefault((one.kind, one.key), []).append(one)
 
+    def __bool__(self) -> bool:
+        return bool(self._by_text)
+
     def with_one(self, taught: Taught) -> Mappings:
         """These and one more, which is the newest."""
         return Mappings([*(one for found in self._by_text.values() for one in found), taught], self.version)
 
     def find(self, kind: Kind, text: str, source_tag: str, device: Device) -> Taught | None:
         """What was taught about a text that stands in this element of a header of this device."""
-        if not self._by_text or len(text) > LONGEST_TEXT:
+        if not self or len(text) > LONGEST_TEXT:
             return None
         for one in self._by_text.get((kind, normalise(text)), ()):
             if (

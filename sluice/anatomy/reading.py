@@ -179,15 +179,21 @@ def _sayings(tag: int, element: Element, mappings: Mappings, device: Device) -> 
 
 
 def _from_text(text: str, tag: int, confidence: float, mappings: Mappings, device: Device) -> _Said:
-    words = read_words(text)
-    taught = mappings.find("region", text, tag_text(tag), device)
+    taught = mappings.find("region", text, tag_text(tag), device) if mappings else None
     if taught is None:
-        return _from_words(words, confidence)
+        return _own_reading(text, confidence)
+    words = read_words(text)
     side, view = taught.laterality or words.side, taught.view or words.view
     if taught.value is None:
         return _Said(None, "", 0.0, side, view, taught)
     region = REGIONS[taught.value]
     return _Said(Meaning(region.key, region.sct_code), taught.key, confidence, side, view, taught)
+
+
+@lru_cache(maxsize=16384)
+def _own_reading(text: str, confidence: float) -> _Said:
+    """By our own words; a hospital repeats itself, so answers are remembered."""
+    return _from_words(read_words(text), confidence)
 
 
 def _from_words(words: Words, confidence: float) -> _Said:
@@ -237,14 +243,15 @@ def _sct_of_srt(code: str) -> str | None:
 def _stated_side(elements: Mapping[int, Element]) -> str | None:
     """Image Laterality, Frame Laterality, a modifier of the Anatomic Region, Laterality; the nearest to the pixels."""
     region = _region_in_frames(elements)
-    frame = _frame_anatomy(elements)
-    for element in (elements.get(IMAGE_LATERALITY), frame.get("00209072")):
+    for element in (elements.get(IMAGE_LATERALITY), _frame_anatomy(elements).get("00209072")):
         if (side := _text(element)) in ("R", "L", "B"):
             return side
-    for item in [*_items(region), {"00082220": elements.get(REGION_MODIFIER) or {}}]:
-        for modifier in _items(item.get("00082220")):
-            if side := SIDE_CODES.get(_text(modifier.get("00080100")) or ""):
-                return side
+    modifiers = _items(elements.get(REGION_MODIFIER))
+    for item in _items(region):
+        modifiers += _items(item.get("00082220"))
+    for modifier in modifiers:
+        if side := SIDE_CODES.get(_text(modifier.get("00080100")) or ""):
+            return side
     side = _text(elements.get(LATERALITY))
     return side if side in ("R", "L", "B") else None
 

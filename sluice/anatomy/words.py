@@ -258,7 +258,7 @@ def lexicon() -> Lexicon:
     return Lexicon()
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=4096)
 def read_words(text: str) -> Words:
-    """What a text says; a hospital repeats itself, so answers are remembered."""
+    """What a text says."""
     return lexicon().read(text)

@@ -12,6 +12,7 @@ from sluice.anatomy.qualifiers import SEVERAL, qualifiers
 from sluice.anatomy.regions import Meaning, synonyms
 
 CJK = re.compile(r"[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0002ffff]")
+_CJK_SIDE = re.compile("[左右双]")
 _SEPARATORS = re.compile(r"[^\w?\ufffd]+|_+")
 _LATIN_BESIDE_CJK = re.compile(r"(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])")
 _ELISIONS = re.compile(r"\b[dlDL]['’]")
@@ -20,7 +21,7 @@ _DAMAGE = re.compile(r"[?\ufffd]")
 # Without their accent these mean something else as well: pulmonary embolism, a vehicle.
 NEED_ACCENT = frozenset({"pe", "pes", "bus"})
 _SUFFIXES = re.compile(
-    r"(?:(?:ganz|ziel|uebersichts|ubersichts)?aufnahmen?|ubersicht|uebersicht|rontgen|roentgen|overzicht|opname)$"
+    r"(?:(?:ganz|ziel|uebersichts|ubersichts)?aufnahmen?|ubersicht|uebersicht|rontgen|roentgen|overzicht|opname|serie)$"
 )
 
 
@@ -90,7 +91,7 @@ class Lexicon:
         for term, language, only_by_itself, meaning in synonyms():
             key = normalise(term)
             if CJK.search(key):
-                self.cjk[key.replace(" ", "")] = meaning
+                self.cjk.setdefault(_CJK_SIDE.sub("", key.replace(" ", "")), meaning)
                 continue
             languages.setdefault(key, set()).add(language)
             if meaning.weak:
@@ -167,8 +168,8 @@ class Lexicon:
     ) -> str | None:
         """`Genou D`: a letter beside a part that is named in a language in which it is a side.
 
-        `d` and `g` count but after a number (`3 D`). Others are words of these languages too (Portuguese `e`), so they
-        count only right behind the part and with nothing but a view behind them, and where the part's name is not
+        `d` and `g` count, but not in `3 D`. Others are words of these languages too (Portuguese `e`, Spanish `sin`), so
+        they count only right behind the part and with nothing but a view behind them, and where the part's name is not
         English as well.
         """
         signs = []
@@ -177,10 +178,11 @@ class Lexicon:
                 continue
             by_language = self.beside.letter_sides[word]
             sign = next((by_language[one] for one in languages if one in by_language), None)
-            if sign is None or (at and words[at - 1].isdigit()):
+            if sign is None or (at and words[at - 1] in ("2", "3", "4")):
                 continue
             behind = words[at + 1] if at + 1 < len(words) else ""
-            sure = at and words[at - 1] not in rest and (not behind or behind in self.beside.views)
+            allowed = self.beside.views if len(word) == 1 or "es" in languages else self.beside.beside
+            sure = at and words[at - 1] not in rest and (not behind or behind in allowed)
             if word in "dg" or (sure and ("en" not in languages or not ascii_only)):
                 signs.append(sign)
         return _one(signs)
@@ -207,7 +209,7 @@ class Lexicon:
         return None if view == SEVERAL else view
 
     def _cjk(self, key: str) -> list[Match]:
-        spans = self.cjk_pattern.findall(key.replace(" ", ""))
+        spans = self.cjk_pattern.findall(_CJK_SIDE.sub("", key.replace(" ", "")))  # 左手指 is a finger
         return [Match(self.cjk[span], span, True) for span in spans if span in self.cjk]
 
     def _whole(self, key: str, plain: list[str], text: str) -> Match | None:

@@ -151,10 +151,22 @@ function details(row, answer, asked, rehearse) {
       one("From scanner", listed(answer.stations, "any scanner"), "station_name"),
       kind === "region" && one("View", listed(known.views, "not said"), "view"),
     ),
+    besides(row, answer.headers ?? []),
     answer.pictures.length
       ? element("div", { class: "shots" }, answer.pictures.map((uid) => element("img", { src: `images/${uid}.png`, alt: "A picture of such a series", loading: "lazy" })))
       : nothing("No pictures of these were made."),
   );
+}
+
+// What else headers with this text say, which often tells what it means.
+function besides(row, headers) {
+  const lines = headers
+    .map(({ tags, said }) => tags.map((tag, at) => [tag, said[at]]).filter(([tag]) => tag !== row.source_tag))
+    .filter((others) => others.length)
+    .map((others) => others.map(([tag, said]) => `${source(tag)}: ${said}`).join(" · "));
+  const different = [...new Set(lines)];
+  if (!different.length) return null;
+  return element("div", { class: "beside" }, element("p", { class: "soft" }, "Beside it stands, for example:"), element("ul", {}, different.map((line) => element("li", {}, line))));
 }
 
 function narrowed() {

@@ -19,16 +19,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any
 
-from sluice.anatomy.finding import items as _items
-from sluice.anatomy.finding import tag_text
+from sluice.anatomy.finding import SHARED_GROUPS, Element, first_text, items, tag_text
 from sluice.anatomy.mappings import MANUFACTURER, NOTHING_TAUGHT, STATION, Device, Mappings, Taught, device_of
 from sluice.anatomy.qualifiers import qualifiers
 from sluice.anatomy.regions import REGIONS, Meaning, composite_of, meanings_of_codes, most_precise
 from sluice.anatomy.words import Words, normalise, read_words
-
-Element: TypeAlias = Mapping[str, Any]
 
 ANATOMIC_REGION = 0x00082218
 BODY_PART = 0x00180015
@@ -48,7 +45,7 @@ ORDER = (
     0x00181400, 0x00321060,
 )  # fmt: skip
 LATERALITY, IMAGE_LATERALITY, VIEW_POSITION = 0x00200060, 0x00200062, 0x00185101
-REGION_MODIFIER, VIEW_CODE, SHARED_GROUPS, MODALITY = 0x00082220, 0x00540220, 0x52009229, 0x00080060
+REGION_MODIFIER, VIEW_CODE, MODALITY = 0x00082220, 0x00540220, 0x00080060
 SOURCE_TAGS = frozenset(ORDER) | {
     LATERALITY, IMAGE_LATERALITY, VIEW_POSITION, REGION_MODIFIER, VIEW_CODE, SHARED_GROUPS, MODALITY, MANUFACTURER,
     STATION,
@@ -135,7 +132,7 @@ def read_anatomy(dataset_or_values: Any, mappings: Mappings = NOTHING_TAUGHT) ->
     side = _stated_side(elements) or side_in_words
     if meaning and meaning.region_key and not REGIONS[meaning.region_key].paired:
         side = None
-    if _text(elements.get(MODALITY)) in WITHOUT_VIEWS:
+    if first_text(elements.get(MODALITY)) in WITHOUT_VIEWS:
         view_in_words = None
     view = _stated_view(elements) or view_in_words
     if found is None or meaning is None:
@@ -165,13 +162,13 @@ def _sayings(tag: int, element: Element, mappings: Mappings, device: Device) -> 
     """What each value of a source says."""
     for value in element.get("Value") or ():
         if isinstance(value, Mapping):
-            code = _text(value.get("00080100"))
-            scheme = _text(value.get("00080102"))
+            code = first_text(value.get("00080100"))
+            scheme = first_text(value.get("00080102"))
             known = _meaning_of_code(scheme, code) if code and tag == ANATOMIC_REGION else None
             if known is not None:
                 yield _Said(known, f"{scheme}:{code}", CODE_SOURCES[tag])
                 continue
-            words = _text(value.get("00080104"))
+            words = first_text(value.get("00080104"))
             if words:
                 yield _from_text(words, tag, CODE_SOURCES[tag] - 0.05, mappings, device)
         elif value is not None:
@@ -224,11 +221,11 @@ def _from_words(words: Words, confidence: float) -> _Said:
     return _Said(meaning, span, confidence, words.side, words.view)
 
 
-def _meaning_of_code(scheme: str | None, code: str) -> Meaning | None:
+def _meaning_of_code(scheme: str, code: str) -> Meaning | None:
     if scheme in ("SRT", "SNM3", "99SDM"):
         converted = _sct_of_srt(code)
         return meanings_of_codes().get(converted) if converted else None
-    return meanings_of_codes().get(code) if scheme in ("SCT", None) else None
+    return meanings_of_codes().get(code) if scheme in ("SCT", "") else None
 
 
 @lru_cache(maxsize=512)
@@ -244,15 +241,15 @@ def _stated_side(elements: Mapping[int, Element]) -> str | None:
     """Image Laterality, Frame Laterality, a modifier of the Anatomic Region, Laterality; the nearest to the pixels."""
     region = _region_in_frames(elements)
     for element in (elements.get(IMAGE_LATERALITY), _frame_anatomy(elements).get("00209072")):
-        if (side := _text(element)) in ("R", "L", "B"):
+        if (side := first_text(element)) in ("R", "L", "B"):
             return side
-    modifiers = _items(elements.get(REGION_MODIFIER))
-    for item in _items(region):
-        modifiers += _items(item.get("00082220"))
+    modifiers = items(elements.get(REGION_MODIFIER))
+    for item in items(region):
+        modifiers += items(item.get("00082220"))
     for modifier in modifiers:
-        if side := SIDE_CODES.get(_text(modifier.get("00080100")) or ""):
-            return side
-    side = _text(elements.get(LATERALITY))
+        if coded := SIDE_CODES.get(first_text(modifier.get("00080100"))):
+            return coded
+    side = first_text(elements.get(LATERALITY))
     return side if side in ("R", "L", "B") else None
 
 
@@ -262,8 +259,8 @@ def _region_in_frames(elements: Mapping[int, Element]) -> Element | None:
 
 
 def _frame_anatomy(elements: Mapping[int, Element]) -> Mapping[str, Element]:
-    for group in _items(elements.get(SHARED_GROUPS)):
-        for item in _items(group.get("00209071")):
+    for group in items(elements.get(SHARED_GROUPS)):
+        for item in items(group.get("00209071")):
             return item
     return {}
 
@@ -278,15 +275,9 @@ def _stated_view(elements: Mapping[int, Element]) -> str | None:
         found = read_words(str(value)).view
         if found or "axial" in key:
             return found or "AXIAL"
-    for item in _items(elements.get(VIEW_CODE)):
-        view = VIEW_CODES.get(_text(item.get("00080100")) or "")
-        return view or read_words(_text(item.get("00080104")) or "").view
-    return None
-
-
-def _text(element: Element | None) -> str | None:
-    for value in (element or {}).get("Value") or ():
-        return str(value) if value is not None else None
+    for item in items(elements.get(VIEW_CODE)):
+        view = VIEW_CODES.get(first_text(item.get("00080100")))
+        return view or read_words(first_text(item.get("00080104"))).view
     return None
 
 

@@ -28,7 +28,7 @@ def taught(postgres: EmbeddedPostgres) -> Iterator[Database]:
     """A database in which some texts wait."""
     with temporary_database(postgres) as database:
         add(database, [f"1.1.{n}" for n in range(12)], elements(series="Quengelgips", study="Rö extern"))
-        add(database, [f"1.2.{n}" for n in range(5)], elements("CR", "CR4", series="Zaubergips"))
+        add(database, [f"1.2.{n}" for n in range(5)], elements("CR", "CR4", series="Zaubergips", study="Extern 2"))
         add(database, ["1.3.1"], elements("MR", "MR1", series="Zauber 3", study="MRT Knie"))
         for number in range(60):
             add(database, [f"1.4.{number}"], elements("DX", "DX9", series=f"Sonderfall Nr {number:03}"))
@@ -86,11 +86,14 @@ def test_what_says_nothing_goes_and_the_pile_narrows_and_goes_on(page: Page, url
     assert page.locator(".texts > li").count() == 40
     page.get_by_role("button", name="Show more").click()
     expect(page.get_by_text("Sonderfall Nr 059")).to_be_visible()
-    expect(page.locator(".texts > li")).to_have_count(63)
+    expect(page.locator(".texts > li")).to_have_count(64)
     page.get_by_label("Modality").select_option("CR")
+    expect(page.locator(".texts > li")).to_have_count(2)
+    page.get_by_label("Stands in").select_option("(0008,103E)")
     expect(page.locator(".texts > li")).to_have_count(1)
     page.locator(".texts summary").click()
     expect(page.locator(".texts .opened")).to_contain_text("5 undecided series of 1 study")
+    expect(page.locator(".beside")).to_contain_text("Study Description: Extern 2")
     page.get_by_label("From scanner", exact=True).select_option("CR4")
     page.get_by_role("button", name="Says nothing").click()
     expect(page.locator("#pile")).to_contain_text("Nothing waits")

@@ -37,7 +37,7 @@ def test_a_viewer_sees_what_waits_and_may_teach_nothing(viewer: TestClient, ledg
     text = post(viewer, "text", kind="region", key=row["key"], source_tag=row["source_tag"]).json()
     assert (text["series"], text["studies"], text["pictures"]) == (2, 1, [])
     effect = post(viewer, "rehearse", kind="region", said="Quengelgips", value="ANKLE").json()
-    assert effect == {"concerned": 2, "changed": 2}
+    assert effect == {"concerned": 2, "changed": 2, "estimated": False}
     assert teach(viewer).status_code == 403
     assert post(viewer, "withdraw", mapping_id=1).status_code == 403
     assert rows(ledger, "select from anatomy_mapping") == []

@@ -104,6 +104,7 @@ def read_files(
     indexed: list[Indexed] = []
     refused: list[Refused] = []
     series: dict[str, SeriesRows] = {}
+    derived: dict[Evidence, dict[str, Any]] = {}  # series of one protocol say the same
     for received in files:
         try:
             header = read_header(archive / received.path)
@@ -119,11 +120,13 @@ def read_files(
         series_uid = columns.text(elements, columns.SERIES_UID) or received.series_instance_uid
         if series_uid not in series:
             evidence = Evidence.of(elements)
+            if evidence not in derived:
+                derived[evidence] = evidence.derived(mappings)
             series[series_uid] = SeriesRows(
                 {"study_instance_uid": study_uid, **columns.study_row(elements)},
                 {"series_instance_uid": series_uid, "study_instance_uid": study_uid, **columns.series_row(elements)},
                 evidence,
-                evidence.derived(mappings),
+                derived[evidence],
             )
         indexed.append(
             Indexed(

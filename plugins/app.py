@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 
-from plugins import api, files, find, pacs, trend
+from plugins import anatomy, api, files, find, pacs, trend
 from sluice.database import DatabaseError
 
 log = logging.getLogger(__name__)
@@ -66,6 +66,7 @@ def build(dependencies: Sequence[Any], person: Callable[..., pacs.Person] = pacs
     app.include_router(find.router, prefix="/api")
     app.include_router(pacs.routes(person), prefix="/api")
     app.include_router(trend.routes(person), prefix="/api")
+    app.include_router(anatomy.routes(person), prefix="/api")
     app.include_router(files.router)
     app.add_exception_handler(DatabaseError, _database_is_away)
     app.add_exception_handler(Exception, _unexpected)

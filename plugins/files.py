@@ -57,6 +57,12 @@ def trend_page() -> FileResponse:
     return _file(PAGES / "trend.html")
 
 
+@router.get("/anatomy")
+def anatomy_page() -> FileResponse:
+    """The page where people teach words for body parts, sequences and phases."""
+    return _file(PAGES / "anatomy.html")
+
+
 @router.get("/static/{name}")
 def asset(name: str) -> FileResponse:
     """Script, style and icons; only names that stand in the folder."""

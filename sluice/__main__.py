@@ -12,6 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sluice.commands import WrongUsage, anatomy, headers, quality
 from sluice.settings import CHECKOUT, SECRETS, settings
 
 if TYPE_CHECKING:
@@ -85,24 +86,21 @@ def command_line() -> argparse.ArgumentParser:
     bring.add_argument("paths", nargs="+", type=_path, metavar="PATH", help="a folder, a ZIP or a file")
     bring.add_argument("--name", help="the window is import/NAME (default: one name for the same paths)")
     bring.add_argument("--home", type=_path, default=None, help="stack to bring them into (default: the one that runs)")
-    anatomy = add("anatomy", _anatomy, "what each way to search by body part is worth here; put its answers together")
-    anatomy.add_argument("what", choices=("strategies", "fuse"), help="show or measure the strategies; fuse all films")
-    anatomy.add_argument("--truth", type=_path, help="CSV with sop_instance_uid and region: measure on these films")
-    anatomy.add_argument("--home", type=_path, default=None, help="stack to ask (default: the one that runs)")
-    header = add("header", _header, "the header of one instance, as DICOM JSON")
-    header.add_argument("instance", type=_said, metavar="SOP_INSTANCE_UID")
-    form = header.add_mutually_exclusive_group()
-    form.add_argument("--dump", action="store_true", help="a listing for people to read instead")
-    form.add_argument("--bytes", type=_path, metavar="FILE", help="write its bytes as they came, without pixels")
-    header.add_argument("--home", type=_path, default=None, help="stack to ask (default: the one that runs)")
-    headers = add("headers", _headers, "make a typed column of an element, or list those that were made")
-    headers.add_argument("order", choices=("promote", "promoted"), help="promote an element, or list what is promoted")
-    headers.add_argument("element", nargs="?", type=_said, help='like 0018,0081, EchoTime or 0029,"CREATOR",10')
-    headers.add_argument("--as", dest="name", type=_said, metavar="NAME", help="the column's name")
-    headers.add_argument("--type", choices=("text", "integer", "real", "date", "time", "timestamp"), default="text")
-    headers.add_argument("--home", type=_path, default=None, help="stack to ask (default: the one that runs)")
-    add_quality(add("quality", _quality, "the quality rules: list them, or check a hospital's own suites"))
+    words = "words that headers use: what waits for one, teach, take back, share; ways to search by body part"
+    anatomy.add_orders(add("anatomy", _of_room(anatomy.run), words), _path, _said)
+    headers.add_header(
+        add("header", _of_room(headers.run_header), "the header of one instance, as DICOM JSON"), _path, _said
+    )
+    words = "make a typed column of an element, or list those that were made"
+    headers.add_headers(add("headers", _of_room(headers.run_headers), words), _path, _said)
+    words = "the quality rules: list them, or check a hospital's own suites"
+    quality.add_orders(add("quality", _of_room(quality.run), words), _path, _said)
     return parser
+
+
+def _of_room(run: Callable[[argparse.Namespace, Callable[[], Database]], int]) -> Callable[[argparse.Namespace], int]:
+    """A command of `sluice.commands`, which opens the database when it needs it."""
+    return lambda options: run(options, lambda: _database(options.home))
 
 
 def add_missing(added: argparse.ArgumentParser) -> None:
@@ -123,39 +121,6 @@ def add_missing(added: argparse.ArgumentParser) -> None:
     form.add_argument("--json", action="store_true", help="the whole answer as JSON")
     form.add_argument("--csv", action="store_true", help="one line an instance that is missing")
     added.add_argument("--home", type=_path, default=None, help="stack to ask (default: the one that runs)")
-
-
-def add_quality(added: argparse.ArgumentParser) -> None:
-    """The commands below `quality`."""
-    asked = added.add_subparsers(dest="asked", required=True, metavar="COMMAND")
-    words = "load a folder of suites over those that ship, and try every rule"
-    tried = asked.add_parser("check-suites", help=words, description=words)
-    tried.add_argument("folder", type=_path, help="the hospital's own suites, as SLUICE_QUALITY_SUITES names it")
-    words = "the rules that are switched on"
-    rules = asked.add_parser("rules", help=words, description=words)
-    rules.add_argument("--json", action="store_true", help="all of them, with everything they say")
-    words = "the columns that rules can read"
-    columns = asked.add_parser("columns", help=words, description=words)
-    columns.add_argument("level", nargs="?", choices=("window", "study", "series", "instance", "scanner"))
-
-
-def _quality(options: argparse.Namespace) -> int:
-    from sluice.quality import command
-    from sluice.quality.suites import LEVELS, SUITES, load_suites
-
-    if options.asked == "check-suites":
-        suites = command.try_suites(options.folder)
-        print("\n".join(command.changed_by(options.folder)) or "Nothing is new, changed or switched off.")
-        print(f"{len(suites.rules)} rules can be evaluated; version {suites.version}.")
-        return 0
-    suites = load_suites(SUITES, settings().quality_suites)
-    if options.asked == "columns":
-        print("\n".join(command.column_lines(suites, [options.level] if options.level else LEVELS)))
-    elif options.json:
-        print(command.rules_json(suites))
-    else:
-        print("\n".join(command.rule_lines(suites.rules)))
-    return 0
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -329,66 +294,6 @@ def _import(options: argparse.Namespace) -> int:
     return 0 if summary.is_complete else MISSING
 
 
-def _anatomy(options: argparse.Namespace) -> int:
-    from sluice.anatomy import measures
-    from sluice.anatomy.fusion import fuse
-
-    if options.what == "fuse":
-        if options.truth:
-            return _wrong("--truth belongs to strategies: nothing is learned from labels.")
-        done = fuse(_database(options.home), anew=True)
-        print(f"{done.fused} films, by what {done.learned_from} films taught of headers and models.")
-        return 0
-    if options.truth is None:
-        rows = measures.measured(_database(options.home))
-        if not rows:
-            return _fail(
-                "No strategy was measured here yet. Give labelled films: anatomy strategies --truth labels.csv"
-            )
-        of = rows[0]
-        print(f"On {of['films']} films of {of['patients']} patients, model {of['model_id']}, {of['evaluated_at']:%F}\n")
-        print(measures.report(measures.stored_measures(rows)))
-        return 0
-    labels = measures.read_labels(options.truth)
-    database = _database(options.home)
-    found = measures.evaluate_labels(database, labels)
-    measures.keep(database, found)
-    print(f"On {found.films} films of {found.patients} patients, model {found.model_id}")
-    for count, what in ((found.absent, "are not in this database"), (found.unread, "no model has read")):
-        if count:
-            print(f"{count} labelled films {what}")
-    print(f"\n{measures.report(found.measures)}")
-    return 0
-
-
-def _header(options: argparse.Namespace) -> int:
-    from sluice.headers import report
-
-    database = _database(options.home)
-    if options.bytes:
-        print(report.write_bytes(database, options.instance, options.bytes))
-    else:
-        report.write_header(database, options.instance, sys.stdout, options.dump)
-    return 0
-
-
-def _headers(options: argparse.Namespace) -> int:
-    from sluice.headers import report
-    from sluice.headers.paths import ElementPath, PathError
-
-    if options.order == "promoted":
-        report.write_promoted(_database(options.home), sys.stdout)
-        return 0
-    if not options.element or not options.name:
-        return _wrong("Say what to promote and as what: headers promote 0018,0081 --as echo_time --type real")
-    try:
-        ElementPath.of(options.element)
-    except PathError as error:
-        return _wrong(str(error))
-    report.write_promotion(_database(options.home), options.element, options.name, options.type, sys.stdout)
-    return 0
-
-
 def _site(home: Path | None) -> Settings:
     """The settings of the installation that `_database` finds: its folders are below its home."""
     from sluice.settings import Settings
@@ -428,6 +333,8 @@ def _caught(work: Callable[[], int]) -> int:
         return work()
     except KeyboardInterrupt:
         return 130
+    except WrongUsage as error:
+        return _wrong(str(error))
     except RuntimeError as error:
         return _fail(str(error))
     except BrokenPipeError:  # who read our output has seen enough

@@ -7,6 +7,9 @@ Anatomic Region Sequence, Body Part Examined, Image Comments, Series Description
 Protocol Code Sequence, Performed Procedure Step Description, Procedure Code Sequence, Study Description,
 Acquisition Device Processing Description, Requested Procedure Description.
 
+What people taught about a whole text (`sluice.anatomy.mappings`) goes before our own words for it, in the same order of
+sources; where our reading is weak or doubtful, a mapping further down decides.
+
 `confidence` orders readings, it is no measured probability: it falls with the source's distance from the
 image, when other words or other regions stand beside the match, and when characters were lost.
 """
@@ -16,12 +19,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any
 
-from sluice.anatomy.regions import REGIONS, Meaning, composite_of, meanings_of_codes
-from sluice.anatomy.words import VIEWS, Match, normalise, read_words
-
-Element: TypeAlias = Mapping[str, Any]
+from sluice.anatomy.finding import SHARED_GROUPS, Element, first_text, items, tag_text
+from sluice.anatomy.mappings import MANUFACTURER, NOTHING_TAUGHT, STATION, Device, Mappings, Taught, device_of
+from sluice.anatomy.qualifiers import qualifiers
+from sluice.anatomy.regions import REGIONS, Meaning, composite_of, meanings_of_codes, most_precise
+from sluice.anatomy.words import Words, normalise, read_words
 
 ANATOMIC_REGION = 0x00082218
 BODY_PART = 0x00180015
@@ -41,7 +45,22 @@ ORDER = (
     0x00181400, 0x00321060,
 )  # fmt: skip
 LATERALITY, IMAGE_LATERALITY, VIEW_POSITION = 0x00200060, 0x00200062, 0x00185101
-SOURCE_TAGS = frozenset(ORDER) | {LATERALITY, IMAGE_LATERALITY, VIEW_POSITION}
+REGION_MODIFIER, VIEW_CODE, MODALITY = 0x00082220, 0x00540220, 0x00080060
+SOURCE_TAGS = frozenset(ORDER) | {
+    LATERALITY, IMAGE_LATERALITY, VIEW_POSITION, REGION_MODIFIER, VIEW_CODE, SHARED_GROUPS, MODALITY, MANUFACTURER,
+    STATION,
+}  # fmt: skip
+# Cross-sectional: `AP` there is abdomen and pelvis, `axial` a plane; no view of a projection.
+WITHOUT_VIEWS = frozenset({"CT", "MR", "PT", "NM", "US", "PET"})
+DOUBTFUL = 0.5  # below, a reading waits on the page for a person's word
+# CID 244 Laterality and the SNOMED-RT codes before it; CID 4010 DX View
+SIDE_CODES = {
+    "24028007": "R", "7771000": "L", "51440002": "B", "G-A100": "R", "G-A101": "L", "G-A102": "B",
+}  # fmt: skip
+VIEW_CODES = {
+    "399348003": "AP", "272479007": "PA", "399067008": "LAT", "399182000": "OBL", "399033003": "FRONTAL",
+    "399061009": "AXIAL", "R-10206": "AP", "R-10214": "PA", "R-10236": "LAT",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -57,6 +76,7 @@ class AnatomyReading:
         source_tag: where they stood, e.g. `(0018,0015)`.
         confidence: 0..1, 0 where nothing was recognised.
         members: regions of a composite.
+        mapping_id: the mapping that decided; None where our own words did.
     """
 
     region_key: str | None = None
@@ -67,102 +87,145 @@ class AnatomyReading:
     source_tag: str | None = None
     confidence: float = 0.0
     members: tuple[str, ...] = ()
+    mapping_id: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The columns of `header_anatomy`, but for the series and the time."""
         names = ("region_key", "sct_code", "laterality", "view", "matched_text", "source_tag", "confidence")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in (*names, "mapping_id")}
 
 
-def read_anatomy(dataset_or_values: Any) -> AnatomyReading:
+@dataclass(frozen=True)
+class _Said:
+    """What one value of a source says."""
+
+    meaning: Meaning | None
+    span: str
+    confidence: float
+    side: str | None = None
+    view: str | None = None
+    taught: Taught | None = None
+
+
+def read_anatomy(dataset_or_values: Any, mappings: Mappings = NOTHING_TAUGHT) -> AnatomyReading:
     """Body region, laterality and view.
 
     Args:
         dataset_or_values: DICOM JSON elements by tag (`0x00180015` or `"00180015"`), or a pydicom Dataset.
+        mappings: what people taught.
     """
     elements = _elements(dataset_or_values)
-    found: tuple[Meaning, str, int, float] | None = None
+    device = device_of(elements)
+    found: _Said | None = None
+    source = 0
     side_in_words: str | None = None
     view_in_words: str | None = None
     for tag in ORDER:
-        element = elements.get(tag)
+        element = _region_in_frames(elements) if tag == ANATOMIC_REGION else elements.get(tag)
         if not element:
             continue
-        for meaning, span, confidence, side, view in _readings(tag, element):
-            side_in_words, view_in_words = side_in_words or side, view_in_words or view
-            if meaning is None or meaning.sct_code is None:
-                continue
-            if found is None or (found[0].weak and not meaning.weak):
-                found = (meaning, span, tag, confidence)
-    meaning = found[0] if found else None
+        for said in _sayings(tag, element, mappings, device):
+            side_in_words, view_in_words = side_in_words or said.side, view_in_words or said.view
+            if said.meaning is not None and said.meaning.sct_code is not None and _is_better(said, found):
+                found, source = said, tag
+    meaning = found.meaning if found else None
     side = _stated_side(elements) or side_in_words
     if meaning and meaning.region_key and not REGIONS[meaning.region_key].paired:
         side = None
+    if first_text(elements.get(MODALITY)) in WITHOUT_VIEWS:
+        view_in_words = None
     view = _stated_view(elements) or view_in_words
     if found is None or meaning is None:
         return AnatomyReading(laterality=side, view=view)
-    _, span, tag, confidence = found
     return AnatomyReading(
         meaning.region_key,
         meaning.sct_code,
         side,
         view,
-        span,
-        f"({tag >> 16:04X},{tag & 0xFFFF:04X})",
-        round(confidence, 3),
+        found.span,
+        tag_text(source),
+        round(found.confidence, 3),
         meaning.members,
+        found.taught.mapping_id if found.taught else None,
     )
 
 
-_Reading: TypeAlias = tuple[Meaning | None, str, float, str | None, str | None]
+def _is_better(said: _Said, found: _Said | None) -> bool:
+    if found is None or found.meaning is None:
+        return True
+    if found.meaning.weak and said.meaning is not None and not said.meaning.weak:
+        return True
+    return said.taught is not None and found.taught is None and found.confidence < DOUBTFUL
 
 
-def _readings(tag: int, element: Element) -> Iterator[_Reading]:
-    """What each value of a source says: meaning, words, confidence, side, view."""
+def _sayings(tag: int, element: Element, mappings: Mappings, device: Device) -> Iterator[_Said]:
+    """What each value of a source says."""
     for value in element.get("Value") or ():
         if isinstance(value, Mapping):
-            code = _text(value.get("00080100"))
-            scheme = _text(value.get("00080102"))
+            code = first_text(value.get("00080100"))
+            scheme = first_text(value.get("00080102"))
             known = _meaning_of_code(scheme, code) if code and tag == ANATOMIC_REGION else None
             if known is not None:
-                yield known, f"{scheme}:{code}", CODE_SOURCES[tag], None, None
+                yield _Said(known, f"{scheme}:{code}", CODE_SOURCES[tag])
                 continue
-            words = _text(value.get("00080104"))
+            words = first_text(value.get("00080104"))
             if words:
-                yield _from_words(words, CODE_SOURCES[tag] - 0.05)
+                yield _from_text(words, tag, CODE_SOURCES[tag] - 0.05, mappings, device)
         elif value is not None:
-            yield _from_words(str(value), TEXT_SOURCES.get(tag, 0.6))
+            yield _from_text(str(value), tag, TEXT_SOURCES.get(tag, 0.6), mappings, device)
 
 
-def _from_words(text: str, confidence: float) -> _Reading:
+def _from_text(text: str, tag: int, confidence: float, mappings: Mappings, device: Device) -> _Said:
+    taught = mappings.find("region", text, tag_text(tag), device) if mappings else None
+    if taught is None:
+        return _own_reading(text, confidence)
     words = read_words(text)
+    side, view = taught.laterality or words.side, taught.view or words.view
+    if taught.value is None:
+        return _Said(None, "", 0.0, side, view, taught)
+    region = REGIONS[taught.value]
+    return _Said(Meaning(region.key, region.sct_code), taught.key, confidence, side, view, taught)
+
+
+@lru_cache(maxsize=16384)
+def _own_reading(text: str, confidence: float) -> _Said:
+    """By our own words; a hospital repeats itself, so answers are remembered."""
+    return _from_words(read_words(text), confidence)
+
+
+def _from_words(words: Words, confidence: float) -> _Said:
     if not words.matches:
-        return None, "", 0.0, words.side, words.view
-    best: Match = words.matches[0]
+        return _Said(None, "", 0.0, words.side, words.view)
     strong = [match for match in words.matches if not match.meaning.weak]
-    keys = frozenset(match.meaning.region_key for match in strong if match.meaning.region_key)
+    named = {
+        key for match in strong for key in (match.meaning.members or (match.meaning.region_key,)) if key is not None
+    }
+    keys = most_precise(frozenset(named))
+    best = next((match for match in words.matches if match.meaning.region_key in keys), words.matches[0])
+    if best.ambiguous and confidence < TEXT_SOURCES[BODY_PART]:  # elsewhere `MAIN` may be English, `FACE` a view
+        confidence *= 0.6
+        for view in qualifiers().views_after.get(best.span, {}).values():
+            return _Said(None, "", 0.0, words.side, words.view or view)
     composite = composite_of(keys) if len(keys) > 1 else None
     meaning, span = best.meaning, best.span
     if composite is not None:
         meaning, span = composite, " + ".join(match.span for match in strong)
-    elif len(keys) > 1:
+    elif len(keys) > 1 and frozenset(meaning.members) != keys:
         confidence *= 0.8
     if not best.whole:
         confidence *= 0.9
-    if best.ambiguous and confidence < TEXT_SOURCES[BODY_PART]:  # `MAIN` elsewhere may be English
-        confidence *= 0.6
     if best.damaged:
         confidence *= 0.8
     if meaning.weak:
         confidence *= 0.5
-    return meaning, span, confidence, words.side, words.view
+    return _Said(meaning, span, confidence, words.side, words.view)
 
 
-def _meaning_of_code(scheme: str | None, code: str) -> Meaning | None:
+def _meaning_of_code(scheme: str, code: str) -> Meaning | None:
     if scheme in ("SRT", "SNM3", "99SDM"):
         converted = _sct_of_srt(code)
         return meanings_of_codes().get(converted) if converted else None
-    return meanings_of_codes().get(code) if scheme in ("SCT", None) else None
+    return meanings_of_codes().get(code) if scheme in ("SCT", "") else None
 
 
 @lru_cache(maxsize=512)
@@ -175,28 +238,46 @@ def _sct_of_srt(code: str) -> str | None:
 
 
 def _stated_side(elements: Mapping[int, Element]) -> str | None:
-    for tag in (IMAGE_LATERALITY, LATERALITY):
-        for value in (elements.get(tag) or {}).get("Value") or ():
-            if value in ("R", "L", "B"):
-                return str(value)
-    return None
+    """Image Laterality, Frame Laterality, a modifier of the Anatomic Region, Laterality; the nearest to the pixels."""
+    region = _region_in_frames(elements)
+    for element in (elements.get(IMAGE_LATERALITY), _frame_anatomy(elements).get("00209072")):
+        if (side := first_text(element)) in ("R", "L", "B"):
+            return side
+    modifiers = items(elements.get(REGION_MODIFIER))
+    for item in items(region):
+        modifiers += items(item.get("00082220"))
+    for modifier in modifiers:
+        if coded := SIDE_CODES.get(first_text(modifier.get("00080100"))):
+            return coded
+    side = first_text(elements.get(LATERALITY))
+    return side if side in ("R", "L", "B") else None
+
+
+def _region_in_frames(elements: Mapping[int, Element]) -> Element | None:
+    """Anatomic Region Sequence, of the object or of all frames of an enhanced one (PS3.3 C.7.6.16.2.8)."""
+    return elements.get(ANATOMIC_REGION) or _frame_anatomy(elements).get("00082218")
+
+
+def _frame_anatomy(elements: Mapping[int, Element]) -> Mapping[str, Element]:
+    for group in items(elements.get(SHARED_GROUPS)):
+        for item in items(group.get("00209071")):
+            return item
+    return {}
 
 
 def _stated_view(elements: Mapping[int, Element]) -> str | None:
     for value in (elements.get(VIEW_POSITION) or {}).get("Value") or ():
         if value is None:
-            return None
+            break
         key = normalise(str(value))
-        if key in VIEWS:
-            return VIEWS[key]
+        if key in qualifiers().views:
+            return qualifiers().views[key]
         found = read_words(str(value)).view
-        return found or "AXIAL" if "axial" in key else found
-    return None
-
-
-def _text(element: Element | None) -> str | None:
-    for value in (element or {}).get("Value") or ():
-        return str(value) if value is not None else None
+        if found or "axial" in key:
+            return found or "AXIAL"
+    for item in items(elements.get(VIEW_CODE)):
+        view = VIEW_CODES.get(first_text(item.get("00080100")))
+        return view or read_words(first_text(item.get("00080104"))).view
     return None
 
 

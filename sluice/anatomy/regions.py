@@ -1,4 +1,8 @@
-"""The 36 body regions, their codes, and the words for them (`regions36.csv`, `body_part_synonyms.csv`)."""
+"""The 36 body regions, their codes, and the words for them.
+
+`regions36.csv`, `body_part_synonyms.csv`, and `part_codes.csv`: every concept of DICOM CID 4009, and terms of PS3.16
+Table L-1 that are none of them (without a code).
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,7 @@ class Region:
         body_part_examined: defined term of PS3.16 Table L-1, empty where there is none.
         paired: whether laterality means anything (Table L-5).
         router5: class of the five-way router.
+        part_of: regions that a picture of this one is about no more, where a text names both.
     """
 
     key: str
@@ -29,6 +34,7 @@ class Region:
     group: str
     router5: str
     typically_visible: tuple[str, ...]
+    part_of: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,8 @@ OTHER_PARTS = {
 }
 
 
-def _table(name: str) -> list[dict[str, str]]:
+def table(name: str) -> list[dict[str, str]]:
+    """A CSV file of this room."""
     text = files("sluice.anatomy").joinpath(name).read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))
 
@@ -77,8 +84,9 @@ def _regions() -> dict[str, Region]:
             row["group"],
             row["router5"],
             tuple(row["typically_visible"].split(";")) if row["typically_visible"] else (),
+            tuple(row["part_of"].split(";")) if row["part_of"] else (),
         )
-        for row in _table("regions36.csv")
+        for row in table("regions36.csv")
     }
 
 
@@ -89,26 +97,39 @@ REGIONS: dict[str, Region] = _regions()
 def meanings_of_codes() -> dict[str, Meaning]:
     """SNOMED CT code → meaning: the regions', their aliases', and the composites'."""
     found: dict[str, Meaning] = {}
-    for row in _table("regions36.csv"):
+    for row in table("regions36.csv"):
         for alias in re.findall(r"(?:^|; )(\d{6,18})\b", row["alias_codes"]):
             found.setdefault(alias, Meaning(row["key"], row["sct_code"]))
-    for row in _table("body_part_synonyms.csv"):
+    for row in table("body_part_synonyms.csv"):
         if "|" in row["region_key"]:
             meaning = _composite(row["region_key"])
             if meaning.sct_code:
                 found[meaning.sct_code] = meaning
     found |= {code: Meaning(None, code) for code in OTHER_PARTS.values()}
+    found |= {row["sct_code"]: _meaning_of_part(row) for row in table("part_codes.csv") if row["sct_code"]}
     return found | {region.sct_code: Meaning(region.key, region.sct_code) for region in REGIONS.values()}
 
 
-def synonyms() -> list[tuple[str, bool, Meaning]]:
-    """Every word with whether it counts only by itself, and its meaning."""
-    found: list[tuple[str, bool, Meaning]] = [
-        (region.body_part_examined, True, Meaning(region.key, region.sct_code))
+def _meaning_of_part(row: dict[str, str]) -> Meaning:
+    """Of a part: the region it is or lies in, several, or a limb or the whole body (weak)."""
+    members = tuple(row["regions"].split(";"))
+    if members == ("nothing",):
+        return NOTHING
+    if members == ("weak",):
+        return Meaning(None, row["sct_code"], weak=True)
+    if len(members) > 1:
+        return Meaning(members[0], row["sct_code"], members)
+    return Meaning(members[0], REGIONS[members[0]].sct_code)
+
+
+def synonyms() -> list[tuple[str, str, bool, Meaning]]:
+    """Every word with its language, whether it counts only by itself, and its meaning."""
+    found: list[tuple[str, str, bool, Meaning]] = [
+        (region.body_part_examined, "en", True, Meaning(region.key, region.sct_code))
         for region in REGIONS.values()
         if region.body_part_examined
     ]
-    for row in _table("body_part_synonyms.csv"):
+    for row in table("body_part_synonyms.csv"):
         key = row["region_key"]
         if not key:
             meaning = NOTHING
@@ -116,8 +137,22 @@ def synonyms() -> list[tuple[str, bool, Meaning]]:
             meaning = _composite(key)
         else:
             meaning = Meaning(key, REGIONS[key].sct_code)
-        found.append((row["term"], row["match"] == "exact", meaning))
-    return found + [(word, False, Meaning(None, code)) for word, code in OTHER_PARTS.items()]
+        found.append((row["term"], row["lang"], row["match"] == "exact", meaning))
+    # PS3.16 names each concept; Body Part Examined writes the same without spaces
+    for row in table("part_codes.csv"):
+        meaning = _meaning_of_part(row)
+        found.append((re.sub(r"\W", "", row["display"]), "en", True, meaning))
+        if row["sct_code"]:
+            found.append((row["display"], "en", row["display"] == "Face", meaning))
+    for row in table("regions36.csv"):
+        for name in re.findall(r"\b([A-Z]{4,})\b", row["alias_codes"]):
+            found.append((name.lower(), "en", True, Meaning(row["key"], row["sct_code"])))
+    return found + [(word, "en", False, Meaning(None, code)) for word, code in OTHER_PARTS.items()]
+
+
+def most_precise(keys: frozenset[str]) -> frozenset[str]:
+    """The regions without those of which another one is a part: a finger of a hand is the finger."""
+    return keys - {whole for key in keys for whole in REGIONS[key].part_of}
 
 
 def composite_of(keys: frozenset[str]) -> Meaning | None:
@@ -127,7 +162,7 @@ def composite_of(keys: frozenset[str]) -> Meaning | None:
 
 @lru_cache(maxsize=1)
 def _composites() -> dict[frozenset[str], Meaning]:
-    rows = (_composite(row["region_key"]) for row in _table("body_part_synonyms.csv") if "|" in row["region_key"])
+    rows = (_composite(row["region_key"]) for row in table("body_part_synonyms.csv") if "|" in row["region_key"])
     # whole body (38266002) names two regions as well, but two regions do not name the whole body
     return {frozenset(row.members): row for row in rows if len(row.members) > 1 and row.sct_code != "38266002"}
 
@@ -135,7 +170,7 @@ def _composites() -> dict[frozenset[str], Meaning]:
 @lru_cache(maxsize=1)
 def members_of_composites() -> dict[str, tuple[str, ...]]:
     """SNOMED CT code → regions of each composite; a whole body's are those of a babygram."""
-    rows = (_composite(row["region_key"]) for row in _table("body_part_synonyms.csv") if "|" in row["region_key"])
+    rows = (_composite(row["region_key"]) for row in table("body_part_synonyms.csv") if "|" in row["region_key"])
     return {row.sct_code: row.members for row in rows if row.members and row.sct_code}
 
 

@@ -6,80 +6,36 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeAlias
 
+from sluice.anatomy.qualifiers import SEVERAL, qualifiers
 from sluice.anatomy.regions import Meaning, synonyms
 
-_CJK = re.compile(r"[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0002ffff]")
+CJK = re.compile(r"[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0002ffff]")
+_CJK_SIDE = re.compile("[左右双]")
 _SEPARATORS = re.compile(r"[^\w?\ufffd]+|_+")
 _LATIN_BESIDE_CJK = re.compile(r"(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])")
 _ELISIONS = re.compile(r"\b[dlDL]['’]")
 _DAMAGE = re.compile(r"[?\ufffd]")
 
-# Phrases whose words are no body part here. Patient positions (head first), devices (c arm), equipment.
-NEUTRAL = (
-    "head first", "feet first", "foot first", "headfirst", "feetfirst", "kopf voran", "fuss voran", "fusse voran",
-    "fuesse voran", "tete en avant", "tete premiere", "pieds en avant", "pieds premiers", "entra di piedi",
-    "entra di testa", "cabeza primero", "pies primero", "c arm", "carm", "hand held", "handheld", "head holder",
-    "head coil", "neck coil", "head neck coil", "body coil", "knee coil", "spine coil", "left hand side",
-    "right hand side", "hand injection", "hip prosthesis protocol",
-)  # fmt: skip
-
-_LEFT = (
-    "left", "lt", "links", "linke", "linker", "linkes", "gauche", "izquierdo", "izquierda", "izq", "sinistra",
-    "sinistro", "sx", "esquerdo", "esquerda", "esq", "linkse",
-)  # fmt: skip
-_RIGHT = (
-    "right", "rt", "rechts", "rechte", "rechter", "rechtes", "droite", "droit", "derecho", "derecha", "destra",
-    "destro", "dx", "direito", "direita", "rechtse",
-)  # fmt: skip
-_BOTH = (
-    "bilateral", "bilat", "both", "bds", "beidseits", "beidseitig", "beide", "bilaterale", "bilateraux",
-    "bilaterales", "ambos", "ambas", "entrambi", "beiderseits", "lr", "rl",
-)  # fmt: skip
-SIDES = {**dict.fromkeys(_LEFT, "L"), **dict.fromkeys(_RIGHT, "R"), **dict.fromkeys(_BOTH, "B")}
-# Abbreviations yield to a word written out (`l` is a French article too) …
-SHORT_SIDES = {"l": "L", "li": "L", "r": "R", "re": "R"}
-# … and these count only at the end or beginning of a text: `der` is German for `the`.
-EDGE_SIDES = {"der": "R", "dir": "R"}
-CJK_SIDES = (("双侧", "B"), ("双", "B"), ("两侧", "B"), ("左", "L"), ("右", "R"))
-
-VIEWS = {
-    "ap": "AP", "pa": "PA", "lat": "LAT", "lateral": "LAT", "laterale": "LAT", "laterolateral": "LAT", "ll": "LL",
-    "rl": "RL", "seitlich": "LAT", "seitl": "LAT", "profil": "LAT", "perfil": "LAT", "frontal": "FRONTAL",
-    "frontale": "FRONTAL", "oblique": "OBL", "obl": "OBL", "oblicua": "OBL", "obliqua": "OBL", "obliquo": "OBL",
-    "schrag": "OBL", "schraeg": "OBL", "axial": "AXIAL", "axiale": "AXIAL", "tangential": "TAN", "llo": "LLO",
-    "rlo": "RLO", "lao": "LAO", "rao": "RAO", "lpo": "LPO", "rpo": "RPO", "mlo": "MLO", "cc": "CC", "dv": "DV",
-    "decubitus": "DECUB",
-}  # fmt: skip
-CJK_VIEWS = (("正侧位", None), ("正位", "FRONTAL"), ("侧位", "LAT"), ("斜位", "OBL"), ("轴位", "AXIAL"))
-
-# Words that may stand beside a body part without changing it.
-TECHNIQUE = frozenset(
-    """
-    xr cr dx rx rg rf ct mr mri us mg pt nm dr x ray xray rontgen roentgen ro rad radio radiografia radiographie
-    radiograph radiography rxt port portable mobile bedside bett view views v vw standing stehend debout erect
-    supine upright sitting weightbearing wb trauma routine std standard pediatric paediatric child adult kind face
-    de des du la le les del della da do dell the of and und et y e with without mit ohne con sin avec sans
-    contrast kontrast nativ native plain scan protocol min max ebenen ebene
-    """.split()  # noqa: SIM905 - a list of a hundred quoted words is unreadable
+# Without their accent these mean something else as well: pulmonary embolism, a vehicle.
+NEED_ACCENT = frozenset({"pe", "pes", "bus"})
+_SUFFIXES = re.compile(
+    r"(?:(?:ganz|ziel|uebersichts|ubersichts)?aufnahmen?|ubersicht|uebersicht|rontgen|roentgen|overzicht|opname|serie)$"
 )
-BESIDE = TECHNIQUE.union(SIDES, SHORT_SIDES, EDGE_SIDES, VIEWS)
-HISTORY = frozenset({"history", "hx", "anamnese", "zn", "antecedents", "antecedentes", "anamnesi"})
-# Without their accent these mean something else as well: pulmonary embolism.
-NEED_ACCENT = frozenset({"pe", "pes"})
-_SUFFIXES = re.compile(r"(?:aufnahmen?|ubersicht|uebersicht|rontgen|roentgen)$")
 
 
 def normalise(text: str) -> str:
     """Compatibility form, case and diacritics removed (ß becomes ss), separators one space each."""
-    text = _ELISIONS.sub(" ", text)
-    if not text.isascii():
-        text = _unscramble(text)
-        text = unicodedata.normalize("NFKC", text).casefold()
-        text = "".join(c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c))
-    else:
-        text = text.lower()
-    return " ".join(_LATIN_BESIDE_CJK.sub(" ", _SEPARATORS.sub(" ", text)).split())
+    return " ".join(_LATIN_BESIDE_CJK.sub(" ", _SEPARATORS.sub(" ", fold(_ELISIONS.sub(" ", text)))).split())
+
+
+def fold(text: str) -> str:
+    """Compatibility form, case and diacritics removed (ß becomes ss)."""
+    if text.isascii():
+        return text.lower()
+    text = unicodedata.normalize("NFKC", _unscramble(text)).casefold()
+    return "".join(c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c))
 
 
 def _unscramble(text: str) -> str:
@@ -106,6 +62,7 @@ class Match:
     whole: bool
     damaged: bool = False
     ambiguous: bool = False
+    languages: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -117,33 +74,45 @@ class Words:
     view: str | None
 
 
+_Entry: TypeAlias = tuple[tuple[str, ...], Meaning | None, frozenset[str]]  # words, meaning, languages
+
+
 class Lexicon:
     """All words for body parts, compiled for look-up."""
 
     def __init__(self) -> None:
+        self.beside = qualifiers()
         self.exact: dict[str, Meaning] = {}
-        self.first_word: dict[str, list[tuple[tuple[str, ...], Meaning | None]]] = {}
+        self.first_word: dict[str, list[_Entry]] = {}
         self.cjk: dict[str, Meaning] = {}
+        languages: dict[str, set[str]] = {}
         coarse: set[str] = set()  # `low exm` is a lower limb, whatever part a list guesses
-        for term, only_by_itself, meaning in synonyms():
+        self.anywhere: dict[str, Meaning] = {}
+        for term, language, only_by_itself, meaning in synonyms():
             key = normalise(term)
-            if _CJK.search(key):
-                self.cjk[key.replace(" ", "")] = meaning
+            if CJK.search(key):
+                self.cjk.setdefault(_CJK_SIDE.sub("", key.replace(" ", "")), meaning)
                 continue
+            languages.setdefault(key, set()).add(language)
             if meaning.weak:
                 coarse.add(key)
                 self.exact[key] = meaning
             self.exact.setdefault(key, meaning)
             if not only_by_itself:
+                self.anywhere.setdefault(key, meaning)
+        for key, meaning in self.anywhere.items():
+            if key not in coarse:
                 words = tuple(key.split())
-                self.first_word.setdefault(words[0], []).append((words, meaning))
-        for phrase in NEUTRAL:
+                self.first_word.setdefault(words[0], []).append((words, meaning, frozenset(languages[key])))
+        for phrase in self.beside.neutral:
+            if CJK.search(phrase):
+                continue
             words = tuple(phrase.split())
-            self.first_word.setdefault(words[0], []).append((words, None))
-        for first, entries in self.first_word.items():
-            self.first_word[first] = entries = [entry for entry in entries if " ".join(entry[0]) not in coarse]
+            self.first_word.setdefault(words[0], []).append((words, None, frozenset()))
+        for entries in self.first_word.values():
             entries.sort(key=lambda entry: -len(entry[0]))
-        ordered = sorted(self.cjk, key=len, reverse=True)
+        neutral = [phrase for phrase in self.beside.neutral if CJK.search(phrase)]
+        ordered = sorted([*self.cjk, *neutral], key=len, reverse=True)
         self.cjk_pattern = re.compile("|".join(map(re.escape, ordered)))
 
     def read(self, text: str) -> Words:
@@ -153,25 +122,29 @@ class Lexicon:
             return Words((), None, None)
         words = key.split()
         found, rest = self._latin(words)  # what a part's name consumed is no side and no view
-        side = _side(words, rest)
-        view = _one([VIEWS[word] for word in rest if word in VIEWS])
-        plain = [word for word in rest if word not in BESIDE and not word.isdigit()]
-        if HISTORY.intersection(words):
+        plain = [word for word in rest if word not in self.beside.beside and not word.isdigit()]
+        matches = [
+            Match(meaning, " ".join(span), not plain, languages=languages)
+            for span, meaning, languages in found
+            if meaning
+        ]
+        languages = frozenset().union(*(match.languages for match in matches))
+        side = _side(words, rest) or self._letter_side(words, rest, languages, text.isascii())
+        view = self._view(rest, languages)
+        if self.beside.history.intersection(words):
             side = None
-        matches = [Match(meaning, span, not plain) for meaning, span in found]
-        if _CJK.search(key):
-            cjk = self._cjk(key)
-            matches += cjk
-            side = side or next((sign for mark, sign in CJK_SIDES if mark in key), None)
-            view = view or next((sign for mark, sign in CJK_VIEWS if mark in key), None)
+        if CJK.search(key):
+            matches += self._cjk(key)
+            side = side or next((sign for mark, sign in self.beside.cjk_sides if mark in key), None)
+            view = view or self._cjk_view(key)
         if not matches:
             whole = self._whole(key, plain, text)
             matches = [whole] if whole else self._damaged(words)
-        matches.sort(key=lambda match: (match.meaning.weak, -len(match.span)))
+        matches.sort(key=lambda match: match.meaning.weak)
         return Words(tuple(matches), side, view)
 
-    def _latin(self, words: list[str]) -> tuple[list[tuple[Meaning, str]], list[str]]:
-        found: list[tuple[Meaning, str]] = []
+    def _latin(self, words: list[str]) -> tuple[list[_Entry], list[str]]:
+        found: list[_Entry] = []
         rest: list[str] = []
         position = 0
         while position < len(words):
@@ -179,11 +152,10 @@ class Lexicon:
             entries = self.first_word.get(word)
             if entries is None and len(word) > 8:
                 entries = self.first_word.get(_SUFFIXES.sub("", word))
-            for candidate, meaning in entries or ():
-                length = len(candidate)
-                if length == 1 or tuple(words[position + 1 : position + length]) == candidate[1:]:
-                    if meaning is not None:
-                        found.append((meaning, " ".join(candidate)))
+            for entry in entries or ():
+                length = len(entry[0])
+                if length == 1 or tuple(words[position + 1 : position + length]) == entry[0][1:]:
+                    found.append(entry)
                     position += length
                     break
             else:
@@ -191,15 +163,60 @@ class Lexicon:
                 position += 1
         return found, rest
 
+    def _letter_side(
+        self, words: list[str], rest: list[str], languages: frozenset[str], ascii_only: bool
+    ) -> str | None:
+        """`Genou D`: a letter beside a part that is named in a language in which it is a side.
+
+        `d` and `g` count, but not in `3 D`. Others are words of these languages too (Portuguese `e`, Spanish `sin`), so
+        they count only right behind the part and with nothing but a view behind them, and where the part's name is not
+        English as well.
+        """
+        signs = []
+        for at, word in enumerate(words):
+            if word not in self.beside.letter_sides or word not in rest:
+                continue
+            by_language = self.beside.letter_sides[word]
+            sign = next((by_language[one] for one in languages if one in by_language), None)
+            if sign is None or (at and words[at - 1] in ("2", "3", "4")):
+                continue
+            behind = words[at + 1] if at + 1 < len(words) else ""
+            allowed = self.beside.views if len(word) == 1 or "es" in languages else self.beside.beside
+            sure = at and words[at - 1] not in rest and (not behind or behind in allowed)
+            if word in "dg" or (sure and ("en" not in languages or not ascii_only)):
+                signs.append(sign)
+        return _one(signs)
+
+    def _view(self, rest: list[str], languages: frozenset[str]) -> str | None:
+        signs = []
+        if not self.beside.phrase_starts.isdisjoint(rest):
+            line = f" {' '.join(rest)} "
+            for phrase, named in self.beside.view_phrases:
+                if f" {phrase} " in line:
+                    signs.append(named)
+                    line = line.replace(f" {phrase} ", "  ")
+            rest = line.split()
+        for word in rest:
+            if view := self.beside.views.get(word):
+                signs.append(view)
+            elif word in self.beside.views_after:
+                by_language = self.beside.views_after[word]
+                signs += [by_language[one] for one in languages if one in by_language][:1]
+        return None if SEVERAL in signs else _one(signs)
+
+    def _cjk_view(self, key: str) -> str | None:
+        view = next((sign for mark, sign in self.beside.cjk_views if mark in key), None)
+        return None if view == SEVERAL else view
+
     def _cjk(self, key: str) -> list[Match]:
-        joined = key.replace(" ", "")
-        return [Match(self.cjk[span], span, True) for span in self.cjk_pattern.findall(joined)]
+        spans = self.cjk_pattern.findall(_CJK_SIDE.sub("", key.replace(" ", "")))  # 左手指 is a finger
+        return [Match(self.cjk[span], span, True) for span in spans if span in self.cjk]
 
     def _whole(self, key: str, plain: list[str], text: str) -> Match | None:
         for candidate in (key, " ".join(plain)):
             meaning = self.exact.get(candidate)
             if meaning is not None and (candidate not in NEED_ACCENT or not text.isascii()):
-                return Match(meaning, candidate, True, ambiguous=key == candidate and candidate not in self.first_word)
+                return Match(meaning, candidate, True, ambiguous=key == candidate and candidate not in self.anywhere)
         return None
 
     def _damaged(self, words: list[str]) -> list[Match]:
@@ -218,13 +235,14 @@ class Lexicon:
 
 def _side(words: list[str], rest: list[str]) -> str | None:
     """The side that the words left over say."""
-    for sides in (SIDES, SHORT_SIDES):
+    for sides in (qualifiers().sides, qualifiers().short_sides):
         found = _one([sides[word] for word in rest if word in sides])
         if found:
             return found
     for word in (words[-1], words[0]):
-        if word in EDGE_SIDES and word in rest and len(words) > 1:
-            return EDGE_SIDES[word]
+        sign = qualifiers().edge_sides.get(word)
+        if sign and word in rest and len(words) > 1:
+            return sign
     return None
 
 
@@ -242,7 +260,7 @@ def lexicon() -> Lexicon:
     return Lexicon()
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=4096)
 def read_words(text: str) -> Words:
-    """What a text says; a hospital repeats itself, so answers are remembered."""
+    """What a text says."""
     return lexicon().read(text)

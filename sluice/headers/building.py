@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
+from sluice.anatomy import NOTHING_TAUGHT, Evidence, Mappings
 from sluice.database import copy_line, copy_value
 from sluice.headers.columns import instance_columns, zone_of
 from sluice.headers.content import packed
@@ -42,10 +44,12 @@ class Asked:
     Attributes:
         zone: the hospital's time zone, an IANA name.
         promoted: columns of `instance` that people promoted.
+        mappings: words about anatomy, sequence and phase that people taught.
     """
 
     zone: str
     promoted: tuple[Promoted, ...] = ()
+    mappings: Mappings = field(default=NOTHING_TAUGHT, compare=False)
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,11 @@ class BlockLines:
 
 @dataclass(frozen=True)
 class Built:
-    """What a list of files gave to the question `asked`."""
+    """What a list of files gave to the question `asked`.
+
+    Attributes:
+        anatomy: columns of `header_anatomy` by evidence; series of one protocol share theirs.
+    """
 
     asked: Asked
     instance_columns: tuple[str, ...]
@@ -76,6 +84,7 @@ class Built:
     dictionaries: dict[int, Dictionary]
     refused: list[Refused]
     series: dict[str, SeriesRows]
+    anatomy: dict[Evidence, dict[str, Any]]
     lenient: int
 
 
@@ -93,7 +102,7 @@ def _reader(asked: Asked) -> HeaderReader:
 def read_files(archive: Path, asked: Asked, files: Iterable[Received]) -> Built:
     """Read headers and build their blocks; a file that cannot be read becomes `Refused` and the rest goes on."""
     reader = _reader(asked)
-    built = Built(asked, (*INSTANCE_COLUMNS, *reader.names), [], {}, [], {}, 0)
+    built = Built(asked, (*INSTANCE_COLUMNS, *reader.names), [], {}, [], {}, {}, 0)
     lenient, waiting = 0, 0
     groups: dict[tuple[str, ...], list[Reading]] = {}
     alike = [reader.names.index(name) for name in ALIKE]
@@ -108,7 +117,9 @@ def read_files(archive: Path, asked: Asked, files: Iterable[Received]) -> Built:
             built.refused.append(Refused(received, "unreadable", detail))
             continue
         if reading.series_instance_uid not in built.series:
-            built.series[reading.series_instance_uid] = series_rows(reading)
+            rows = built.series[reading.series_instance_uid] = series_rows(reading)
+            if rows.evidence not in built.anatomy:
+                built.anatomy[rows.evidence] = rows.evidence.derived(asked.mappings)
         key = (
             reading.series_instance_uid,
             reading.study_instance_uid,

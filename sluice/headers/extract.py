@@ -12,6 +12,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+from sluice.anatomy.rederive import apply_pending
+from sluice.anatomy.store import load_mappings
 from sluice.batches import Batch
 from sluice.database import Database, named_query, select
 from sluice.headers.building import Asked, Built, read_files, use_dictionaries
@@ -76,8 +78,10 @@ def extract(database: Database, archive: Path, batch: Batch, workers: int | None
             named_query("pending_headers"),
             {"window_key": batch.window_key, "first": batch.first, "last": batch.last},
         )
+        mappings = load_mappings(connection)
+    apply_pending(database)  # words whose application was cut off
     pending = [Received(**row) for row in rows]
-    asked = Asked(settings().time_zone, tuple(promoted_columns(database)))
+    asked = Asked(settings().time_zone, tuple(promoted_columns(database)), mappings)
     known = [
         Dictionary(row["dictionary_id"], row["kind"], bytes(row["content"]))
         for row in database.rows("header_dictionaries")

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sluice.anatomy import SOURCE_TAGS, AnatomyReading, read_anatomy
+from sluice.anatomy import EVIDENCE_TAGS, Evidence
 from sluice.database import copy_value
 from sluice.headers import columns
 from sluice.headers.columns import Column, Element, Elements
@@ -44,11 +44,11 @@ class Received:
 
 @dataclass(frozen=True)
 class SeriesRows:
-    """What is the same for a series: its study's columns, its own, and the body region its words name."""
+    """What is the same for a series: its study's columns, its own, and what bears on anatomy, sequence and phase."""
 
     study: dict[str, Any]
     series: dict[str, Any]
-    anatomy: AnatomyReading
+    evidence: Evidence
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class HeaderReader:
     def __init__(self, typed: Mapping[str, Column]) -> None:
         self.names = tuple(typed)
         self._reads = [column.read for column in typed.values()]
-        self._wanted = IDENTITY_TAGS | PICTURE_TAGS | columns.SERIES_TAGS | SOURCE_TAGS
+        self._wanted = IDENTITY_TAGS | PICTURE_TAGS | columns.SERIES_TAGS | EVIDENCE_TAGS
         self._wanted |= frozenset().union(*(column.tags for column in typed.values()))
         self._touched = {
             tag: frozenset(place for place, column in enumerate(typed.values()) if tag in column.tags)
@@ -200,7 +200,7 @@ def series_rows(reading: Reading) -> SeriesRows:
     return SeriesRows(
         {"study_instance_uid": study_uid, **columns.study_row(elements)},
         {"series_instance_uid": series_uid, "study_instance_uid": study_uid, **columns.series_row(elements)},
-        read_anatomy(elements),
+        Evidence.of(elements),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ import psycopg2.errors
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
+from sluice.anatomy.store import write_anatomy
 from sluice.database import Database, copy_lines, copy_rows, select
-from sluice.headers.building import BLOCK_COLUMNS, DIFFERENCE_COLUMNS, Asked, Built, read_files
+from sluice.headers.building import BLOCK_COLUMNS, DIFFERENCE_COLUMNS, Built, read_files
 from sluice.headers.promotion import Promoted, promoted_columns
 from sluice.headers.reading import Received, Refused, SeriesRows
 
@@ -62,7 +63,7 @@ def write(database: Database, archive: Path, files: Sequence[Received], built: B
         return Written(new, clashing, len(built.refused), built.lenient)
     except _Overtaken as overtaken:
         left = [file for file in files if file.sop_instance_uid not in overtaken.done]
-        asked = Asked(built.asked.zone, overtaken.promoted)
+        asked = replace(built.asked, promoted=overtaken.promoted)
         return write(database, archive, left, read_files(archive, asked, left))
     except (psycopg2.DataError, psycopg2.errors.ProgramLimitExceeded) as error:
         if not built.blocks:
@@ -74,7 +75,7 @@ def write(database: Database, archive: Path, files: Sequence[Received], built: B
             reason = f"the database cannot hold this header ({type(error).__name__})"
             refused.append(Refused(left[0], "unreadable", reason))
             left = []
-        written = write(database, archive, [], Built(built.asked, (), [], {}, refused, {}, 0))
+        written = write(database, archive, [], Built(built.asked, (), [], {}, refused, {}, {}, 0))
         middle = (len(left) + 1) // 2  # one poisonous header must not keep the others out
         for part in (left[:middle], left[middle:]):
             if part:
@@ -101,7 +102,6 @@ def _write_blocks(connection: Connection, built: Built) -> tuple[int, int]:
     series: list[SeriesRows] = list(built.series.values())
     _copy(connection, "study", [rows.study for rows in series], "study_instance_uid")
     _copy(connection, "series", [rows.series for rows in series], "series_instance_uid")
-    _copy(connection, "header_anatomy", [_anatomy(rows) for rows in series], "series_instance_uid")
     dictionaries = sorted(built.dictionaries.values(), key=attrgetter("dictionary_id"))
     rows = ((item.dictionary_id, item.kind, item.content) for item in dictionaries)
     copy_rows(connection, "header_dictionary", ("dictionary_id", "kind", "content"), rows)
@@ -116,6 +116,8 @@ def _write_blocks(connection: Connection, built: Built) -> tuple[int, int]:
         "where instance.study_instance_uid <> series.study_instance_uid and sop_instance_uid = any(%s)",
         (uids,),
     )
+    anatomy = [(uid, rows.evidence, built.anatomy[rows.evidence]) for uid, rows in built.series.items()]
+    write_anatomy(connection, anatomy, built.asked.mappings)
     return len(uids), int(clashing[0]["count"])
 
 
@@ -157,10 +159,6 @@ def _copy(connection: Connection, table: str, rows: list[dict[str, Any]], key: s
     unique = {row[key]: row for row in reversed(rows)}
     values = (unique[uid].values() for uid in sorted(unique))  # every row has its columns in one order
     copy_rows(connection, table, list(rows[0]), values)
-
-
-def _anatomy(rows: SeriesRows) -> dict[str, Any]:
-    return {"series_instance_uid": rows.series["series_instance_uid"], **rows.anatomy.as_dict()}
 
 
 def _write_refused(connection: Connection, refused: Sequence[Refused]) -> None:

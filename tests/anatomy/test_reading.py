@@ -36,9 +36,9 @@ def test_every_word_of_the_list_means_what_the_list_says() -> None:
     """Most words stand for one region; where a word is listed for two, one of them is given."""
     wrong = []
     listed: dict[str, set[str | None]] = {}
-    for term, _, meaning in synonyms():
+    for term, _, _, meaning in synonyms():
         listed.setdefault(normalise(term), set()).add(meaning.sct_code)
-    for term, _, _ in synonyms():
+    for term, _, _, _ in synonyms():
         if normalise(term) in ("pe", "pes"):
             continue
         found = read(term).sct_code
@@ -177,6 +177,56 @@ def test_a_code_is_believed_first(code: str, scheme: str, region: str) -> None:
     item = {"00080100": element("SH", code), "00080102": element("SH", scheme), "00080104": element("LO", "x")}
     reading = read_anatomy({0x00082218: element("SQ", item), BODY_PART: element("CS", "HAND")})
     assert (reading.region_key, reading.source_tag, reading.confidence) == (region, "(0008,2218)", 0.95)
+
+
+def code(value: str, scheme: str = "SCT", meaning: str = "x", **more: Any) -> dict[str, Any]:
+    parts = {"00080100": element("SH", value), "00080102": element("SH", scheme), "00080104": element("LO", meaning)}
+    return parts | more
+
+
+def test_a_side_stands_in_a_modifier_of_the_region_too() -> None:
+    """Anatomic Region Modifier Sequence (0008,2220), CID 244 and the codes before it."""
+    for modifier, side in (("24028007", "R"), ("7771000", "L"), ("51440002", "B"), ("G-A101", "L")):
+        item = code("72696002", **{"00082220": element("SQ", code(modifier))})
+        assert read_anatomy({0x00082218: element("SQ", item)}).laterality == side
+
+
+def test_frames_of_an_enhanced_object_share_region_and_side() -> None:
+    """Frame Anatomy Sequence (0020,9071) in Shared Functional Groups, PS3.3 C.7.6.16.2.8."""
+    anatomy = {"00082218": element("SQ", code("72696002")), "00209072": element("CS", "R")}
+    shared = element("SQ", {"00209071": element("SQ", anatomy)})
+    reading = read_anatomy({0x52009229: shared, 0x00200060: element("CS", "L")})
+    assert (reading.region_key, reading.laterality) == ("KNEE", "R")
+
+
+def test_a_view_code_says_the_view() -> None:
+    assert read_anatomy({0x00540220: element("SQ", code("272479007"))}).view == "PA"
+
+
+def test_words_of_cross_sections_name_no_view() -> None:
+    """`AP PORT` of a CT is the abdomen and pelvis in the portal phase."""
+    words = {0x00080060: element("CS", "CT"), SERIES: element("LO", "THXABDO ART/AP PORT")}
+    assert read_anatomy(words).view is None
+    assert read_anatomy(words | {0x00080060: element("CS", "DX")}).view == "AP"
+
+
+@pytest.mark.parametrize(
+    ("text", "side"),
+    [
+        ("Genou D", "R"), ("Genou 3D", None), ("Knee D", None), ("Clavícula E", "L"), ("Mão e punho", None),
+        ("Poignet G F + P", "L"), ("sin contraste, rodilla", None), ("Omero sin", "L"), ("clavicule", None),
+    ],
+)  # fmt: skip
+def test_a_letter_is_a_side_only_in_its_language(text: str, side: str | None) -> None:
+    assert read(text).laterality == side
+
+
+@pytest.mark.parametrize(
+    ("text", "region"),
+    [("Thumb of left hand", "THUMB"), ("HIP RT WITH PELVIS", "HIP"), ("Calcaneus Fuss links", "CALCANEUS")],
+)
+def test_a_part_of_a_part_is_the_more_precise(text: str, region: str) -> None:
+    assert read(text).region_key == region
 
 
 def test_a_pydicom_dataset_reads_like_its_json() -> None:

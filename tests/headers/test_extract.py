@@ -10,6 +10,7 @@ from typing import Any
 import pydicom
 import pytest
 
+from sluice.anatomy.teaching import Lesson, teach
 from sluice.database import Database, select
 from sluice.headers.blocks import header_of
 from sluice.headers.extract import extract
@@ -169,6 +170,18 @@ def test_worker_processes_give_the_same_rows(
     monkeypatch.setattr("sluice.headers.extract.CHUNK", 7)
     (batch,) = receive(database, tmp_path, [(f"2.25.{n}", ct(f"2.25.{n}")) for n in range(1, 31)])
     assert extract(database, tmp_path, batch, workers=2).indexed == 30
+
+
+def test_series_that_say_the_same_share_evidence_and_what_was_taught_holds(database: Database, tmp_path: Path) -> None:
+    teach(database, Lesson("region", "Spez 7", "KNEE", laterality="L"), "vera")
+    said = {"Modality": "MR", "SeriesDescription": "t2_tse_fs", "StudyDescription": "Spez 7"}
+    files = [(f"2.25.{n}", ct(f"2.25.{n}", SeriesInstanceUID=f"2.25.7.{n}", **said)) for n in range(1, 5)]
+    for batch in receive(database, tmp_path, files):
+        extract(database, tmp_path, batch)
+    found = rows(database, "select distinct region_key, laterality, mr_sequence, mr_fat_suppressed from header_anatomy")
+    assert found == [{"region_key": "KNEE", "laterality": "L", "mr_sequence": "T2", "mr_fat_suppressed": True}]
+    assert len(rows(database, "select from anatomy_evidence")) == 1
+    assert len(rows(database, "select from header_anatomy")) == 4
 
 
 def test_a_header_that_the_database_cannot_hold_keeps_no_other_out(database: Database, tmp_path: Path) -> None:

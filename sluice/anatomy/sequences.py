@@ -30,6 +30,7 @@ SEQUENCES = (
     "LOCALIZER", "ADC", "MRS", "ASL", "DSC", "DCE", "PERFUSION", "BOLD", "SWI", "TOF", "MRA", "DWI", "BSSFP", "FLAIR",
     "T2*", "PD", "T1", "T2",
 )  # fmt: skip
+SURE_WHERE_TAUGHT = 0.6  # what a person said waits no more, however far its source is from the image
 WITH_CONTRAST = "+C"  # what people teach may say it too: `T1+C`
 WEIGHTINGS = frozenset({"T1", "T2", "PD", "T2*", "FLAIR"})
 SERIES, PROTOCOL, SEQUENCE_NAME, PULSE_SEQUENCE, STEP = 0x0008103E, 0x00181030, 0x00180024, 0x00189005, 0x00400254
@@ -130,7 +131,8 @@ def _in_words(elements: Elements, mappings: Mappings, times: Finding) -> Finding
     for tag, text, confidence in said_in(elements, WORDS | {STEP: 0.4}):
         taught = mappings.find("mr_sequence", text, tag_text(tag), device)
         if taught is not None and taught.value is not None:
-            return Finding(taught.value, taught.key, tag_text(tag), confidence, mapping_id=taught.mapping_id)
+            sure = max(confidence, SURE_WHERE_TAUGHT)
+            return Finding(taught.value, taught.key, tag_text(tag), sure, mapping_id=taught.mapping_id)
         if taught is not None:
             continue
         if sign := _most_telling(signs(text, "mr"), times):

@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 from plugins.pacs import Person
+from sluice.anatomy.teaching import Lesson, teach
 from sluice.database import Database
 from sluice.stack.postgres import EmbeddedPostgres
 from tests.anatomy.test_teaching import add, elements, regions, rows
@@ -118,14 +119,19 @@ def test_who_may_only_look_has_nothing_to_press(page: Page, viewers_url: str) ->
     assert page.locator(".pick").count() == 0
 
 
-def test_it_fits_the_window_and_the_theme(page: Page, url: str, tmp_path: Path) -> None:
+def test_it_fits_the_window_and_the_theme(page: Page, url: str, taught: Database, tmp_path: Path) -> None:
+    teach(taught, Lesson("region", "Sonderfall Nr 000", "KNEE", "L", "AP", station_name="DX9"), "otto")
     opened(page, url)
+    page.locator(".texts summary").first.click()
+    expect(page.locator(".texts .opened")).to_contain_text("12 undecided series")
     for width in (1280, 800, 390):
         for theme in ("light", "dark"):
             page.set_viewport_size({"width": width, "height": 900})
             page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
             page.locator(".pick input").first.click()
+            expect(page.get_by_role("option", name="Ankle joint")).to_be_attached()
             assert page.get_attribute("html", "data-theme") == theme
             overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
             assert overflow <= 0, f"the page is {overflow} px wider than a window of {width} px"
-            page.screenshot(path=tmp_path / f"{theme}-{width}.png")
+            page.screenshot(path=tmp_path / f"{theme}-{width}.png", full_page=True)
+            page.keyboard.press("Escape")

@@ -50,6 +50,8 @@ class Frames:
         self._slices: dict[str, tuple[int, dict[str, Any]]] = {}
         self._scanner_days = ScannerDays()
         self._day = self._day_of(window_key)
+        with connection.cursor() as cursor:
+            cursor.execute(named_query("quality_members"), self._asked)
         self.days: list[ScannerDay] = []
         self.said: dict[tuple[str, str], str] = {}
 

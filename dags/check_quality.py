@@ -1,15 +1,16 @@
 """# check_quality
 
-Checks the headers of a window with Great Expectations: identifiers, dates, consistency within study and series, what
-the models and reports rely on. Each finding is a row with a severity (`warn`, `quarantine`, `stop`); a `stop` keeps
-the instance out of releases.
+Checks the headers of a window with Great Expectations: identifiers, dates, volumes, pixels, duplicates, words, and what
+changed on a scanner. Each finding is a row with a severity: `warn` is recorded, `quarantine` and `stop` keep the object
+out of cohorts and releases until it is repaired or a person accepts it on the page *Quality trend*.
 
 **Started by** the asset `headers`, once for each window. Leaves `quality` for `export_release`.
 
 **Normal.** Some warnings every day: hospitals are like that. The link *Data Docs* of the task shows what was checked.
 
-**Worry when** findings of severity `stop` rise above a handful: look at the rule in the Data Docs, then at the scanner
-it comes from. Repair at the source; raw headers are never changed here.
+**Worry when** `stops` rise above a handful: look at the rule on the page *Quality trend*, then at the scanner it comes
+from. Repair at the source; raw headers are never changed here. **Red** means that the whole window is held, because
+most of it is missing or unreadable: the message says by which rule. Findings and Data Docs stand all the same.
 
 **Again.** Clear the task, or trigger this DAG with the window. A later check replaces the window's findings.
 """

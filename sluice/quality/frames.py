@@ -23,7 +23,7 @@ from sluice.quality.volumes import Slices
 
 CHUNK = 10_000  # rows of a frame
 # What text looks like that lost its character set: replacement characters, or UTF-8 that was encoded twice.
-DAMAGED = "�|Ã[¤¶¼Ÿ©¨ \u0084\u0096\u009c\u009f]"
+DAMAGED = "\ufffd|Ã[¤¶¼Ÿ©¨\u0084\u0096\u009c\u009f]"
 POSITION, ORIENTATION, FRAME_OF_REFERENCE = "00200032", "00200037", "00200052"
 DATES = ("00080020", "00080021", "00080022", "00080023")
 TIMES = ("00080030", "00080031", "00080032", "00080033")
@@ -50,6 +50,8 @@ class Frames:
         self._slices: dict[str, tuple[int, dict[str, Any]]] = {}
         self._scanner_days = ScannerDays()
         self._day = self._day_of(window_key)
+        with connection.cursor() as cursor:
+            cursor.execute(named_query("quality_members"), self._asked)
         self.days: list[ScannerDay] = []
         self.said: dict[tuple[str, str], str] = {}
 

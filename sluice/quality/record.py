@@ -72,6 +72,8 @@ class Record:
             self._count_again(window_key)
         self._note_rules()
         state = self._state()
+        if state["halted_by"]:
+            state["held"] = checked
         self._run(
             """
             insert into quality_run (window_key, suite_version, checked, warns, quarantines, stops, halted, seconds)

@@ -132,7 +132,7 @@ def test_a_day_of_which_much_is_missing_is_held_until_a_person_accepts_it(databa
     )
     summary = check(database, WINDOW, tmp_path)
     assert ("window-mostly-missing", WINDOW) in {(rule, uid or WINDOW) for rule, uid in findings(database)}
-    assert (summary.halted_by, summary.stops) == (["window-mostly-missing"], 1)
+    assert (summary.halted_by, summary.stops, summary.held) == (["window-mostly-missing"], 1, 100)
     with pytest.raises(WindowHalted, match="window-mostly-missing"):
         summary.raise_if_halted()
     with database.transaction() as connection:
@@ -140,7 +140,7 @@ def test_a_day_of_which_much_is_missing_is_held_until_a_person_accepts_it(databa
         assert select(connection, "select halted, stops from quality_run") == [{"halted": True, "stops": 1}]
     decide(database, "window-mostly-missing", "window", WINDOW, "accept", "the rest is not wanted", "vera")
     again = check(database, WINDOW, tmp_path)
-    assert (again.halted_by, again.stops, again.findings) == ([], 0, summary.findings)
+    assert (again.halted_by, again.stops, again.held, again.findings) == ([], 0, 0, summary.findings)
     again.raise_if_halted()
     page = (tmp_path / "index.html").read_text()
     assert page.count(f'href="{WINDOW}/index.html"') == 1

@@ -127,7 +127,7 @@ def test_frames_have_the_columns_that_are_documented(database: Database) -> None
     rows.healthy_study(1)
     suites = load_suites()
     with database.transaction() as connection:
-        connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
+        connection.set_session(isolation_level="REPEATABLE READ")
         frames = Frames(connection, DAY.isoformat(), "Europe/Berlin", suites)
         filled = {"window": set(), "study": set(), "series": set(), "instance": set(), "scanner": set()}
         for level in ("window", "instance", "study", "series", "scanner"):

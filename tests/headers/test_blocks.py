@@ -8,6 +8,10 @@ from typing import Any
 
 import pydicom
 import pytest
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
+from pydicom.sequence import Sequence
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, JPEG2000Lossless
 
 from sluice.database import Database, select
 from sluice.headers.blocks import NoHeaderError, elements_of_series, header_of, headers_of, original_bytes
@@ -137,3 +141,44 @@ def test_any_element_can_be_asked_for_in_sql(database: Database, tmp_path: Path)
         assert [row["element"] for row in rows(database, one.format(tag=tag))] == wanted
         found = [row["element"] for row in rows(database, many.format(tag=tag))]
         assert found == [element for element in wanted if element is not None]
+
+
+@pytest.mark.parametrize("syntax", [JPEG2000Lossless, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_a_file_made_of_kept_bytes_reads_as_the_original_did(database: Database, tmp_path: Path, syntax: str) -> None:
+    ds = data_set(syntax, PatientName="A^B", SeriesInstanceUID="2.25.3", EncapsulatedDocument=b"x" * 100_000)
+    ds.PixelData = b"\7" * 90_000
+    if syntax == JPEG2000Lossless:
+        ds.PixelData = encapsulate([b"\1" * 70_000, b"\2" * 3_000])
+    ds["PixelData"].VR, ds["PixelData"].is_undefined_length = "OB", syntax == JPEG2000Lossless
+    ds.DataSetTrailingPadding = b"\0" * 40
+    data = b"not only zeros".ljust(128) + encoded(ds)[128:]
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    (batch,) = receive(database, archive, [("2.25.1", data)])
+    extract(database, archive, batch)
+    kept = original_bytes(database, "2.25.1")
+    assert len(kept.data) < 2_000
+    kept.write(tmp_path / "again.dcm")
+    again = (tmp_path / "again.dcm").read_bytes()
+    assert again[:128] == data[:128]
+    if syntax != DeflatedExplicitVRLittleEndian:
+        assert len(again) == len(data)
+        read = pydicom.dcmread(tmp_path / "again.dcm")
+        assert (read.PatientName, read.DataSetTrailingPadding) == ("A^B", b"\0" * 40)
+        assert again[-48:] == data[-48:]
+    assert json.loads(read_kept(kept).json) == header_of(database, "2.25.1")
+
+
+def test_a_header_that_is_too_long_to_be_kept_is_refused(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluice.headers.parser.KEPT_LIMIT", 1 << 20)
+    item = Dataset()
+    item.TextValue = "x" * 60_000
+    files = [
+        ("2.25.1", encoded(data_set(SeriesInstanceUID="2.25.3", ContentSequence=Sequence([item] * 20)))),
+        ("2.25.2", encoded(data_set(SeriesInstanceUID="2.25.3", ContentSequence=Sequence([item] * 10)))),
+    ]
+    (batch,) = receive(database, tmp_path, files)
+    assert (extract(database, tmp_path, batch).indexed, len(rows(database, "select from quarantine"))) == (1, 1)
+    assert len(header_of(database, "2.25.2")["0040A730"]["Value"]) == 10

@@ -135,6 +135,24 @@ def test_a_sequence_and_a_phase_are_taught_alike(database: Database) -> None:
     assert pile(database, "mr_sequence") == pile(database, "ct_phase") == {}
 
 
+def test_a_text_is_shown_with_what_stands_beside_it_and_pictures(database: Database) -> None:
+    add(database, ["1.1", "1.2"], elements(series="Quengelgips", study="Extern"))
+    add(database, ["1.3"], elements(series="Quengelgips", part="KNEE"))
+    database.execute(
+        "insert into instance (sop_instance_uid, series_instance_uid, study_instance_uid, sop_class_uid, "
+        "transfer_syntax_uid, header) values ('1.1.1', '1.1', '1', '1', '1', '{}')"
+    )
+    database.execute(
+        "insert into canonical_image (sop_instance_uid, path, source_rows, source_columns) values ('1.1.1', 'x', 1, 1)"
+    )
+    asked = {"kind": "region", "key": "quengelgips", "source_tag": "(0008,103E)"}
+    (text,) = database.rows("page_anatomy_text", asked)
+    assert (text["series"], text["studies"], text["stations"], text["pictures"]) == (2, 1, ["DX1"], ["1.1.1"])
+    assert ["Quengelgips", "Extern"] in [header["said"] for header in text["headers"]]
+    (nothing,) = database.rows("page_anatomy_text", asked | {"source_tag": "(0018,0015)"})
+    assert (nothing["series"], nothing["headers"]) == (0, None)
+
+
 @pytest.mark.parametrize(
     ("lesson", "words"),
     [

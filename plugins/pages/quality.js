@@ -34,7 +34,7 @@ function line(rule, key) {
       `Objects that break ${rule.rule}`,
       [
         { title: words(rule.level), cell: (row) =>
-            element("code", {}, row.sop_instance_uid ?? row.series_instance_uid ?? row.study_instance_uid) },
+            element("code", {}, row.object) },
         { title: "Scanner", cell: (row) => row.scanner },
         { title: "Observed", cell: (row) => row.observed },
       ],

@@ -174,25 +174,29 @@ def test_running_again_replaces_and_a_repair_closes_findings_everywhere(database
     assert findings(database) == set()
 
 
-def test_two_checks_at_once_leave_one_set_of_findings(database: Database, tmp_path: Path) -> None:
+def test_checks_at_once_leave_one_set_of_findings_in_each_window(database: Database, tmp_path: Path) -> None:
     rows = LedgerRows(database)
     study, series, _ = rows.healthy_study(1)
     rows.instance(series, 4, patient_id="PAT-9999")
+    cohort = LedgerRows(database, Window.of_cohort("lung", "first", DAY, DAY))
+    for number in range(1, 5):
+        cohort.expected(series, number)
     errors: list[BaseException] = []
 
-    def run() -> None:
+    def run(window_key: str) -> None:
         try:
-            check(database, WINDOW, tmp_path)
+            check(database, window_key, tmp_path)
         except BaseException as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=run) for _ in range(3)]
+    threads = [threading.Thread(target=run, args=(key,)) for key in (WINDOW, cohort.window.key, WINDOW)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(120)
+        thread.join(240)
     assert not errors
-    assert findings(database) == {("study-with-two-patients", study)}
+    for key in (WINDOW, cohort.window.key):
+        assert findings(database, key) == {("study-with-two-patients", study)}
 
 
 def test_an_empty_window_is_checked_too(database: Database, tmp_path: Path) -> None:

@@ -149,10 +149,11 @@ def test_the_statistics_have_their_known_values() -> None:
 
 
 def test_a_scanners_days_are_kept_and_compared_in_the_database(database: Database, tmp_path: Path) -> None:
-    def day(number: int, kvp: int, software: str) -> str:
+    def day(number: int, kvp: int, software: str, exams: int = 12) -> str:
         rows = LedgerRows(database, Window.of_day(FIRST + timedelta(number)))
-        for exam in range(12):
-            series = rows.series(rows.study(100 * number + exam + 1), software_versions=software)
+        for exam in range(exams):
+            station = {"station_name": "CT1" if exam < 12 else "CT9"}
+            series = rows.series(rows.study(100 * number + exam + 1), software_versions=software, **station)
             uid = rows.instance(series, 1, image_type=["ORIGINAL", "PRIMARY"], photometric_interpretation="MONOCHROME2")
             block(rows, series, [uid], {"00180060": ("DS", [kvp + exam % 3]), "00281052": ("DS", [-1024])})
         rows.connection.close()
@@ -161,17 +162,23 @@ def test_a_scanners_days_are_kept_and_compared_in_the_database(database: Databas
     assert check(database, day(0, 120, "VB10"), tmp_path).findings == 0
     database.execute(  # days like it: what is summed up is read again by every later day
         "insert into scanner_day select scanner, day + n, modality, exams, series, instances, facts "
-        "from scanner_day, unnest(array[1, 2, 3, 4, 7]) n"
+        "from scanner_day, unnest(array[1, 2, 3, 4, 5, 6, 7]) n"
     )
-    key = day(8, 80, "VB20")
+    key = day(8, 80, "VB20", exams=13)
     for _ in range(2):
         check(database, key, tmp_path)
-        assert {rule for rule, _ in findings(database, key)} == {"drift-of-kvp", "scanner-has-new-software"}
+        assert {rule for rule, _ in findings(database, key)} == {
+            "drift-of-kvp", "scanner-has-new-software", "scanner-new",
+        }  # fmt: skip
     with database.transaction() as connection:
         kept = select(connection, "select count(*) as days, sum(exams) as exams from scanner_day")
         said = {row["observed"] for row in select(connection, "select observed from quality_finding")}
-        levels = select(connection, "select distinct level, scanner, object from quality_finding")
-    assert kept == [{"days": 7, "exams": 84}]
+        levels = select(connection, "select level, object, array_agg(rule order by rule) as rules "
+                                    "from quality_finding group by 1, 2 order by 2")  # fmt: skip
+    assert kept == [{"days": 10, "exams": 9 * 12 + 1}]
     assert "new_software: 1 (VB20)" in said
     assert any("median 81, usually 121" in words for words in said)
-    assert levels == [{"level": "scanner", "scanner": "CT1", "object": "CT1"}]
+    assert levels == [
+        {"level": "scanner", "object": "CT1", "rules": ["drift-of-kvp", "scanner-has-new-software"]},
+        {"level": "scanner", "object": "CT9", "rules": ["scanner-new"]},
+    ]

@@ -4,18 +4,20 @@ A researcher's cohort, from a list or a filter to a release: finds the studies i
 extracts, checks, lets the models read, and exports to one project. It uses the same steps as the daily chain, so what
 is already here is not moved or read again.
 
-**How to ask.** *Trigger*, choose the project, name the cohort, and either paste a CSV (`accession_number`, or
-`patient_id` and `study_date`, or `study_instance_uid`) or fill in the filter. The window is `cohort/<project>/<name>`;
-the same name again asks for what is still missing.
+**How to ask.** *Trigger*, choose the project, name the cohort, and either paste a short CSV (`accession_number`, or
+`patient_id` and `study_date`, or `study_instance_uid`), or fill in the filter, or leave both empty where a list of this
+name was uploaded on the page Cohorts (or by `sluice cohort list add`), which takes up to a million rows. The window is
+`cohort/<project>/<name>`; the same name again asks for what is still missing.
 
-**Normal.** The output of `find` has an answer for each row of the list, by its line: found, several, not-found,
-refused and why. Rows that the PACS does not know are answers, not failures.
+**Normal.** The output of `answers` has an answer for each row of the list, by its line: found, several, not yet, not
+found, refused and why; the page Cohorts shows the same. Rows that the PACS does not know are answers, not failures.
 
 **Worry when** `find` is red: the form could not be understood, or the PACS refused; the last line of the log says
 which field or what to do. Red tiles further on are the same as in the daily DAGs: see there.
 
 **Privacy.** What is typed into the form stays in Airflow's database, visible to who may see this DAG's runs. Prefer
-accession numbers to patient ids, and delete the run when the release is published.
+the upload, and accession numbers to patient ids; delete the run when the release is published. A list itself is kept
+until `sluice cohort list delete`, or the button on the page, forgets it.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ def backfill_cohort() -> None:
     found = cohort.find_cohort()
     moved = steps.retrieve(window, after=found)
     extracted = steps.extract_headers(window, after=moved)
+    cohort.answer_rows(after=extracted)
     checked = steps.check_quality(window, after=extracted)
     read = steps.infer_body_part(window, after=extracted)
     looked = steps.detect_ivc_filter(window, after=read)

@@ -1,8 +1,7 @@
 """A researcher's request: the trigger form, and what of it is asked of the PACS.
 
-A request is a list (CSV text, `sluice.pacs.find.cohort_csv`) or a filter (modality, dates, description). Its rows name
-patients, so they go from the form straight to the PACS within one task and never into an XCom or a log; answers name
-rows by their line.
+A request is a list (CSV text, or one that was uploaded before; `sluice.cohorts.lists`) or a filter (modality, dates,
+description). A list's rows name patients, so they never go into an XCom or a log; answers name rows by their line.
 """
 
 from __future__ import annotations
@@ -14,12 +13,13 @@ from airflow.sdk import Param
 
 from operators.counts import Counts
 from operators.policies import PACS
-from operators.steps import PacsOperator
+from operators.steps import PacsOperator, SummaryOperator
 from sluice.settings import settings
 
 if TYPE_CHECKING:
+    from sluice.cohorts.lists import CohortList
     from sluice.database import Database
-    from sluice.pacs.find.cohort import CohortFilter, CohortRow, RowAnswer
+    from sluice.pacs.find.cohort import CohortFilter
     from sluice.windows import Window
 
 WINDOW = "cohort/{{ params.project }}/{{ params.name }}"
@@ -97,29 +97,63 @@ def find_cohort() -> Any:
         python_callable=_find,
         op_kwargs={"window": WINDOW},
         pool=PACS,
-        doc_md="Asks the PACS for each row of the list, or for what the filter matches. `answers` has a line for each "
-        "row: found, several, not-found, or refused and why.",
+        doc_md="Asks the PACS for each row of the list of which nothing is known yet, or for what the filter matches.",
     ).output
+
+
+def answer_rows(after: Any) -> Any:
+    """Answer each row of the list once more, by what has arrived."""
+    made = SummaryOperator(
+        task_id="answers",
+        python_callable=_answers,
+        op_kwargs={"window": WINDOW},
+        doc_md="`answers` has a line for each row of the list, the first thousand of them: found, several, not yet, "
+        "not found, or refused and why. All of them stand on the page Cohorts.",
+    )
+    after >> made
+    return made.output
 
 
 def _find(window: str, params: dict[str, Any], ti: Any, dag_run: Any) -> Counts:
     from operators.connections import database, pacs_node
     from operators.governed import governor_of, use_of
+    from sluice.cohorts.list_sweep import sweep_list, window_of_list
+    from sluice.cohorts.lists import CohortList
     from sluice.pacs.find.cohort import sweep_cohort
 
-    request, wanted, unusable = read_form(params)
     store, node = database(), pacs_node()
+    asked = read_form(params, store, _who(dag_run))
+    is_list = isinstance(asked, CohortList)
+    request = window_of_list(store, asked, date.today()) if isinstance(asked, CohortList) else asked[0]
     _order(store, request, params.get("priority"), dag_run)
-    use = use_of(ti, dag_run, "cohort", window, "list" if isinstance(wanted, list) else "filter")
-    summary = sweep_cohort(store, node, request, wanted, governor=governor_of(store, node, use))
-    answers = sorted([*unusable, *summary.answers], key=lambda answer: answer.row_number)
+    governor = governor_of(store, node, use_of(ti, dag_run, "cohort", window, "list" if is_list else "filter"))
+    if isinstance(asked, CohortList):
+        return sweep_list(store, node, asked, dag_run.run_after, governor).as_dict()
+    return sweep_cohort(store, node, *asked, governor=governor).as_dict()
+
+
+def _answers(window: str, params: dict[str, Any]) -> Counts:
+    """A list's answers as XCom may carry them: by line, without the rows themselves."""
+    from operators.connections import database
+    from sluice.cohorts.lists import answer_list, find_list, rows_of
+
+    store = database()
+    kept = find_list(store, params["project"], params["name"])
+    if kept is None:
+        return {"window_key": window, "rows": 0}
+    counts = answer_list(store, kept.list_id)
+    rows, more = rows_of(store, kept.list_id, size=ANSWERS_SHOWN)
     return {
-        **summary.as_dict(),
-        "rows": len(answers),
-        "unusable_rows": len(unusable),
-        "answers": [f"line {one.row_number}: {one.outcome}. {one.reason}" for one in answers[:ANSWERS_SHOWN]],
-        "more_answers": max(0, len(answers) - ANSWERS_SHOWN),
+        "window_key": window,
+        "rows": kept.rows,
+        "rows_by_answer": counts,
+        "answers": [f"line {row['line']}: {row['answer']}. {row['words']}" for row in rows],
+        "more_answers": kept.rows - len(rows) if more else 0,
     }
+
+
+def _who(dag_run: Any) -> str:
+    return getattr(dag_run, "triggering_user_name", None) or "the form"
 
 
 def _order(database: Database, window: Window, priority: str | None, dag_run: Any) -> None:
@@ -138,29 +172,33 @@ def _order(database: Database, window: Window, priority: str | None, dag_run: An
         return
     if before.state == "cancelled" or before.priority != wanted:
         state = "active" if before.state == "cancelled" else None
-        by = getattr(dag_run, "triggering_user_name", None) or "the form"
-        order_retrieval(database, window.key, by, state, wanted)
+        order_retrieval(database, window.key, _who(dag_run), state, wanted)
 
 
-def read_form(params: dict[str, Any]) -> tuple[Window, list[CohortRow] | CohortFilter, list[RowAnswer]]:
-    """What a form asks for: its window, the rows or the filter, and answers for rows that cannot be asked.
+def read_form(params: dict[str, Any], store: Database, by: str) -> CohortList | tuple[Window, CohortFilter]:
+    """What a form asks for: a list, kept from now on, or a window and a filter.
 
     Raises:
-        CohortRequestError: neither a list nor a filter, both, or dates in the wrong order.
+        CohortRequestError: neither a list nor a filter, both, a list that cannot be used, or dates in the wrong order.
     """
-    from sluice.pacs.find.cohort import CohortFilter, window_of_rows
-    from sluice.pacs.find.cohort_csv import read_cohort_csv
+    from io import BytesIO
+
+    from sluice.cohorts.lists import add_list, find_list
+    from sluice.cohorts.sheets import ListError
+    from sluice.pacs.find.cohort import CohortFilter
     from sluice.windows import Window
 
     project, name, content = params["project"], params["name"], (params.get("csv") or "").strip()
+    has_filter = any(params.get(field) for field in ("modality", "description", "from_date", "to_date"))
     if content:
-        if any(params.get(field) for field in ("modality", "description", "from_date", "to_date")):
+        if has_filter:
             raise CohortRequestError("The form holds a list and a filter. Empty one of them.")
         try:
-            rows, unusable = read_cohort_csv(content)
-        except ValueError as error:
+            return add_list(store, project, name, BytesIO(content.encode()), "trigger form", by, replace=True)
+        except ListError as error:
             raise CohortRequestError(str(error)) from None
-        return window_of_rows(project, name, rows, date.today()), rows, unusable
+    if not has_filter and (kept := find_list(store, project, name)):
+        return kept
     starts_on, ends_on = _day(params, "from_date", "From"), _day(params, "to_date", "To")
     if starts_on is None or ends_on is None:
         raise CohortRequestError("Fill in either the list of studies, or the filter with From and To.")
@@ -168,7 +206,7 @@ def read_form(params: dict[str, Any]) -> tuple[Window, list[CohortRow] | CohortF
         raise CohortRequestError(f"To ({ends_on}) is before From ({starts_on}). Exchange them.")
     words = tuple((params.get("description") or "").split())
     asked = CohortFilter(tuple(params.get("modality") or ()), words)
-    return Window.of_cohort(project, name, starts_on, ends_on), asked, []
+    return Window.of_cohort(project, name, starts_on, ends_on), asked
 
 
 def _day(params: dict[str, Any], field: str, title: str) -> date | None:

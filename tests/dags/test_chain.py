@@ -215,7 +215,7 @@ def test_a_researchers_list_gets_an_answer_for_each_row_and_a_release(scene: Sce
     table = ["Accession Number", *(study.accession_number for study in wanted), "NO-SUCH-STUDY", "*"]
     done, returned = run("backfill_cohort", project="radiographs", name="first", csv="\n".join(table))
     assert done.state == "success", [(ti.task_id, ti.state) for ti in done.get_task_instances()]
-    answers = returned["find"]["answers"]
+    answers = returned["answers"]["answers"]
     assert [answer.split(".")[0] for answer in answers] == [
         "line 2: found",
         "line 3: found",

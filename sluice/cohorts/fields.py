@@ -79,6 +79,10 @@ FIELDS = (
     Field("body_part_examined", T, SE, "s.body_part_examined", "Body Part Examined as the scanner wrote it"),
     Field("laterality", T, SE, "a.laterality", "side read from the header's words: R, L or B"),
     Field("view", T, SE, "a.view", "view read from the header's words, e.g. PA"),
+    Field("mr_sequence", T, SE, "a.mr_sequence", "T1, FLAIR, DWI, … read from the header; unknown: nobody can tell"),
+    Field("mr_contrast", F, SE, "a.mr_contrast", "whether an MR has contrast medium; missing where nothing is said"),
+    Field("mr_fat_suppressed", F, SE, "a.mr_fat_suppressed", "whether an MR is fat-suppressed; missing likewise"),
+    Field("ct_phase", T, SE, "a.ct_phase", "plain, enhanced, angiographic, localizer or unknown"),
     Field("manufacturer", T, SE, "s.manufacturer", "who made the scanner"),
     Field("model", T, SE, "s.model_name", "model of the scanner"),
     Field("station", T, SE, "s.station_name", "station name of the scanner"),
@@ -104,9 +108,6 @@ FIELDS = (
     Field("acquired", D, I, "i.acquired_at::date", "day of acquisition by the scanner's clock"),
     Field("exposure_time", N, I, "i.exposure_time", "Exposure Time", unit="ms"),
 )  # fmt: skip
-
-# How a body part can be asked for, each with its value over the aliases above.
-REGION_STRATEGIES: Mapping[str, str] = {"header": "a.region_key"}
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from sluice.anatomy.strategies import Strategy, parts
 from sluice.cohorts.criteria import Criterion, Reader
 from sluice.cohorts.errors import ExpressionError, Fault, meant
 from sluice.cohorts.expressions import (
@@ -28,7 +29,7 @@ from sluice.cohorts.expressions import (
     TagIs,
     sensitive_names,
 )
-from sluice.cohorts.fields import REGION_STRATEGIES, REGISTRY, Kind, Level, Registry
+from sluice.cohorts.fields import REGISTRY, Kind, Level, Registry
 from sluice.cohorts.tags import looks_like_tag, read_path
 
 DEEPEST = 16
@@ -192,7 +193,7 @@ class _Reading(Reader):
         if not asked:
             self.fault(here, "say what is asked of it, like min: 30, is: AXIAL or present: true")
             return None
-        if isinstance(asked.get("is"), Mapping):
+        if isinstance(asked.get("is"), Mapping) or set(asked) == {"is"}:
             inner = asked.pop("is")
             if asked:
                 self.fault(place, f"beside `is: {{…}}` there can be nothing else: {', '.join(map(str, asked))[:100]}")
@@ -200,24 +201,23 @@ class _Reading(Reader):
         return TagIs(path, self.criteria(path.kind, asked, place or "tag"))
 
     def _region(self, given: Any, place: str) -> Expression | None:
-        from sluice.anatomy.regions import meanings_of_codes
-
         by = "header"
         if isinstance(given, Mapping):
             by = given.get("by", by)
             given = {key: value for key, value in given.items() if key != "by"}
-        if not isinstance(by, str) or by not in REGION_STRATEGIES:
-            self.fault(f"{place}.by", f"one of {', '.join(REGION_STRATEGIES)}{meant(by, REGION_STRATEGIES)}")
+        if by not in list(Strategy):
+            self.fault(f"{place}.by", f"one of {', '.join(Strategy)}{meant(by, Strategy)}")
             return None
-        criteria = self.criteria(Kind.REGION, given, place)
-        read: list[Criterion] = []
-        for criterion in criteria:
+        known, read = parts(), list[Criterion]()
+        for criterion in self.criteria(Kind.REGION, given, place):
             if criterion.operator == "is":
-                known = {meaning.region_key for meaning in meanings_of_codes().values() if meaning.region_key}
-                for value in criterion.values:
-                    if str(value).upper() not in known:
-                        self.fault(place, f"no body part {str(value)[:64]!r}{meant(value, known)}")
-                criterion = Criterion("is", tuple(sorted({str(value).upper() for value in criterion.values})))
+                names = {str(value): value if value in known else str(value).upper() for value in criterion.values}
+                for value, name in names.items():
+                    if name not in known:
+                        self.fault(place, f"no body part {value[:64]!r}{meant(value, known)}")
+                criterion = Criterion("is", tuple(sorted(set(names.values()))))
+            elif by != Strategy.HEADER:
+                self.fault(place, "only by header is a body part missing or present")
             read.append(criterion)
         return RegionIs(by, tuple(read))
 

@@ -2,9 +2,6 @@
 
 -- Filters read the columns of every block; the JSON and the bytes beside them only go along where they are asked for.
 alter table header_block set (toast_tuple_target = 128);
--- Members of a block in order of their position: pages of a cohort, and from an instance of a set to its block.
-create index on instance (block_id, block_position);
-drop index if exists instance_block_id_idx;
 -- Unit by unit of quality, prediction and release: from an instance's UID to its block without reading its row.
 create index instance_place on instance (sop_instance_uid) include (block_id, block_position);
 
@@ -13,7 +10,7 @@ create function json_number(written jsonb) returns double precision
 language sql immutable strict parallel safe as $$
     select case jsonb_typeof(written)
                 when 'number' then (written #>> '{}')::double precision
-                when 'string' then case when btrim(written #>> '{}') ~ '^[+-]?([0-9]{1,300}(\.[0-9]{0,300})?|\.[0-9]{1,300})([eE][+-]?[0-9]{1,2})?$'
+                when 'string' then case when btrim(written #>> '{}') ~ '^[+-]?([0-9]{1,99}(\.[0-9]{0,99})?|\.[0-9]{1,99})([eE][+-]?[0-9]{1,2})?$'
                                         then btrim(written #>> '{}')::double precision end end
 $$;
 

@@ -254,16 +254,34 @@ def copy_rows(
 
     None becomes NULL, lists become Postgres arrays, dicts become JSON, anything else its `str`.
     """
-    lines = ["\t".join([_copy_value(value) for value in row]) for row in rows]
+    lines = [copy_line(row) for row in rows]
+    if expect_new:
+        with suppress(psycopg2.errors.UniqueViolation):
+            return copy_lines(connection, table, columns, lines)
+    return copy_lines(connection, table, columns, lines, on_conflict)
+
+
+def copy_line(row: Iterable[Any]) -> str:
+    """A row as COPY's text format writes it, without its end; values as `copy_rows` takes them, and bytes."""
+    return "\t".join([copy_value(value) for value in row])
+
+
+def copy_lines(
+    connection: Connection, table: str, columns: Sequence[str], lines: Sequence[str], on_conflict: str | None = None
+) -> int:
+    """COPY rows that `copy_line` wrote straight into `table`; return how many were inserted or updated.
+
+    Args:
+        on_conflict: take the way over a staging table; see `copy_rows`.
+
+    Raises:
+        psycopg2.errors.UniqueViolation: a row is there already; the transaction can go on.
+    """
     if not lines:
         return 0
-    lines.append("")
-    buffer = io.BytesIO("\n".join(lines).encode())
-    if expect_new:
-        try:
-            return _copy_straight(connection, table, columns, buffer)
-        except psycopg2.errors.UniqueViolation:
-            buffer.seek(0)
+    buffer = io.BytesIO(("\n".join(lines) + "\n").encode())
+    if on_conflict is None:
+        return _copy_straight(connection, table, columns, buffer)
     names = sql.SQL(", ").join(map(sql.Identifier, columns))
     staging = sql.Identifier("staging_" + hashlib.sha1(table.encode()).hexdigest()[:12])
     target = sql.Identifier(table)
@@ -301,12 +319,14 @@ def _copy_straight(connection: Connection, table: str, columns: Sequence[str], b
     return copied
 
 
-def _copy_value(value: Any) -> str:
+def copy_value(value: Any) -> str:
     """A value as COPY's text format writes it: backslash, tab and line ends escaped, NULL as \\N."""
     if value is None:
         return "\\N"
     if isinstance(value, int | float):
         return str(value)
+    if isinstance(value, bytes):
+        return "\\\\x" + value.hex()
     if isinstance(value, dict):
         text = json.dumps(value)
     elif isinstance(value, list | tuple):

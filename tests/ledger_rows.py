@@ -145,7 +145,6 @@ class LedgerRows:
                 "columns": 512,
                 "pixel_spacing": [0.7, 0.7],
                 "slice_thickness": 1.0,
-                "header": {},
             }
             | changes,
         )

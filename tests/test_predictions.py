@@ -40,7 +40,7 @@ def batch(database: Database) -> Batch:
             )
             cursor.execute(
                 "insert into instance (sop_instance_uid, series_instance_uid, study_instance_uid, sop_class_uid, "
-                "transfer_syntax_uid, header) values (%s, %s, '1.2', '1', '1', '{}')",
+                "transfer_syntax_uid) values (%s, %s, '1.2', '1', '1')",
                 (series + ".1", series),
             )
         cursor.execute("select min(receipt_id), max(receipt_id) from receipt")

@@ -132,6 +132,13 @@ def _composites() -> dict[frozenset[str], Meaning]:
     return {frozenset(row.members): row for row in rows if len(row.members) > 1 and row.sct_code != "38266002"}
 
 
+@lru_cache(maxsize=1)
+def members_of_composites() -> dict[str, tuple[str, ...]]:
+    """SNOMED CT code → regions of each composite; a whole body's are those of a babygram."""
+    rows = (_composite(row["region_key"]) for row in _table("body_part_synonyms.csv") if "|" in row["region_key"])
+    return {row.sct_code: row.members for row in rows if row.members and row.sct_code}
+
+
 def _composite(written: str) -> Meaning:
     code, _, names = written.partition("|")
     members = tuple(names.split(";")) if names else ()

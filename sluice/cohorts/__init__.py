@@ -1,1 +1,1 @@
-"""Cohorts: whom a researcher asks for, by a list or by a filter."""
+"""Cohorts: a typed filter language over headers, anatomy, quality and predictions; previewed, then frozen."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from functools import lru_cache
 from typing import Any
@@ -49,14 +50,6 @@ BITS_ALLOCATED, BITS_STORED, PHOTOMETRIC = 0x00280100, 0x00280101, 0x00280004
 PIXEL_SPACING, IMAGER_PIXEL_SPACING, SLICE_THICKNESS, EXPOSURE_TIME = 0x00280030, 0x00181164, 0x00180050, 0x00181150
 SHARED_GROUPS = 0x52009229
 
-NEEDED = frozenset(
-    {*STUDY_TEXTS.values(), *SERIES_TEXTS.values(), PATIENT_NAME, BIRTH_DATE, AGE, SOP_CLASS, STUDY_UID, SERIES_UID}
-    | {STUDY_DATE, STUDY_TIME, SERIES_DATE, SERIES_TIME, ACQUIRED, ACQUISITION_DATE, ACQUISITION_TIME, CONTENT_DATE}
-    | {CONTENT_TIME, COERCED, TIMEZONE_OFFSET, SERIES_NUMBER, INSTANCE_NUMBER, IMAGE_TYPE, SOFTWARE, VIEW_POSITION}
-    | {IMAGE_LATERALITY, BURNED_IN, ROWS, COLUMNS, FRAMES, SAMPLES, BITS_ALLOCATED, BITS_STORED, PHOTOMETRIC}
-    | {PIXEL_SPACING, IMAGER_PIXEL_SPACING, SLICE_THICKNESS, EXPOSURE_TIME, SHARED_GROUPS}
-)
-
 _DATE = re.compile(r"(\d{4})[.:-]?(\d{2})[.:-]?(\d{2})").fullmatch
 _TIME = re.compile(r"(\d{2})(?::?(\d{2})(?::?(\d{2})(?:\.(\d{1,6}))?)?)?").fullmatch
 _OFFSET = re.compile(r"([+-])(\d{2})(\d{2})").fullmatch
@@ -83,39 +76,6 @@ def series_row(elements: Elements) -> dict[str, Any]:
         "series_date": parse_date(text(elements, SERIES_DATE)),
         "series_time": parse_time(text(elements, SERIES_TIME)),
         "software_versions": "\\".join(str(item) for item in values(elements, SOFTWARE) if item is not None) or None,
-    }
-
-
-def instance_row(elements: Elements, zone: tzinfo) -> dict[str, Any]:
-    """Columns of `instance`, but for UIDs, transfer syntax and header.
-
-    Args:
-        zone: the hospital's time zone; a coercion time without an offset is read in it.
-    """
-    measures = _shared_pixel_measures(elements)
-    image_type = [str(item or "") for item in values(elements, IMAGE_TYPE)]
-    return {
-        "patient_id": text(elements, STUDY_TEXTS["patient_id"]),
-        "instance_number": integer(elements, INSTANCE_NUMBER),
-        "image_type": image_type or None,
-        "acquired_at": acquired_at(elements),
-        "content_at": joined(text(elements, CONTENT_DATE), text(elements, CONTENT_TIME)),
-        "stored_in_pacs_at": parse_instant(text(elements, COERCED), zone),
-        "timezone_offset": timezone_offset(elements),
-        "patient_age_years": age_years(elements),
-        "view_position": text(elements, VIEW_POSITION),
-        "image_laterality": text(elements, IMAGE_LATERALITY),
-        "rows": integer(elements, ROWS),
-        "columns": integer(elements, COLUMNS),
-        "number_of_frames": integer(elements, FRAMES),
-        "bits_stored": integer(elements, BITS_STORED),
-        "photometric_interpretation": text(elements, PHOTOMETRIC),
-        "pixel_spacing": numbers(elements, PIXEL_SPACING)
-        or numbers(measures, PIXEL_SPACING)
-        or numbers(elements, IMAGER_PIXEL_SPACING),
-        "slice_thickness": number(elements, SLICE_THICKNESS) or number(measures, SLICE_THICKNESS),
-        "exposure_time": number(elements, EXPOSURE_TIME),
-        "burned_in_annotation": text(elements, BURNED_IN),
     }
 
 
@@ -270,3 +230,74 @@ def _shared_pixel_measures(elements: Elements) -> Elements:
         for item in group.get("00289110", {}).get("Value", ()):
             return {int(key, 16): element for key, element in item.items()}
     return {}
+
+
+def _image_type(elements: Elements) -> list[str] | None:
+    return [str(item or "") for item in values(elements, IMAGE_TYPE)] or None
+
+
+def _content_at(elements: Elements) -> datetime | None:
+    return joined(text(elements, CONTENT_DATE), text(elements, CONTENT_TIME))
+
+
+def _pixel_spacing(elements: Elements) -> list[float] | None:
+    return (
+        numbers(elements, PIXEL_SPACING)
+        or numbers(_shared_pixel_measures(elements), PIXEL_SPACING)
+        or numbers(elements, IMAGER_PIXEL_SPACING)
+    )
+
+
+def _slice_thickness(elements: Elements) -> float | None:
+    return number(elements, SLICE_THICKNESS) or number(_shared_pixel_measures(elements), SLICE_THICKNESS)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A typed column: from which elements, and how."""
+
+    tags: frozenset[int]
+    read: Callable[[Elements], Any]
+
+
+def _of(read: Callable[[Elements, int], Any], tag: int) -> Column:
+    return Column(frozenset({tag}), lambda elements: read(elements, tag))
+
+
+def instance_columns(zone: tzinfo) -> dict[str, Column]:
+    """Columns of `instance` that come from the header, but for UIDs and transfer syntax.
+
+    Args:
+        zone: the hospital's time zone; a coercion time without an offset is read in it.
+    """
+    acquired = frozenset({ACQUIRED, ACQUISITION_DATE, ACQUISITION_TIME, CONTENT_DATE, CONTENT_TIME})
+    return {
+        "patient_id": _of(text, STUDY_TEXTS["patient_id"]),
+        "instance_number": _of(integer, INSTANCE_NUMBER),
+        "image_type": Column(frozenset({IMAGE_TYPE}), _image_type),
+        "acquired_at": Column(acquired, acquired_at),
+        "content_at": Column(frozenset({CONTENT_DATE, CONTENT_TIME}), _content_at),
+        "stored_in_pacs_at": Column(
+            frozenset({COERCED}), lambda elements: parse_instant(text(elements, COERCED), zone)
+        ),
+        "timezone_offset": Column(frozenset({TIMEZONE_OFFSET, ACQUIRED}), timezone_offset),
+        "patient_age_years": Column(frozenset({AGE, BIRTH_DATE, STUDY_DATE}), age_years),
+        "view_position": _of(text, VIEW_POSITION),
+        "image_laterality": _of(text, IMAGE_LATERALITY),
+        "rows": _of(integer, ROWS),
+        "columns": _of(integer, COLUMNS),
+        "number_of_frames": _of(integer, FRAMES),
+        "bits_stored": _of(integer, BITS_STORED),
+        "photometric_interpretation": _of(text, PHOTOMETRIC),
+        "pixel_spacing": Column(frozenset({PIXEL_SPACING, SHARED_GROUPS, IMAGER_PIXEL_SPACING}), _pixel_spacing),
+        "slice_thickness": Column(frozenset({SLICE_THICKNESS, SHARED_GROUPS}), _slice_thickness),
+        "exposure_time": _of(number, EXPOSURE_TIME),
+        "burned_in_annotation": _of(text, BURNED_IN),
+    }
+
+
+SERIES_TAGS = frozenset(
+    {*STUDY_TEXTS.values(), *SERIES_TEXTS.values(), PATIENT_NAME, BIRTH_DATE, STUDY_DATE, STUDY_TIME, SERIES_DATE}
+    | {SERIES_TIME, SERIES_NUMBER, SOFTWARE}
+)
+FILE_TAGS = frozenset({SOP_CLASS, STUDY_UID, SERIES_UID, SAMPLES, BITS_ALLOCATED, ROWS, COLUMNS, FRAMES, PHOTOMETRIC})

@@ -11,7 +11,8 @@ import math
 import os
 import warnings
 from base64 import b64encode
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
+from io import BytesIO
 from typing import Any, BinaryIO
 
 import pydicom
@@ -19,8 +20,11 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from sluice.headers.parser import DEEPEST, PIXEL_DATA, Header
-from sluice.headers.source import DEFLATED_LITTLE, UNDEFINED, HeaderError, OddError, file_meta, inflate
+from sluice.headers.header import Header, Hole
+from sluice.headers.kept import bytes_outside
+from sluice.headers.parser import CHUNK, DEEPEST, PIXEL_DATA, check_kept
+from sluice.headers.pixels import pixel_pieces
+from sluice.headers.source import DEFLATED_LITTLE, UNDEFINED, File, HeaderError, Memory, OddError, file_meta, inflate
 from sluice.headers.values import BINARY_LIMIT, TEXT_LIMIT
 
 Json = dict[str, Any]
@@ -31,13 +35,14 @@ MOST_SEQUENCE_BYTES = 4 << 20  # of all sequences of known length, which are tak
 MOST_ITEMS = 100_000  # of one of them
 ITEM_STARTS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")  # (FFFE,E000) by either byte order
 HEAD_BYTES = 64 << 10
+BULK_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW"})
 
 
 class _Sparing:
     """A file that lets itself be read in no more than `MOST_READS` pieces."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self.name = file.name
+        self.name = getattr(file, "name", "")
         self.seek, self.tell, self.close = file.seek, file.tell, file.close
         self._file = file
         self._reads = 0
@@ -49,45 +54,71 @@ class _Sparing:
         return self._file.read(size)
 
 
-def read_leniently(path: str | os.PathLike[str], wanted: Collection[int] = ()) -> Header:
+def read_leniently(path: str | os.PathLike[str]) -> Header:
     """The header of a file as pydicom reads it; see `sluice.headers.parser.HeaderParser.read` for what is raised."""
+    with open(path, "rb") as file:
+        return _read(file, File(os.fstat(file.fileno()).st_size, file.fileno()))
+
+
+def read_leniently_from(kept: File) -> Header:
+    """The same from what is kept of a file."""
+    return _read(BytesIO(kept.at(0, kept.size)), kept)
+
+
+def _read(stream: BinaryIO, file: File) -> Header:
     with warnings.catch_warnings(), pydicom.config.disable_value_validation():
         warnings.simplefilter("ignore")
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            _check_size(file, size)
-            try:
-                dataset = pydicom.dcmread(_Sparing(file), force=True)
-            except HeaderError:
-                raise
-            except Exception as error:  # hostile bytes raise nearly anything
-                if isinstance(error, OSError | EOFError):  # pydicom's own: it looked for more bytes
-                    raise HeaderError("truncated", "the file ends inside a sequence") from None
-                raise HeaderError("unreadable", f"not readable as DICOM ({type(error).__name__})") from None
+        _check_size(stream, file.size)
+        try:
+            dataset = pydicom.dcmread(_Sparing(stream), force=True)
+        except HeaderError:
+            raise
+        except Exception as error:  # hostile bytes raise nearly anything
+            if isinstance(error, OSError | EOFError):  # pydicom's own: it looked for more bytes
+                raise HeaderError("truncated", "the file ends inside a sequence") from None
+            raise HeaderError("unreadable", f"not readable as DICOM ({type(error).__name__})") from None
         if not any(tag in dataset for tag in (0x00080018, 0x00080016, 0x0020000D)):
             raise HeaderError("unreadable", "not a DICOM data set: no SOP Instance, SOP Class or Study Instance UID")
-        pixel_bytes = None
-        texts: dict[int, str] = {}
+        syntax = str(getattr(dataset, "file_meta", Dataset()).get("TransferSyntaxUID", "") or _guess(dataset))
+        header = Header(syntax, file.size, lenient=True)
         room = _Room()
         for tag in dataset.keys():  # noqa: SIM118 - a Dataset's own iteration converts every element
             if not tag & 0xFFFF or tag >> 16 == 0xFFFE:
                 continue
             raw: DataElement | RawDataElement = dataset.get_item(tag)
-            if isinstance(raw, RawDataElement) and raw.length != UNDEFINED and len(raw.value or b"") < raw.length:
-                raise HeaderError(
-                    "truncated",
-                    f"the file ends at byte {size} inside element ({tag >> 16:04X},{tag & 0xFFFF:04X}), "
-                    f"which wants {raw.length} bytes",
-                )
+            _check_length(tag, raw, file.size)
+            if syntax != DEFLATED_LITTLE:  # whose places are not those of the file
+                _note_hole(tag, raw, header)
             if tag == PIXEL_DATA:
-                pixel_bytes = len(raw.value or b"")
+                value = raw.value if isinstance(raw.value, bytes) else b""
+                header.pixel_bytes, header.pixel_pieces = len(value), pixel_pieces(Memory(value), 0, len(value))
             try:
-                texts[tag] = _dumps(tag, _element(dataset, tag, 0, room))
+                header.tail[int(tag)] = _dumps(tag, _element(dataset, tag, 0, room))
             except RecursionError:
                 raise HeaderError("unreadable", f"sequences are nested more than {DEEPEST} deep") from None
-    syntax = str(getattr(dataset, "file_meta", Dataset()).get("TransferSyntaxUID", "") or _guess(dataset))
-    body = "{" + ",".join(texts.values()) + "}"
-    return Header(syntax, body, {tag: texts[tag] for tag in wanted if tag in texts}, pixel_bytes, lenient=True)
+        header.holes.sort(key=lambda hole: hole.offset)
+        check_kept(header)
+        header.kept = bytes_outside(file, header.holes, b"")
+        return header
+
+
+def _check_length(tag: int, raw: DataElement | RawDataElement, size: int) -> None:
+    if isinstance(raw, RawDataElement) and raw.length != UNDEFINED and len(raw.value or b"") < raw.length:
+        raise HeaderError(
+            "truncated",
+            f"the file ends at byte {size} inside element ({tag >> 16:04X},{tag & 0xFFFF:04X}), "
+            f"which wants {raw.length} bytes",
+        )
+
+
+def _note_hole(tag: int, raw: DataElement | RawDataElement, header: Header) -> None:
+    """Leave out pixels and long binary values of known place."""
+    if not isinstance(raw, RawDataElement) or not raw.value:
+        return
+    length = len(raw.value)
+    is_chain = raw.length == UNDEFINED  # maybe an odd one: a short one stays, for pydicom to judge again
+    if (tag == PIXEL_DATA and not is_chain) or (length > CHUNK and raw.VR in BULK_VRS):
+        header.holes.append(Hole(raw.value_tell, length))
 
 
 def _check_size(file: BinaryIO, size: int) -> None:

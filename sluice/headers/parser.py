@@ -4,19 +4,24 @@ Little endian (implicit, explicit, deflated) is read here. Anything odd (big end
 VR, an encoding that changes in the middle) is handed to pydicom, see `sluice.headers.lenient`, so pydicom's
 answer is the reference in both cases.
 
-Elements of a series repeat from file to file, so the JSON text of short elements is remembered by their
-bytes: most of a header is then one dictionary look-up an element.
+Headers of a series repeat from file to file, so a file is first compared with the layouts of those before it
+(`sluice.headers.layout`), and only what differs is read. What no layout fits is read element by element, where the JSON
+text of short elements is remembered by their bytes.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections import OrderedDict
+from contextlib import suppress
 from functools import lru_cache
 
 from pydicom.datadict import dictionary_VR, private_dictionary_VR
 
+from sluice.headers.header import Context, Header, Hole, Item
+from sluice.headers.kept import bytes_outside
+from sluice.headers.layout import NOTED, Layout
+from sluice.headers.pixels import pixel_pieces
 from sluice.headers.source import (
     DEFLATED_LITTLE,
     EXPLICIT_BIG,
@@ -40,7 +45,6 @@ from sluice.headers.source import (
     skip_fragments,
 )
 from sluice.headers.values import (
-    LATIN,
     WRITERS,
     Encodings,
     bulk_text,
@@ -50,15 +54,16 @@ from sluice.headers.values import (
 )
 
 CHUNK = 64 << 10
-NOTED = frozenset({0x00080005, 0x00280103, 0x00283002})  # later elements depend on them
 PIXEL_DATA = 0x7FE00010
 DEEPEST = 100
 CACHED_BYTES = 256
 CACHE_SIZE = 40_000
 FRAGMENT_LIMIT = 16 << 20
+KEPT_LIMIT = 64 << 20  # of one header's bytes
+SERIES_REMEMBERED, LAYOUTS_OF_SERIES = 8, 4
 
 
-class ShortError(Exception):
+class ShortError(EOFError):
     """The bytes at hand end inside an element that starts at `start` of the data set's top level."""
 
     def __init__(self, tag: int = 0) -> None:
@@ -66,53 +71,20 @@ class ShortError(Exception):
         self.tag = tag
 
 
-@dataclass
-class Header:
-    """A header.
-
-    Attributes:
-        transfer_syntax_uid: from the file meta information.
-        json: DICOM JSON text of the data set, file meta information and group lengths left out.
-        wanted: JSON text of the top-level elements that were asked for, by tag.
-        pixel_bytes: length of the value of (7FE0,0010); None without pixel data.
-        lenient: pydicom had to read it.
-    """
-
-    transfer_syntax_uid: str
-    json: str
-    wanted: dict[int, str]
-    pixel_bytes: int | None = None
-    lenient: bool = False
-
-
-@dataclass
-class _Context:
-    """What an element's reading depends on, besides its bytes."""
-
-    implicit: bool
-    encodings: Encodings = LATIN
-    signed_pixels: bool | None = None
-    lut_entries: int | None = None
-    creators: dict[int, str] = field(default_factory=dict)
-
-    def of_item(self, implicit: bool) -> _Context:
-        return _Context(implicit, self.encodings, self.signed_pixels)
-
-
 class HeaderParser:
-    """Reads headers of many files, remembering the text of elements that repeat.
+    """Reads headers of many files, remembering the layouts of series and the text of elements that repeat."""
 
-    Args:
-        wanted: top-level tags whose JSON is needed by itself (for typed columns).
-    """
-
-    def __init__(self, wanted: Collection[int] = ()) -> None:
-        self.wanted = frozenset(wanted)
+    def __init__(self) -> None:
         self._remembered: dict[tuple[bool, Encodings], dict[bytes, str]] = {}
-        self._offset: int | None = 0
+        self._layouts: OrderedDict[str, list[Layout]] = OrderedDict()
+        self._base = 0
+        self._has_places = True
 
-    def read(self, path: str | os.PathLike[str]) -> Header:
+    def read(self, path: str | os.PathLike[str], series: str = "") -> Header:
         """The header of a file.
+
+        Args:
+            series: files that are given the same are expected to be alike.
 
         Raises:
             HeaderError: `truncated` (it ends inside an element) or `unreadable`.
@@ -120,53 +92,111 @@ class HeaderParser:
         """
         descriptor = os.open(path, os.O_RDONLY)
         try:
-            return self._read(File(os.fstat(descriptor).st_size, descriptor))
+            return self.read_from(File(os.fstat(descriptor).st_size, descriptor), series)
         finally:
             os.close(descriptor)
 
-    def _read(self, file: File) -> Header:
+    def read_from(self, file: File, series: str = "") -> Header:
+        """The same from an open file, or from what is kept of one."""
         chunk = file.at(0, CHUNK)
         if chunk[128:132] != b"DICM":
             raise OddError
         syntax, start = file_meta(chunk)
         if syntax == EXPLICIT_BIG:
             raise OddError
-        if syntax == DEFLATED_LITTLE:
-            file, start = Memory(inflate(file.at(start, file.size))), 0
-        self._offset = None if syntax == DEFLATED_LITTLE else start
-        header = Header(syntax, "", {})
-        out: list[str] = []
-        context = _Context(implicit=syntax == IMPLICIT_LITTLE)
-        base, size = start, CHUNK
-        while base < file.size:
-            data = file.at(base, size)
-            if self._offset is not None:
-                self._offset = base
-            try:
-                done = self._top_level(data, file, base, context, header, out)
-            except RecursionError:
-                raise HeaderError("unreadable", "sequences are nested too deeply") from None
-            if done == base:
+        is_deflated = syntax == DEFLATED_LITTLE
+        if is_deflated and not file.is_inflated:
+            file = Memory(chunk[:start] + inflate(file.at(start, file.size)))
+            chunk = file.at(0, CHUNK)
+        self._has_places = not is_deflated
+        header = Header(syntax, file.size, is_inflated=is_deflated)
+        try:
+            self._read(file, chunk, start, header, self._layouts_of(f"{syntax} {series}"))
+        except RecursionError:
+            raise HeaderError("unreadable", "sequences are nested too deeply") from None
+        header.kept = bytes_outside(file, header.holes, chunk)
+        return header
+
+    def _layouts_of(self, series: str) -> list[Layout]:
+        layouts = self._layouts.get(series)
+        if layouts is None:
+            layouts = self._layouts[series] = []
+            if len(self._layouts) > SERIES_REMEMBERED:
+                self._layouts.popitem(last=False)
+        else:
+            self._layouts.move_to_end(series)
+        return layouts
+
+    def _read(self, file: File, chunk: bytes, start: int, header: Header, layouts: list[Layout]) -> None:
+        self._base = 0
+        first: list[Item] = []
+        position, context, out = start, Context(implicit=header.transfer_syntax_uid == IMPLICIT_LITTLE), first
+        for layout in layouts:
+            matched = None
+            with suppress(EOFError, OddError, HeaderError):
+                matched = layout.match(chunk, start, self, self._place)
+            if matched is not None:
+                position, header.changes = matched
+                header.first, context, out = layout.elements, layout.end_context, []
+                if layout is not layouts[0]:
+                    layouts.remove(layout)
+                    layouts.insert(0, layout)
+                break
+        base, data, size, is_first = 0, chunk, CHUNK, True
+        while base + position < file.size:
+            self._base = base
+            done, context = self._top_level(data, file, base, position, context, header, out)
+            if is_first and out is first:
+                out = self._remember_layout(data, header, first, context, layouts)
+                is_first = False
+            if done >= file.size:
+                break
+            if done == base + position:
                 if base + len(data) >= file.size:
                     raise HeaderError("truncated", "the file ends inside an element")
                 size *= 8
             else:
-                base, size = done, CHUNK
-        header.json = "{" + ",".join(out) + "}"
-        return header
+                size = CHUNK
+            base, position = done, 0
+            data = file.at(base, size)
+        header.tail = {tag: text for tag, text, _, _, _ in out if text}
+        check_kept(header)
+        if header.pixel_bytes:
+            header.pixel_pieces = pixel_pieces(file, header.pixel_at, header.pixel_bytes)
 
-    def _top_level(self, data: bytes, file: File, base: int, context: _Context, header: Header, out: list[str]) -> int:
-        """Read whole elements of `data`, which starts at `base` of the file; return where the next one starts."""
-        position, end = 0, len(data)
+    def _remember_layout(
+        self, data: bytes, header: Header, items: list[Item], end_context: Context, layouts: list[Layout]
+    ) -> list[Item]:
+        """Make a layout of the elements before the first value that is left out; return the items behind it."""
+        end = min([hole.offset for hole in header.holes] + [len(data)])
+        count = 0
+        while count < len(items) and items[count][3] <= end and items[count][0] != PIXEL_DATA:
+            count += 1
+        if not count:
+            return items
+        beginning, rest = items[:count], items[count:]
+        context = rest[0][4] if rest else end_context
+        layout = Layout(data[beginning[0][2] : beginning[-1][3]], beginning, context)
+        header.first = layout.elements
+        layouts.insert(0, layout)
+        del layouts[LAYOUTS_OF_SERIES:]
+        return rest
+
+    def _top_level(
+        self, data: bytes, file: File, base: int, position: int, context: Context, header: Header, out: list[Item]
+    ) -> tuple[int, Context]:
+        """Read whole elements of `data`, which starts at `base` of the file, from `position` of it; return where the
+        next one starts in the file, and the context there."""
+        end = len(data)
         at_end = base + end >= file.size
         remembered = self._cache(context)
-        implicit, wanted = context.implicit, self.wanted
+        implicit = context.implicit
         while position < end:
             if position + 12 > end and not (at_end and position + 8 <= end):
                 if at_end:
                     check_padding(data[position:], base + position)
-                    return base + end
-                return base + position
+                    return base + end, context
+                return base + position, context
             # --- one element's header
             if implicit:
                 group, element, length = implicit_header(data, position)
@@ -182,7 +212,9 @@ class HeaderParser:
                     value = position + 8
                 elif group == 0 and element == 0:
                     check_padding(file.at(base + position, file.size), base + position)
-                    return file.size
+                    if file.size - base - position > CHUNK:
+                        header.holes.append(Hole(base + position, file.size - base - position))
+                    return file.size, context
                 else:
                     raise OddError
             tag = group << 16 | element
@@ -191,51 +223,56 @@ class HeaderParser:
             if length == UNDEFINED:
                 if vr != b"SQ" and vr != b"UN" and (vr or tag == PIXEL_DATA):
                     after, total = skip_fragments(file, base + value, tag)
-                    out.append(bulk_text(tag, (vr or b"OB").decode("latin-1"), self._place(value), total))
+                    text = bulk_text(tag, (vr or b"OB").decode("latin-1"), self._place(value), total)
+                    out.append((tag, text, base + position, after, context))
+                    if total:
+                        header.holes.append(Hole(base + value, total, is_fragments=True))
                     if tag == PIXEL_DATA:
-                        header.pixel_bytes = total
-                    return after
+                        header.pixel_at, header.pixel_bytes = base + value, total
+                    return after, context
             elif tag == PIXEL_DATA or (stop > end and length > CHUNK and vr != b"SQ" and vr != b"UN" and not implicit):
                 if base + stop > file.size:
                     raise HeaderError("truncated", ends_in(tag, file.size, length))
                 name = vr.decode("latin-1") if vr else "OW"
-                out.append(bulk_text(tag, name, self._place(value), length) if length else empty_text(tag, name))
+                text = bulk_text(tag, name, self._place(value), length) if length else empty_text(tag, name)
+                out.append((tag, text, base + position, base + stop, context))
+                if length:
+                    header.holes.append(Hole(base + value, length))
                 if tag == PIXEL_DATA:
-                    header.pixel_bytes = length
+                    header.pixel_at, header.pixel_bytes = base + value, length
                 if stop > end:
-                    return int(base + stop)
+                    return base + stop, context
                 position = stop
                 continue
             elif stop > end:
                 if base + stop > file.size:
                     raise HeaderError("truncated", ends_in(tag, file.size, length))
-                return base + position
+                return base + position, context
             # --- read
-            text = remembered.get(data[position:stop]) if length <= CACHED_BYTES else None
-            if text is not None:
+            start = position
+            text = remembered.get(data[position:stop], "") if length <= CACHED_BYTES else ""
+            if text:
                 position = stop
             else:
-                start = position
                 try:
-                    text, position = self._element(data, position, end, context, 0)
+                    text, position = self.element(data, position, end, context, 0)
                 except ShortError as short:
                     if at_end:
                         raise HeaderError("truncated", ends_in(short.tag or tag, file.size)) from None
-                    return base + start
+                    return base + start, context
                 if position - start <= CACHED_BYTES and text and not self._depends(tag, vr, context):
                     self._remember(remembered, data[start:position], text)
-            if element == 0:
-                continue  # group lengths are no attributes, PS3.18 F.2.2
             if len(text) > FRAGMENT_LIMIT:
                 text = bulk_text(tag, text[18:20], self._place(value), position - value)
-            out.append(text)
-            if tag in wanted:
-                header.wanted[tag] = text
+            elif length > CHUNK and length != UNDEFINED and text.startswith('"BulkDataURI"', 22):
+                header.holes.append(Hole(base + value, length))
+            out.append((tag, text if element else "", base + start, base + position, context))
             if tag in NOTED or (group & 1 and element <= 0xFF):
-                remembered = self._note(tag, data[value:position], context)
-        return base + end
+                context = _noted(tag, data[value:position], context)
+                remembered = self._cache(context)
+        return base + end, context
 
-    def _cache(self, context: _Context) -> dict[bytes, str]:
+    def _cache(self, context: Context) -> dict[bytes, str]:
         return self._remembered.setdefault((context.implicit, context.encodings), {})
 
     def _remember(self, remembered: dict[bytes, str], raw: bytes, text: str) -> None:
@@ -243,25 +280,13 @@ class HeaderParser:
             remembered.clear()
         remembered[raw] = text
 
-    def _depends(self, tag: int, vr: bytes, context: _Context) -> bool:
+    def _depends(self, tag: int, vr: bytes, context: Context) -> bool:
         """Whether the text depends on more than the bytes and the character set."""
         if not vr or vr == b"UN":
-            return bool(tag >> 16 & 1) or self._vr(tag, context) not in WRITERS or b" or " in _dictionary_vr(tag)
+            return bool(tag >> 16 & 1) or self.vr(tag, context) not in WRITERS or b" or " in _dictionary_vr(tag)
         return False
 
-    def _note(self, tag: int, value: bytes, context: _Context) -> dict[bytes, str]:
-        """Keep what later elements depend on; return the cache to go on with."""
-        if tag == 0x00080005:
-            context.encodings = encodings_of(value)
-        elif tag == 0x00280103 and len(value) == 2:
-            context.signed_pixels = value != b"\x00\x00"
-        elif tag == 0x00283002 and len(value) >= 2:
-            context.lut_entries = int.from_bytes(value[:2], "little")
-        elif tag >> 16 & 1 and 0x10 <= tag & 0xFFFF <= 0xFF:
-            context.creators[tag] = value.decode("latin-1").strip(" \x00")
-        return self._cache(context)
-
-    def _vr(self, tag: int, context: _Context) -> bytes:
+    def vr(self, tag: int, context: Context) -> bytes:
         """VR of an element that does not tell its own (implicit, or UN), PS3.5 6.2.2."""
         group, element = tag >> 16, tag & 0xFFFF
         if group & 1:
@@ -279,9 +304,9 @@ class HeaderParser:
         return b"OW"
 
     def _place(self, position: int) -> int | None:
-        return None if self._offset is None else self._offset + position
+        return self._base + position if self._has_places else None
 
-    def _element(self, data: bytes, position: int, end: int, context: _Context, depth: int) -> tuple[str, int]:
+    def element(self, data: bytes, position: int, end: int, context: Context, depth: int = 0) -> tuple[str, int]:
         """Text of the element at `position` and where the next one starts."""
         if position + 8 > end:
             raise ShortError
@@ -289,7 +314,7 @@ class HeaderParser:
         if implicit:
             group, element, length = implicit_header(data, position)
             tag, position = group << 16 | element, position + 8
-            vr = self._vr(tag, context)
+            vr = self.vr(tag, context)
         else:
             group, element, vr, length = short_header(data, position)
             tag, position = group << 16 | element, position + 8
@@ -303,7 +328,7 @@ class HeaderParser:
                 if length == UNDEFINED:
                     vr, implicit = b"SQ", True
                 elif length < 0xFFFF or group & 1:
-                    vr = self._vr(tag, context)
+                    vr = self.vr(tag, context)
                     implicit = vr == b"SQ"
         if length == UNDEFINED:
             stop = end
@@ -326,7 +351,7 @@ class HeaderParser:
         return element_text(tag, vr, data[position:stop], context.encodings, self._place(position)), stop
 
     def _items(
-        self, data: bytes, position: int, stop: int, context: _Context, implicit: bool, delimited: bool, depth: int
+        self, data: bytes, position: int, stop: int, context: Context, implicit: bool, delimited: bool, depth: int
     ) -> tuple[str, int]:
         """Texts of a sequence's items and where the sequence ends."""
         if depth > DEEPEST:
@@ -352,7 +377,7 @@ class HeaderParser:
         return ",".join(items), position
 
     def _item(
-        self, data: bytes, position: int, length: int, stop: int, context: _Context, depth: int
+        self, data: bytes, position: int, length: int, stop: int, context: Context, depth: int
     ) -> tuple[str, int]:
         """Text of one item's data set and where it ends."""
         end = stop if length == UNDEFINED else position + length
@@ -364,7 +389,7 @@ class HeaderParser:
                 return "{" + ",".join(out) + "}", position + 8
             start = position
             try:
-                text, position = self._element(data, position, end, context, depth)
+                text, position = self.element(data, position, end, context, depth)
             except ShortError:
                 if length != UNDEFINED:  # the item ends inside its element: not a matter of more bytes
                     raise OddError from None
@@ -375,10 +400,34 @@ class HeaderParser:
             out.append(text)
             if tag >> 16 & 1 or tag in NOTED:
                 header_length = 12 if not context.implicit and data[start + 4 : start + 6] in LONG_VRS else 8
-                self._note(tag, data[start + header_length : position], context)
+                context = _noted(tag, data[start + header_length : position], context)
         if length == UNDEFINED:
             raise ShortError
         return "{" + ",".join(out) + "}", position
+
+
+def check_kept(header: Header) -> None:
+    """Refuse a header that is too long to be kept.
+
+    Raises:
+        HeaderError: `unreadable`.
+    """
+    kept = header.size - sum(hole.length for hole in header.holes)
+    if kept > KEPT_LIMIT:
+        raise HeaderError("unreadable", f"a header of {kept >> 20} MiB, which is more than {KEPT_LIMIT >> 20}")
+
+
+def _noted(tag: int, value: bytes, context: Context) -> Context:
+    """The context behind an element that later ones depend on."""
+    if tag == 0x00080005:
+        return context._replace(encodings=encodings_of(value))
+    if tag == 0x00280103 and len(value) == 2:
+        return context._replace(signed_pixels=value != b"\x00\x00")
+    if tag == 0x00283002 and len(value) >= 2:
+        return context._replace(lut_entries=int.from_bytes(value[:2], "little"))
+    if tag >> 16 & 1 and 0x10 <= tag & 0xFFFF <= 0xFF:
+        return context._replace(creators={**context.creators, tag: value.decode("latin-1").strip(" \x00")})
+    return context
 
 
 @lru_cache(maxsize=65536)

@@ -1,21 +1,24 @@
-"""One received file becomes the rows of its header, or the reason why it cannot."""
+"""One received file becomes its header with typed columns, or the reason why it cannot."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from sluice.anatomy import SOURCE_TAGS, AnatomyReading, read_anatomy
+from sluice.database import copy_value
 from sluice.headers import columns
-from sluice.headers.lenient import read_leniently
-from sluice.headers.parser import Header, HeaderParser
+from sluice.headers.columns import Column, Element, Elements
+from sluice.headers.header import Header
+from sluice.headers.kept import Kept
+from sluice.headers.lenient import read_leniently, read_leniently_from
+from sluice.headers.parser import HeaderParser
+from sluice.headers.pixels import pixel_digest
 from sluice.headers.source import NATIVE, HeaderError, OddError
-
-WANTED = columns.NEEDED | SOURCE_TAGS
 
 
 @dataclass(frozen=True)
@@ -43,17 +46,22 @@ class SeriesRows:
 
 
 @dataclass(frozen=True)
-class Indexed:
-    """A header that was read. `header` is DICOM JSON text."""
+class Reading:
+    """A header that was read.
+
+    Attributes:
+        cells: its typed columns in the order of `HeaderReader.names`, as COPY writes them.
+        elements: elements that typed columns are made of.
+    """
 
     received: Received
+    header: Header
     study_instance_uid: str
     series_instance_uid: str
     sop_class_uid: str
-    transfer_syntax_uid: str
-    instance: dict[str, Any]
-    header: str
-    lenient: bool
+    cells: list[str]
+    elements: Elements
+    pixel_digest: bytes | None
 
 
 @dataclass(frozen=True)
@@ -65,88 +73,136 @@ class Refused:
     detail: str
 
 
-@dataclass(frozen=True)
-class Readings:
-    """What a list of files gave."""
-
-    indexed: list[Indexed]
-    refused: list[Refused]
-    series: dict[str, SeriesRows]
-
-
 @lru_cache(maxsize=1)
 def _parser() -> HeaderParser:
-    return HeaderParser(WANTED)
+    return HeaderParser()
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path, series: str = "") -> Header:
     """The header of a file, by our own parser, or by pydicom where the file is odd.
+
+    Args:
+        series: files that are given the same are expected to be alike, which makes reading them faster.
 
     Raises:
         HeaderError: it cannot be read.
         OSError: the file cannot be opened.
     """
     try:
-        return _parser().read(path)
+        return _parser().read(path, series)
     except OddError:
-        return read_leniently(path, WANTED)
+        return read_leniently(path)
 
 
-def read_files(archive: Path, zone_name: str, files: Iterable[Received]) -> Readings:
-    """Read headers; a file that cannot be read becomes `Refused` and the rest goes on."""
-    indexed: list[Indexed] = []
-    refused: list[Refused] = []
-    series: dict[str, SeriesRows] = {}
-    for received in files:
-        try:
-            header = read_header(archive / received.path)
-            elements = {tag: _element(text) for tag, text in header.wanted.items()}
-            _check_pixel_bytes(header, elements)
-        except HeaderError as error:
-            refused.append(Refused(received, error.reason_code, str(error)))
-            continue
-        except OSError as error:
-            refused.append(Refused(received, "unreadable", f"the file cannot be opened ({error.strerror})"))
-            continue
-        study_uid = columns.text(elements, columns.STUDY_UID) or received.study_instance_uid
-        series_uid = columns.text(elements, columns.SERIES_UID) or received.series_instance_uid
-        if series_uid not in series:
-            series[series_uid] = SeriesRows(
-                {"study_instance_uid": study_uid, **columns.study_row(elements)},
-                {"series_instance_uid": series_uid, "study_instance_uid": study_uid, **columns.series_row(elements)},
-                read_anatomy(elements),
-            )
-        indexed.append(
-            Indexed(
-                received,
-                study_uid,
-                series_uid,
-                columns.text(elements, columns.SOP_CLASS) or received.sop_class_uid,
-                header.transfer_syntax_uid,
-                columns.instance_row(elements, columns.zone_of(zone_name)),
-                header.json,
-                header.lenient,
-            )
+def read_kept(kept: Kept) -> Header:
+    """The header again from what is kept of its file; see `read_header`."""
+    try:
+        return HeaderParser().read_from(kept)
+    except OddError:
+        return read_leniently_from(kept)
+
+
+@dataclass
+class _Derived:
+    """What a reader makes of the elements that files have in common."""
+
+    reader: HeaderReader
+    elements: dict[int, Element]
+    cells: list[str]
+
+
+class HeaderReader:
+    """Reads files with their typed columns; what files have in common is converted once.
+
+    Args:
+        typed: columns of `instance` beside UIDs and transfer syntax.
+    """
+
+    def __init__(self, typed: Mapping[str, Column]) -> None:
+        self.names = tuple(typed)
+        self._reads = [column.read for column in typed.values()]
+        self._wanted = columns.FILE_TAGS | columns.SERIES_TAGS | SOURCE_TAGS
+        self._wanted |= frozenset().union(*(column.tags for column in typed.values()))
+        self._touched = {
+            tag: frozenset(place for place, column in enumerate(typed.values()) if tag in column.tags)
+            for tag in self._wanted
+        }
+
+    def read(self, archive: Path, received: Received) -> Reading:
+        """One file.
+
+        Raises:
+            HeaderError: it cannot be read.
+            OSError: it cannot be opened.
+        """
+        header = read_header(archive / received.path, received.series_instance_uid)
+        elements, cells = self._typed(header)
+        _check_pixel_bytes(header, elements)
+        digest = None
+        if header.pixel_bytes is not None:
+            shape = (columns.integer(elements, tag) for tag in (columns.ROWS, columns.COLUMNS, columns.BITS_STORED))
+            digest = pixel_digest(header.pixel_pieces, header.pixel_bytes, *shape)
+        return Reading(
+            received,
+            header,
+            columns.text(elements, columns.STUDY_UID) or received.study_instance_uid,
+            columns.text(elements, columns.SERIES_UID) or received.series_instance_uid,
+            columns.text(elements, columns.SOP_CLASS) or received.sop_class_uid,
+            cells,
+            elements,
+            digest,
         )
-    return Readings(indexed, refused, series)
+
+    def _typed(self, header: Header) -> tuple[dict[int, Element], list[str]]:
+        derived = header.first.derived
+        if not isinstance(derived, _Derived) or derived.reader is not self:
+            derived = header.first.derived = self._derive(header)
+        first, wanted = header.first, self._wanted
+        changed = {
+            tag: _element(text)
+            for place, text in header.changes.items()
+            if (tag := first.tags[place]) in wanted and first.place[tag] == place
+        }
+        changed.update((tag, _element(text)) for tag, text in header.tail.items() if tag in wanted)
+        if not changed:
+            return derived.elements, derived.cells
+        elements, cells = derived.elements | changed, derived.cells.copy()
+        for place in set().union(*(self._touched[tag] for tag in changed)):
+            cells[place] = copy_value(self._reads[place](elements))
+        return elements, cells
+
+    def _derive(self, header: Header) -> _Derived:
+        first = header.first
+        elements = {tag: _element(first.texts[place]) for tag, place in first.place.items() if tag in self._wanted}
+        return _Derived(self, elements, [copy_value(read(elements)) for read in self._reads])
 
 
-def _remembering(read: Callable[[str], columns.Element]) -> Callable[[str], columns.Element]:
+def series_rows(reading: Reading) -> SeriesRows:
+    """What a file says about its study and series."""
+    study_uid, series_uid, elements = reading.study_instance_uid, reading.series_instance_uid, reading.elements
+    return SeriesRows(
+        {"study_instance_uid": study_uid, **columns.study_row(elements)},
+        {"series_instance_uid": series_uid, "study_instance_uid": study_uid, **columns.series_row(elements)},
+        read_anatomy(elements),
+    )
+
+
+def _remembering(read: Callable[[str], Element]) -> Callable[[str], Element]:
     remembered = lru_cache(maxsize=8192)(read)
 
-    def element(text: str) -> columns.Element:
+    def element(text: str) -> Element:
         return remembered(text) if len(text) <= 256 else read(text)
 
     return element
 
 
 @_remembering
-def _element(text: str) -> columns.Element:
-    found: columns.Element = json.loads(text[11:])  # after `"GGGGEEEE":`
+def _element(text: str) -> Element:
+    found: Element = json.loads(text[11:])  # after `"GGGGEEEE":`
     return found
 
 
-def _check_pixel_bytes(header: Header, elements: columns.Elements) -> None:
+def _check_pixel_bytes(header: Header, elements: Elements) -> None:
     """Native pixel data must hold what rows, columns, frames, samples and bits promise (PS3.5 8.1.1)."""
     if header.pixel_bytes is None or header.transfer_syntax_uid not in NATIVE:
         return

@@ -41,7 +41,13 @@ class OddError(Exception):
 
 
 class File:
-    """Bytes of an open file by position."""
+    """Bytes of an open file by position.
+
+    Attributes:
+        is_inflated: of a deflated file, with its data set inflated.
+    """
+
+    is_inflated = False
 
     def __init__(self, size: int, descriptor: int = -1) -> None:
         self.size = size

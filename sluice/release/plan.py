@@ -103,7 +103,7 @@ def prepare(
     """Freeze the members of a release of one window.
 
     Members are the indexed and checked instances of SOP classes that may leave, that the project selects and no
-    quality finding stops; every other indexed instance gets a gap at the step `released` with its reason. The same
+    quality finding holds; every other indexed instance gets a gap at the step `released` with its reason. The same
     window with the same members and profile is the same release; otherwise the project's next version begins.
 
     Raises:
@@ -192,8 +192,8 @@ def _reason_against(candidate: dict[str, Any], project: Project) -> tuple[str, s
     missed = project.selection.misses(candidate)
     if missed:
         return "not-in-project", missed
-    if candidate["quality_stop"]:
-        return "quality-stop", None
+    if candidate["quality_severity"]:
+        return f"quality-{candidate['quality_severity']}", candidate["quality_rules"]
     if (candidate["patient_ids"] or 0) > 1:
         return "held-identity", "its study has more than one Patient ID"
     if not candidate["checked"]:

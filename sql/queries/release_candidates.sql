@@ -13,20 +13,35 @@ with member as (
       from prediction
      where task = 'body_part' and sop_instance_uid in (select sop_instance_uid from member)
      order by sop_instance_uid, predicted_at desc
+), held as (
+    -- Each way an object can be held by itself: the held are few, so each is one small hash table.
+    select sop_instance_uid, max(severity) as severity, string_agg(distinct rule, ', ' order by rule) as rules
+      from (select m.sop_instance_uid, h.severity, h.rule
+              from quality_held h join member m on h.level = 'instance' and m.sop_instance_uid = h.object
+            union all
+            select m.sop_instance_uid, h.severity, h.rule
+              from quality_held h join member m on h.level = 'series' and m.series_instance_uid = h.object
+            union all
+            select m.sop_instance_uid, h.severity, h.rule
+              from quality_held h join member m on h.level = 'study' and m.study_instance_uid = h.object
+            union all
+            select m.sop_instance_uid, h.severity, h.rule
+              from quality_held h
+              join window_instance w on h.level = 'window' and w.window_key = h.object
+              join member m on m.sop_instance_uid = w.sop_instance_uid) by_object
+     group by sop_instance_uid   -- 'stop' sorts after 'quarantine'
 )
 select m.sop_instance_uid, m.receipt_id, m.modality, i.sop_class_uid,
        m.checked_at is not null  as checked,
        p.patient_ids,
        h.region_key              as region,
        b.label                   as body_part,
-       exists (select from quality_finding f
-                where f.severity = 'stop'
-                  and (f.sop_instance_uid = m.sop_instance_uid
-                       or (f.level = 'series' and f.series_instance_uid = m.series_instance_uid)
-                       or (f.level = 'study' and f.study_instance_uid = m.study_instance_uid))) as quality_stop
+       held.severity             as quality_severity,
+       held.rules                as quality_rules
   from member m
   join instance i using (sop_instance_uid)
   left join patients p on p.study_instance_uid = m.study_instance_uid
   left join header_anatomy h on h.series_instance_uid = m.series_instance_uid
   left join body_part b using (sop_instance_uid)
+  left join held using (sop_instance_uid)
  order by m.receipt_id

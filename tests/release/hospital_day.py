@@ -60,8 +60,8 @@ def store(database: Database, archive: Path, data: bytes, checked: bool = True) 
             connection,
             "instance",
             ("sop_instance_uid", "series_instance_uid", "study_instance_uid", "sop_class_uid", "transfer_syntax_uid",
-             "patient_id", "header"),
-            [(uid, series, study, str(dataset.SOPClassUID), syntax, dataset.PatientID, {})],
+             "patient_id"),
+            [(uid, series, study, str(dataset.SOPClassUID), syntax, dataset.PatientID)],
         )  # fmt: skip
         if checked:
             copy_rows(

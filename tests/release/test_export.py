@@ -16,6 +16,7 @@ import pytest
 import sluice.release.export as export
 from sluice.database import Database, select
 from sluice.objects import ObjectStore, ObjectStoreError, connect
+from sluice.quality.decisions import decide
 from sluice.release.export import ReleaseError, export_batch, prepare, publish, verify
 from sluice.release.plan import note_gaps
 from sluice.release.projects import Project, Selection
@@ -143,7 +144,7 @@ def test_pseudonyms_are_the_same_in_every_version_and_differ_between_projects(
 def test_not_eligible_instances_stay_with_their_reason(
     database: Database, archive: Path, bucket: ObjectStore, keys: Path
 ) -> None:
-    stopped, two_ids_a, two_ids_b, nobody, good = store_day(
+    stopped, two_ids_a, two_ids_b, nobody, good, doubtful, accepted = store_day(
         database,
         archive,
         [
@@ -152,6 +153,8 @@ def test_not_eligible_instances_stay_with_their_reason(
             image(2, "P-2", study=11),
             image(1, "UNKNOWN", study=12),
             image(1, study=13),
+            image(1, study=15),
+            image(1, study=16),
         ],
     )
     (unchecked,) = store_day(database, archive, [image(1, study=14)], checked=False)
@@ -160,16 +163,24 @@ def test_not_eligible_instances_stay_with_their_reason(
         "select %s, 'test', 'stop', 'study', study_instance_uid from instance where sop_instance_uid = %s",
         (DAY, stopped),
     )
+    for uid in (doubtful, accepted):
+        database.execute(
+            "insert into quality_finding (window_key, rule, severity, level, sop_instance_uid) "
+            "values (%s, 'doubt', 'quarantine', 'instance', %s)",
+            (DAY, uid),
+        )
+    decide(database, "doubt", "instance", accepted, "accept", "looked at it", "vera")
     plan = prepare(database, project(bucket), DAY, keys=keys)
-    assert plan.left_out == {"quality-stop": 1, "held-identity": 2, "not-checked-yet": 1}
+    assert plan.left_out == {"quality-stop": 1, "quality-quarantine": 1, "held-identity": 2, "not-checked-yet": 1}
     published = run(database, archive, bucket, keys, project(bucket))
-    assert published.objects == 1
+    assert published.objects == 2
     assert reasons(database) == {
         stopped: "quality-stop",
         two_ids_a: "held-identity",
         two_ids_b: "held-identity",
         nobody: "held-identity",
         unchecked: "not-checked-yet",
+        doubtful: "quality-quarantine",
     }
     assert good not in reasons(database)
 

@@ -48,8 +48,8 @@ def add_exam(
             cursor.execute(
                 """
                 insert into instance (sop_instance_uid, series_instance_uid, study_instance_uid, sop_class_uid,
-                    transfer_syntax_uid, patient_id, acquired_at, stored_in_pacs_at, header)
-                values (%s, %s, %s, '1', '1', %s, %s, %s, '{}')
+                    transfer_syntax_uid, patient_id, acquired_at, stored_in_pacs_at)
+                values (%s, %s, %s, '1', '1', %s, %s, %s)
                 """,
                 (
                     uid,

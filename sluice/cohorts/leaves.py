@@ -1,0 +1,202 @@
+"""Each condition as SQL: of a block, or as the set of instances for which it holds.
+
+Aliases: `b` header_block, `s` series, `a` header_anatomy, `st` study; in sets also `i` instance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+from sluice.anatomy.strategies import PEDIATRIC_BELOW_YEARS, Part, Strategy, strategy_sql
+from sluice.cohorts.conditions import Parameters, asks, element_asks, number
+from sluice.cohorts.criteria import Criterion
+from sluice.cohorts.expressions import FieldIs, PredictionIs, QualityIs, RegionIs, TagIs
+from sluice.cohorts.fields import Level
+
+
+@dataclass(frozen=True)
+class OfBlock:
+    """A condition that all instances of a block answer alike.
+
+    Attributes:
+        sql: a boolean over the aliases.
+    """
+
+    sql: str
+
+
+@dataclass(frozen=True)
+class OfInstance:
+    """A condition that instances of one block answer differently.
+
+    It holds for the instances of `members`, and for all instances of a block for which `otherwise` holds.
+
+    Attributes:
+        members: a query of (block_id, block_position).
+        otherwise: a boolean over the aliases.
+        few: `members` is worth finding before the blocks are: a filter then begins there. Else `{base}` stands in it
+            for the blocks that can still match.
+    """
+
+    members: str
+    otherwise: str = "false"
+    few: bool = True
+
+
+Leaf = OfBlock | OfInstance
+OF_SOP = (
+    "select i.block_id, i.block_position from instance i where i.block_id is not null and i.sop_instance_uid in ({})"
+)
+
+
+def of_field(condition: FieldIs, today: date, bound: Parameters) -> Leaf:
+    """A field of the registry."""
+    asked = asks(condition.field.kind, condition.field.sql, condition.criteria, today, bound)
+    if condition.field.level is not Level.INSTANCE:
+        return OfBlock(asked)
+    few = condition.field.name == "instance_uid" and all(one.operator == "is" for one in condition.criteria)
+    within = "i.block_id is not null" if few else "i.block_id in (select block_id from {base})"
+    return OfInstance(f"select i.block_id, i.block_position from instance i where {within} and {asked}", few=few)
+
+
+def of_tag(condition: TagIs, today: date, bound: Parameters) -> Leaf:
+    """An element: of what the block has alike, unless its instances differ in it."""
+    path = condition.path
+    inside = "".join(f'."{step}".Value[*]' for step in path.steps[1:])
+    values = f"$.Value[*]{inside}"
+    if path.creator is None:
+        tag = bound.bind(path.steps[0], "text")
+        differing = f"select d.block_id from header_difference d where d.tag = {tag}"
+        differs, among = f"b.block_id in ({differing})", f"d.tag = {tag}"
+        shared = f"b.shared -> {tag}"
+    else:
+        group, last = path.steps[0][:4], path.steps[0][6:]
+        said = ", ".join(bound.bind(part, "text") for part in (group, path.creator, last))
+        like = bound.bind(f"{group}__{last}", "text")
+        shared = f"b.shared -> private_tag(b.shared, {said})"
+        differs = (
+            f"(b.block_id, private_tag(b.shared, {said})) in "
+            f"(select d.block_id, d.tag from header_difference d where d.tag like {like})"
+        )
+        among = f"d.tag = (select private_tag(b.shared, {said}) from header_block b where b.block_id = d.block_id)"
+    alike = element_asks(path.kind, path.vr, f"({shared})", values, condition.criteria, today, bound)
+    one = element_asks(path.kind, path.vr, "nullif(x.element, 'null')", values, condition.criteria, today, bound)
+    return OfInstance(
+        "select d.block_id, (x.nth - 1)::integer as block_position from header_difference d "
+        "cross join lateral jsonb_array_elements(d.elements) with ordinality x(element, nth) "
+        f"where {among} and d.block_id in (select block_id from {{base}}) and {one}",
+        otherwise=f"({alike} and not {differs})",
+        few=False,
+    )
+
+
+def of_region(condition: RegionIs, bound: Parameters) -> list[tuple[str, list[Leaf]]]:
+    """A body part: alternatives, each `all` of some leaves, or `header unless` the second of them holds."""
+    found: list[tuple[str, list[Leaf]]] = []
+    for criterion in condition.criteria:
+        if criterion.operator == "missing":
+            unknown = "(a.region_key is null and a.sct_code is null)"
+            found.append(("all", [OfBlock(unknown if criterion.values[0] else f"not {unknown}")]))
+            continue
+        for value in criterion.values:
+            part = Part.of(str(value))
+            found += _of_part(Strategy(condition.by), part, bound)
+    return found
+
+
+def _of_part(strategy: Strategy, part: Part, bound: Parameters) -> list[tuple[str, list[Leaf]]]:
+    match strategy:
+        case Strategy.HEADER:
+            return [("all", [_by_header(part, bound)])]
+        case Strategy.EXAMINED | Strategy.VISIBLE:
+            return [("all", [_by_model(strategy, part, bound)])]
+        case Strategy.UNION:
+            return [("all", [_by_header(part, bound)]), ("all", [_by_model(Strategy.VISIBLE, part, bound)])]
+        case Strategy.INTERSECTION:
+            return [("all", [_by_header(part, bound), _by_model(Strategy.VISIBLE, part, bound)])]
+        case Strategy.FUSED:
+            fused = (
+                "select f.sop_instance_uid from fused_anatomy f join body_part_reading r "
+                "on r.sop_instance_uid = f.sop_instance_uid and r.model_id = f.model_id"
+            )
+            of_part = (
+                f"{fused} join instance x on x.sop_instance_uid = f.sop_instance_uid "
+                f"where f.region_key = any({bound.bind(list(part.regions), 'text[]')}) "
+                f"and {_age(part, 'x.patient_age_years')}"
+            )
+            return [
+                ("all", [OfInstance(OF_SOP.format(of_part))]),
+                ("unless", [_by_header(part, bound), OfInstance(OF_SOP.format(fused))]),
+            ]
+
+
+def _by_header(part: Part, bound: Parameters) -> OfBlock:
+    """As `sluice.anatomy.strategies` has it, but of blocks."""
+    from sluice.anatomy.strategies import COARSE
+
+    regions, codes = bound.bind(list(part.regions), "text[]"), bound.bind(list(part.codes), "text[]")
+    coarse = bound.bind(list(COARSE), "text[]")
+    named = (
+        f"(a.region_key = any({regions}) or a.sct_code = any({codes}) "
+        f"and (a.region_key is not null or a.sct_code = any({coarse})))"
+    )
+    return OfBlock(f"({named} and {_age(part, 'b.patient_age_years')})")
+
+
+def _by_model(strategy: Strategy, part: Part, bound: Parameters) -> OfInstance:
+    condition, params = strategy_sql(strategy, part.name, "i", f"{bound.next_name()}_part")
+    bound.values.update(params)
+    return OfInstance(
+        f"select i.block_id, i.block_position from instance i where i.block_id is not null and {condition}"
+    )
+
+
+def _age(part: Part, age: str) -> str:
+    if part.router5 == "pediatric_chest":
+        return f"{age} < {PEDIATRIC_BELOW_YEARS}"
+    return f"coalesce({age} >= {PEDIATRIC_BELOW_YEARS}, true)" if part.router5 == "adult_chest" else "true"
+
+
+def of_quality(condition: QualityIs, bound: Parameters) -> list[Leaf]:
+    """Held by a rule, by what is held: whole studies, whole series, or instances. One of the leaves suffices."""
+    named = ""
+    if condition.rules:
+        named += f" and h.rule = any({bound.bind(list(condition.rules), 'text[]')})"
+    if condition.severities:
+        named += f" and h.severity = any({bound.bind(list(condition.severities), 'text[]')})"
+    held = f"select h.object from quality_held h where h.level = '{{}}'{named}"
+    of_window = (
+        "select w.sop_instance_uid from quality_held h join window_instance w on w.window_key = h.object "
+        f"where h.level = 'window'{named}"
+    )
+    return [
+        OfBlock(f"b.study_instance_uid in ({held.format('study')})"),
+        OfBlock(f"b.series_instance_uid in ({held.format('series')})"),
+        OfInstance(OF_SOP.format(f"{held.format('instance')} union all {of_window}")),
+    ]
+
+
+def of_prediction(condition: PredictionIs, bound: Parameters) -> OfInstance:
+    """What a model says: those that are named, else the newest in production that read the instance."""
+    asked = f"p.task = {bound.bind(condition.task, 'text')}"
+    if condition.labels:
+        asked += f" and p.label = any({bound.bind(list(condition.labels), 'text[]')})"
+    for criterion in condition.score:
+        asked += f" and {_score(criterion, bound)}"
+    if condition.models:
+        asked += f" and p.model_id = any({bound.bind(list(condition.models), 'text[]')})"
+    else:
+        asked += (
+            " and exists (select from model m where m.model_id = p.model_id and m.stage = 'production' and not exists "
+            "(select from prediction newer join model n on n.model_id = newer.model_id and n.stage = 'production' "
+            "where newer.sop_instance_uid = p.sop_instance_uid and newer.task = p.task "
+            "and (n.registered_at, n.model_id) > (m.registered_at, m.model_id)))"
+        )
+    return OfInstance(OF_SOP.format(f"select p.sop_instance_uid from prediction p where {asked}"))
+
+
+def _score(criterion: Criterion, bound: Parameters) -> str:
+    if criterion.operator == "missing":
+        return "false" if criterion.values[0] else "true"
+    return number("p.score", criterion, bound, "real")

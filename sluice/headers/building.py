@@ -1,0 +1,173 @@
+"""Files become blocks, as lines that COPY takes; done by the processes that read, which know no database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from sluice.database import copy_line, copy_value
+from sluice.headers.columns import instance_columns, zone_of
+from sluice.headers.content import packed
+from sluice.headers.header import Header
+from sluice.headers.reading import HeaderReader, Reading, Received, Refused, SeriesRows, series_rows
+from sluice.headers.source import HeaderError
+
+BLOCK_BYTES = 32 << 20  # of headers that wait for their block to be built
+
+# What all instances of a block have alike, besides study, series, SOP class and transfer syntax.
+ALIKE = (
+    "image_type", "patient_age_years", "view_position", "image_laterality", "rows", "columns", "number_of_frames",
+    "bits_stored", "photometric_interpretation", "pixel_spacing", "slice_thickness", "burned_in_annotation",
+)  # fmt: skip
+BLOCK_COLUMNS = (
+    "block_id", "series_instance_uid", "study_instance_uid", "sop_class_uid", "transfer_syntax_uid", *ALIKE,
+    "instances", "file_bytes", "shared", "content",
+)  # fmt: skip
+DIFFERENCE_COLUMNS = ("block_id", "tag", "elements")
+INSTANCE_COLUMNS = (
+    "block_id", "block_position", "sop_instance_uid", "series_instance_uid", "study_instance_uid", "sop_class_uid",
+    "transfer_syntax_uid", "pixel_bytes", "pixel_digest",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class BlockLines:
+    """One block as lines for COPY, each without the block's id, which is their first column.
+
+    Attributes:
+        sop_instance_uids: its instances by position.
+        block: of `header_block`, columns `BLOCK_COLUMNS`.
+        differences: of `header_difference`.
+        instances: of `instance`, columns `Built.instance_columns`.
+    """
+
+    series_instance_uid: str
+    sop_instance_uids: list[str]
+    block: str
+    differences: list[str]
+    instances: list[str]
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a list of files gave."""
+
+    instance_columns: tuple[str, ...]
+    blocks: list[BlockLines]
+    refused: list[Refused]
+    series: dict[str, SeriesRows]
+    lenient: int
+
+
+@lru_cache(maxsize=4)
+def _reader(zone_name: str) -> HeaderReader:
+    return HeaderReader(instance_columns(zone_of(zone_name)))
+
+
+def read_files(archive: Path, zone_name: str, files: Iterable[Received]) -> Built:
+    """Read headers and build their blocks; a file that cannot be read becomes `Refused` and the rest goes on.
+
+    Args:
+        zone_name: the hospital's time zone, an IANA name.
+    """
+    reader = _reader(zone_name)
+    built = Built((*INSTANCE_COLUMNS, *reader.names), [], [], {}, 0)
+    lenient, waiting = 0, 0
+    groups: dict[tuple[str, ...], list[Reading]] = {}
+    alike = [reader.names.index(name) for name in ALIKE]
+    for received in files:
+        try:
+            reading = reader.read(archive, received)
+        except HeaderError as error:
+            built.refused.append(Refused(received, error.reason_code, str(error)))
+            continue
+        except OSError as error:
+            detail = f"the file cannot be opened ({error.strerror})"
+            built.refused.append(Refused(received, "unreadable", detail))
+            continue
+        if reading.series_instance_uid not in built.series:
+            built.series[reading.series_instance_uid] = series_rows(reading)
+        key = (
+            reading.series_instance_uid,
+            reading.study_instance_uid,
+            reading.sop_class_uid,
+            reading.header.transfer_syntax_uid,
+            *[reading.cells[place] for place in alike],
+        )
+        groups.setdefault(key, []).append(reading)
+        lenient += reading.header.lenient
+        waiting += len(reading.header.kept)
+        if waiting > BLOCK_BYTES:
+            built.blocks.extend(block_of(key, readings) for key, readings in groups.items())
+            groups.clear()
+            waiting = 0
+    built.blocks.extend(block_of(key, readings) for key, readings in groups.items())
+    return Built(built.instance_columns, built.blocks, built.refused, built.series, lenient)
+
+
+def block_of(key: tuple[str, ...], readings: Sequence[Reading]) -> BlockLines:
+    """The block of files that agree in `key`: series, study, SOP class, transfer syntax, then cells of `ALIKE`."""
+    identity, cells = key[:4], key[4:]
+    written = copy_line(identity)
+    headers = [reading.header for reading in readings]
+    shared, differing = split(headers)
+    file_bytes = sum(reading.received.bytes for reading in readings)
+    rest = copy_line((len(readings), file_bytes, "{" + ",".join(shared) + "}", packed(headers)))
+    return BlockLines(
+        identity[0],
+        [reading.received.sop_instance_uid for reading in readings],
+        "\t".join((written, *cells, rest)),
+        [f"{tag:08X}\t{copy_value(elements)}" for tag, elements in differing.items()],
+        [
+            "\t".join(
+                (
+                    copy_line((position, reading.received.sop_instance_uid)),
+                    written,
+                    copy_line((reading.header.pixel_bytes, reading.pixel_digest)),
+                    *reading.cells,
+                )
+            )
+            for position, reading in enumerate(readings)
+        ],
+    )
+
+
+def split(headers: Sequence[Header]) -> tuple[list[str], dict[int, str]]:
+    """What headers have alike, and in what they differ.
+
+    Returns:
+        Texts `"GGGGEEEE":{…}` of the elements that all have and have alike; for each other tag a JSON array with an
+        element for each header, null where it has none.
+    """
+    firsts = list({id(header.first): header.first for header in headers}.values())
+    tags: dict[int, None] = {}
+    unsure: set[int] = set()
+    for first in firsts:
+        tags.update(dict.fromkeys(first.place))
+    for first in firsts[1:]:
+        unsure |= firsts[0].place.keys() ^ first.place.keys()
+        unsure |= {
+            tag
+            for tag, place in first.place.items()
+            if (other := firsts[0].place.get(tag)) is not None and firsts[0].texts[other] != first.texts[place]
+        }
+    for header in headers:
+        changed = header.first.tags
+        unsure.update([changed[place] for place in header.changes])
+        unsure.update(header.tail)
+        tags.update(dict.fromkeys(header.tail))
+    shared: list[str] = []
+    differing: dict[int, str] = {}
+    for tag in sorted(tags):
+        if tag not in unsure:
+            shared.append(firsts[0].texts[firsts[0].place[tag]])
+            continue
+        texts = [header.text(tag) for header in headers]
+        one = texts[0]
+        if one is not None and texts.count(one) == len(texts):
+            shared.append(one)
+        else:
+            differing[tag] = "[" + ",".join([text[11:] if text else "null" for text in texts]) + "]"
+    return shared, differing

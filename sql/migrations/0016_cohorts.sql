@@ -2,9 +2,6 @@
 
 -- Filters read the columns of every block; the JSON and the bytes beside them only go along where they are asked for.
 alter table header_block set (toast_tuple_target = 128);
--- Unit by unit of quality, prediction and release: from an instance's UID to its block without reading its row.
-create index instance_place on instance (sop_instance_uid) include (block_id, block_position);
-
 -- A number of DICOM JSON: PS3.18 F.2.3 lets DS, IS, SV and UV be numbers or strings. NULL where it is none.
 create function json_number(written jsonb) returns double precision
 language sql immutable strict parallel safe as $$

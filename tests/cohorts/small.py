@@ -306,7 +306,8 @@ def _has(key: str, asked: Mapping[str, Any], one: Instance, instances: list[Inst
     }[key]
     if of(one) is None:
         return False
-    others = [other for other in instances if of(other) == of(one) and _holds(inner, other, instances)]
+    held = _chosen_once(repr(inner), inner, instances)
+    others = [other for other in instances if of(other) == of(one) and other["sop_instance_uid"] in held]
     days = counts.pop("days_before", None)
     if days is not None:
         here = one["study_date"]
@@ -319,6 +320,17 @@ def _has(key: str, asked: Mapping[str, Any], one: Instance, instances: list[Inst
         "instances": len(others),
     }
     return bool(others) and all(_asks(value, numbers[name]) for name, value in counts.items())
+
+
+_CHOSEN: dict[tuple[str, int], set[str]] = {}
+
+
+def _chosen_once(text: str, inner: Mapping[str, Any], instances: list[Instance]) -> set[str]:
+    """What stands inside `has` is the same question for every instance."""
+    key = (text, id(instances))
+    if key not in _CHOSEN:
+        _CHOSEN[key] = chosen(inner, instances)
+    return _CHOSEN[key]
 
 
 def _region(asked: Any, one: Instance) -> bool:

@@ -142,7 +142,7 @@ def compound(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     )
 
 
-@settings(max_examples=400)
+@settings(max_examples=300)
 @given(asked=st.recursive(LEAVES, compound, max_leaves=6))
 def test_selects_what_the_plain_reading_selects(
     hospital: tuple[Connection, SmallHospital], asked: dict[str, Any]

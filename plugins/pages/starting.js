@@ -29,18 +29,18 @@ export function runLink(run) {
 
 const PRIORITIES = ["routine", "urgent", "backfill"];
 
-// A button that asks for the priority before it starts; `done(run)` is told.
-export function starter(conf, word, done, failed) {
-  const priority = element("select", { "aria-label": `Priority of ${conf.name}` }, PRIORITIES.map((name) => element("option", { value: name }, name)));
-  const button = element("button", { type: "button", class: "primary" }, word);
+// A button, with a choice of the priority where the PACS will be asked; `done(run)` is told.
+export function starter(conf, word, done, failed, title = null, asksPacs = true) {
+  const priority = element("select", { "aria-label": `Priority of ${conf.name}`, hidden: !asksPacs }, PRIORITIES.map((name) => element("option", { value: name }, name)));
+  const button = element("button", { type: "button", class: asksPacs ? "primary" : null, title }, word);
   button.addEventListener("click", async () => {
     button.disabled = true;
     try {
       done(await startCohort({ ...conf, priority: priority.value }));
     } catch (problem) {
       failed(problem);
-      button.disabled = false;
     }
+    button.disabled = false;
   });
   return element("span", { class: "starter" }, priority, button);
 }

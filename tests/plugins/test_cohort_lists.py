@@ -18,7 +18,7 @@ from tests.plugins.conftest import logged_in
 pytestmark = pytest.mark.airflow
 URL = "/sluice/api/cohorts/lists"
 OURS = {"Sec-Fetch-Site": "same-origin"}
-CSV = "accession;mrn;date\nACC01000;;\n;PAT-1001;26.10.2026\nNEVER;;\n*;;\n+1;;\n".encode()
+CSV = b"accession;mrn;date\nACC01000;;\n;PAT-1001;26.10.2026\nNEVER;;\n*;;\n+1;;\n"
 
 
 def upload(client: TestClient, content: bytes = CSV, headers: dict[str, str] | None = None, **asked: Any) -> Any:

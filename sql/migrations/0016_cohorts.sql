@@ -59,10 +59,12 @@ create table cohort_version (
 create table cohort_member (
     version_id bigint not null references cohort_version,
     block_id   bigint not null references header_block,
+    study_instance_uid text not null,             -- of the block; a page of a version's studies is a piece of the index
     instances  integer not null check (instances > 0),
     positions  integer[],                         -- in the block, ascending; null: all of it
     primary key (version_id, block_id)
 );
+create index on cohort_member (version_id, study_instance_uid) include (instances);
 create index on cohort_member (block_id);
 
 -- The same, instance by instance.

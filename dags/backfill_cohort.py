@@ -1,16 +1,20 @@
 """# backfill_cohort
 
 A researcher's cohort, from a list or a filter to a release: finds the studies in the PACS, moves what we lack,
-extracts, checks, lets the models read, and exports to one project. It uses the same steps as the daily chain, so what
-is already here is not moved or read again.
+extracts, checks, lets the models read, freezes who is in it, and exports that to one project. It uses the same steps as
+the daily chain, so what is already here is not moved or read again.
 
-**How to ask.** *Trigger*, choose the project, name the cohort, and either paste a short CSV (`accession_number`, or
-`patient_id` and `study_date`, or `study_instance_uid`), or fill in the filter, or leave both empty where a list of this
-name was uploaded on the page Cohorts (or by `sluice cohort list add`), which takes up to a million rows. The window is
+**How to ask.** Best from the page *Cohorts*, which says beforehand what a filter takes, and takes lists of up to a
+million rows. Or *Trigger*, choose the project, name the cohort, and give one of these: a short CSV (`accession_number`,
+or `patient_id` and `study_date`, or `study_instance_uid`); a filter in YAML; a version of a frozen cohort, which is
+released exactly as it is; or nothing more, for the list or the newest filter that stands under the name. The window is
 `cohort/<project>/<name>`; the same name again asks for what is still missing.
 
-**Normal.** The output of `answers` has an answer for each row of the list, by its line: found, several, not yet, not
+**Normal.** The output of `answers` has an answer for each row of a list, by its line: found, several, not yet, not
 found, refused and why; the page Cohorts shows the same. Rows that the PACS does not know are answers, not failures.
+The PACS is asked by what it knows of a study (date, modality, description), so it may send more than a filter takes;
+`members` freezes those that satisfy all of the filter, and only they are released. `pacs_was_asked` is false where a
+filter names no first study date: then only what sweeps have listed before is fetched.
 
 **Worry when** `find` is red: the form could not be understood, or the PACS refused; the last line of the log says
 which field or what to do. Red tiles further on are the same as in the daily DAGs: see there.
@@ -45,7 +49,8 @@ def backfill_cohort() -> None:
     checked = steps.check_quality(window, after=extracted)
     read = steps.infer_body_part(window, after=extracted)
     looked = steps.detect_ivc_filter(window, after=read)
-    export_release(window, project="{{ params.project }}", after=[checked, looked])
+    members = cohort.cohort_members(after=[checked, looked])
+    export_release(window, project="{{ params.project }}", members=members)
 
 
 backfill_cohort()

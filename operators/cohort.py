@@ -1,11 +1,13 @@
 """A researcher's request: the trigger form, and what of it is asked of the PACS.
 
-A request is a list (CSV text, or one that was uploaded before; `sluice.cohorts.lists`) or a filter (modality, dates,
-description). A list's rows name patients, so they never go into an XCom or a log; answers name rows by their line.
+A request is a list (CSV text, or one that was uploaded before; `sluice.cohorts.lists`), a filter
+(`sluice.cohorts.language`), or a version of a frozen cohort. A list's rows name patients, so they never go into an XCom
+or a log; answers name rows by their line.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +21,11 @@ from sluice.settings import settings
 if TYPE_CHECKING:
     from sluice.cohorts.lists import CohortList
     from sluice.database import Database
-    from sluice.pacs.find.cohort import CohortFilter
     from sluice.windows import Window
 
-WINDOW = "cohort/{{ params.project }}/{{ params.name }}"
+# A frozen version that is released as it is has a window of its own, in which nothing is expected or fetched.
+WINDOW = "cohort/{{ params.project }}/{{ params.name }}{{ '/v%d' % params.version if params.version else '' }}"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
-MODALITIES = ("CR", "DX", "CT", "MR", "US", "MG", "XA", "RF", "PT", "NM")
 PRIORITIES = ("urgent", "routine", "backfill")
 ANSWERS_SHOWN = 1_000  # rows whose answers are shown one by one; XCom is no place for more
 
@@ -65,27 +66,26 @@ def form() -> dict[str, Param]:
             format="multiline",
             title="List of studies (CSV)",
             description="With a heading: accession_number, or patient_id and study_date (2026-10-26), or "
-            "study_instance_uid, as it comes out of a spreadsheet. Leave it empty to use the filter below.",
-            section="Either a list",
+            "study_instance_uid, as it comes out of a spreadsheet. Long lists are uploaded on the page Cohorts.",
+            section="Either a short list",
         ),
-        "modality": Param(
-            None,
-            type=["null", "array"],
-            items={"type": "string", "maxLength": 16},
-            examples=list(MODALITIES),
-            title="Modalities",
-            description="Studies that hold at least one of these.",
-            section="Or a filter",
-        ),
-        "from_date": Param(None, type=["null", "string"], format="date", title="From", section="Or a filter"),
-        "to_date": Param(None, type=["null", "string"], format="date", title="To", section="Or a filter"),
-        "description": Param(
+        "filter": Param(
             None,
             type=["null", "string"],
-            maxLength=64,
-            title="Study description",
-            description="Words, any of which the study description holds.",
+            format="multiline",
+            title="Filter (YAML)",
+            description="Like `{modality: [CR, DX], study_date: {from: 2026-10-01, to: 2026-10-31}}`; the page Cohorts "
+            "writes it, and says beforehand what it takes.",
             section="Or a filter",
+        ),
+        "version": Param(
+            None,
+            type=["null", "integer"],
+            minimum=1,
+            title="Version",
+            description="Release this version of the frozen cohort of this name, exactly as it is. Leave list, filter "
+            "and version empty for the list or the newest filter that stands under the name.",
+            section="Or what is frozen",
         ),
     }
 
@@ -97,7 +97,8 @@ def find_cohort() -> Any:
         python_callable=_find,
         op_kwargs={"window": WINDOW},
         pool=PACS,
-        doc_md="Asks the PACS for each row of the list of which nothing is known yet, or for what the filter matches.",
+        doc_md="Asks the PACS for each row of the list of which nothing is known yet, or for the studies that the "
+        "filter may take by date, modality and description.",
     ).output
 
 
@@ -114,22 +115,62 @@ def answer_rows(after: Any) -> Any:
     return made.output
 
 
+def cohort_members(after: Any) -> Any:
+    """Who is released: the members of a frozen version, which is frozen now where a filter is asked for."""
+    made = SummaryOperator(
+        task_id="members",
+        python_callable=_members,
+        op_kwargs={"window": WINDOW},
+        doc_md="Freezes what the filter takes now as a version of the cohort; the same members are the same version. "
+        "Of a list: the studies that its rows stand for.",
+    )
+    after >> made
+    return made.output
+
+
 def _find(window: str, params: dict[str, Any], ti: Any, dag_run: Any) -> Counts:
     from operators.connections import database, pacs_node
     from operators.governed import governor_of, use_of
+    from sluice.cohorts.filter_sweep import sweep_filter
     from sluice.cohorts.list_sweep import sweep_list, window_of_list
-    from sluice.cohorts.lists import CohortList
-    from sluice.pacs.find.cohort import sweep_cohort
+    from sluice.windows import Window, remember_window
 
-    store, node = database(), pacs_node()
+    store, today = database(), date.today()
     asked = read_form(params, store, _who(dag_run))
-    is_list = isinstance(asked, CohortList)
-    request = window_of_list(store, asked, date.today()) if isinstance(asked, CohortList) else asked[0]
+    if asked.kind == "version":
+        remember_window(store, Window(window, "cohort", today, today))
+        return {"window_key": window, "version": params["version"]}
+    request = window_of_list(store, asked.kept, today) if asked.kept else _window_of_filter(asked, today)
     _order(store, request, params.get("priority"), dag_run)
-    governor = governor_of(store, node, use_of(ti, dag_run, "cohort", window, "list" if is_list else "filter"))
-    if isinstance(asked, CohortList):
-        return sweep_list(store, node, asked, dag_run.run_after, governor).as_dict()
-    return sweep_cohort(store, node, *asked, governor=governor).as_dict()
+    node = pacs_node()
+    governor = governor_of(store, node, use_of(ti, dag_run, "cohort", window, asked.kind))
+    if asked.kept:
+        return sweep_list(store, node, asked.kept, dag_run.run_after, governor).as_dict()
+    return sweep_filter(store, node, request, asked.expression, today, governor).as_dict()
+
+
+def _window_of_filter(asked: Request, today: date) -> Window:
+    from sluice.cohorts.errors import CohortError
+    from sluice.cohorts.filter_sweep import window_of_filter
+
+    try:
+        return window_of_filter(asked.project, asked.name, asked.expression, today)
+    except CohortError as error:
+        raise CohortRequestError(str(error)) from None
+
+
+def _members(window: str, params: dict[str, Any], dag_run: Any) -> Counts:
+    from operators.connections import database
+    from sluice.cohorts.freeze import freeze
+
+    store, by = database(), _who(dag_run)
+    asked = read_form(params, store, by)
+    if asked.kept:
+        return {"window_key": window, "list_id": asked.kept.list_id}
+    if asked.kind == "version":
+        return {"window_key": window, "version_id": asked.version_id}
+    why = f"to be released by run {dag_run.run_id}"
+    return {"window_key": window, **freeze(store, asked.name, asked.expression, by, why, asked.project).as_dict()}
 
 
 def _answers(window: str, params: dict[str, Any]) -> Counts:
@@ -175,43 +216,98 @@ def _order(database: Database, window: Window, priority: str | None, dag_run: An
         order_retrieval(database, window.key, _who(dag_run), state, wanted)
 
 
-def read_form(params: dict[str, Any], store: Database, by: str) -> CohortList | tuple[Window, CohortFilter]:
-    """What a form asks for: a list, kept from now on, or a window and a filter.
+@dataclass(frozen=True)
+class Request:
+    """What a form asks for.
+
+    Attributes:
+        kind: `list`, `filter` or `version`.
+        kept: the list.
+        expression: the filter.
+        version_id: of the version of a frozen cohort that is to be released as it is.
+    """
+
+    kind: str
+    project: str
+    name: str
+    kept: CohortList | None = None
+    expression: Any = None
+    version_id: int | None = None
+
+
+def read_form(params: dict[str, Any], store: Database, by: str) -> Request:
+    """What a form asks for; a list in it is kept from now on.
 
     Raises:
-        CohortRequestError: neither a list nor a filter, both, a list that cannot be used, or dates in the wrong order.
+        CohortRequestError: nothing, or more than one thing, or what cannot be used.
     """
+    project, name = params["project"], params["name"]
+    content, text, version = (params.get(field) or "" for field in ("csv", "filter", "version"))
+    given = [word for word, value in (("list", content), ("filter", text), ("version", version)) if str(value).strip()]
+    if len(given) > 1:
+        raise CohortRequestError(f"The form holds a {' and a '.join(given)}. Leave one of them.")
+    match given:
+        case ["list"]:
+            return Request("list", project, name, kept=_keep(store, project, name, content, by))
+        case ["filter"]:
+            return Request("filter", project, name, expression=_filter(text))
+        case ["version"]:
+            return Request("version", project, name, version_id=_version(store, project, name, version)["version_id"])
+    return _standing(store, project, name)
+
+
+def _keep(store: Database, project: str, name: str, content: str, by: str) -> CohortList:
     from io import BytesIO
 
-    from sluice.cohorts.lists import add_list, find_list
+    from sluice.cohorts.lists import add_list
     from sluice.cohorts.sheets import ListError
-    from sluice.pacs.find.cohort import CohortFilter
-    from sluice.windows import Window
 
-    project, name, content = params["project"], params["name"], (params.get("csv") or "").strip()
-    has_filter = any(params.get(field) for field in ("modality", "description", "from_date", "to_date"))
-    if content:
-        if has_filter:
-            raise CohortRequestError("The form holds a list and a filter. Empty one of them.")
-        try:
-            return add_list(store, project, name, BytesIO(content.encode()), "trigger form", by, replace=True)
-        except ListError as error:
-            raise CohortRequestError(str(error)) from None
-    if not has_filter and (kept := find_list(store, project, name)):
-        return kept
-    starts_on, ends_on = _day(params, "from_date", "From"), _day(params, "to_date", "To")
-    if starts_on is None or ends_on is None:
-        raise CohortRequestError("Fill in either the list of studies, or the filter with From and To.")
-    if ends_on < starts_on:
-        raise CohortRequestError(f"To ({ends_on}) is before From ({starts_on}). Exchange them.")
-    words = tuple((params.get("description") or "").split())
-    asked = CohortFilter(tuple(params.get("modality") or ()), words)
-    return Window.of_cohort(project, name, starts_on, ends_on), asked
-
-
-def _day(params: dict[str, Any], field: str, title: str) -> date | None:
-    value = params.get(field)
     try:
-        return date.fromisoformat(value) if value else None
-    except ValueError:
-        raise CohortRequestError(f"{title} is no date. Write it like 2026-10-26.") from None
+        return add_list(store, project, name, BytesIO(content.strip().encode()), "trigger form", by, replace=True)
+    except ListError as error:
+        raise CohortRequestError(str(error)) from None
+
+
+def _filter(text: str) -> Any:
+    from sluice.cohorts.errors import ExpressionError
+    from sluice.cohorts.language import parse_text
+
+    try:
+        return parse_text(text)
+    except ExpressionError as error:
+        raise CohortRequestError(f"The filter cannot be read. {error}") from None
+
+
+def _version(store: Database, project: str, name: str, version: int | None = None) -> dict[str, Any]:
+    """A version of a frozen cohort, or its newest one."""
+    from sluice.cohorts.versions import cohorts, versions
+
+    found = [row for row in cohorts(store, project) if row["name"] == name]
+    of_number = [row for one in found for row in versions(store, one["cohort_id"]) if version in (None, row["version"])]
+    if not of_number:
+        what = f"no version {version} of a" if version else "no"
+        raise CohortRequestError(f"There is {what} frozen cohort {name!r} of {project}. See the page Cohorts.")
+    return of_number[0]
+
+
+def _standing(store: Database, project: str, name: str) -> Request:
+    """What stands under the name: a list that was uploaded, or the newest filter that was frozen."""
+    from sluice.cohorts.language import parse
+    from sluice.cohorts.lists import find_list
+    from sluice.cohorts.versions import cohorts
+
+    kept = find_list(store, project, name)
+    frozen = [row for row in cohorts(store, project) if row["name"] == name]
+    if kept and frozen:
+        raise CohortRequestError(
+            f"Both a list and a frozen cohort of {project} are called {name!r}. Fill in the filter or the version, or "
+            "upload the list under another name."
+        )
+    if kept:
+        return Request("list", project, name, kept=kept)
+    if frozen:
+        return Request("filter", project, name, expression=parse(frozen[0]["expression"]))
+    raise CohortRequestError(
+        "Fill in a list, a filter, or the name of what was uploaded or frozen on the page Cohorts: nothing stands "
+        f"under {name!r}."
+    )

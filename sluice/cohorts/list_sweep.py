@@ -41,7 +41,7 @@ def sweep_list(
     window = window_of_list(database, kept, date.today())
     remember_window(database, window)
     answer_list(database, kept.list_id)
-    database.execute(named_query("list_expectations"), {"list_id": kept.list_id, "window_key": window.key})
+    _expect_known(database, kept.list_id, window)
     try:
         with _Answers(database, kept.list_id) as answers:
             rows = _to_ask(database, kept.list_id, since)
@@ -56,6 +56,17 @@ def window_of_list(database: Database, kept: CohortList, today: date) -> Window:
     starts_on = dates["first"] if dates["first"] and not dates["open_from"] else today - LONG_AGO
     ends_on = dates["last"] if dates["last"] and not dates["open_to"] else today
     return Window.of_cohort(kept.project, kept.name, starts_on, max(starts_on, ends_on))
+
+
+def _expect_known(database: Database, list_id: int, window: Window) -> None:
+    with database.transaction() as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "create temporary table standing on commit drop as "
+            "select distinct study_instance_uid from cohort_list_study where list_id = %s",
+            (list_id,),
+        )
+        cursor.execute("analyze standing")
+        cursor.execute(named_query("expect_standing"), {"window_key": window.key})
 
 
 def _to_ask(database: Database, list_id: int, since: datetime) -> Iterator[CohortRow]:

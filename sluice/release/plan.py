@@ -99,12 +99,18 @@ def prepare(
     window_key: str,
     part_size: int = PART_SIZE,
     keys: Path | None = None,
+    version_id: int | None = None,
+    list_id: int | None = None,
 ) -> ReleasePlan:
-    """Freeze the members of a release of one window.
+    """Freeze the members of a release of one window, or of a cohort, whose window it then goes by.
 
     Members are the indexed and checked instances of SOP classes that may leave, that the project selects and no
     quality finding holds; every other indexed instance gets a gap at the step `released` with its reason. The same
     window with the same members and profile is the same release; otherwise the project's next version begins.
+
+    Args:
+        version_id: of a frozen cohort, whose members take the place of the window's.
+        list_id: of a researcher's list; the instances of the studies that its rows stand for take the place.
 
     Raises:
         ProjectError, ProjectKeyError: the project or its key cannot be used.
@@ -115,7 +121,8 @@ def prepare(
         _one_at_a_time(connection, project.name)
         members: list[str] = []
         reasons: list[tuple[str, str, str | None]] = []
-        for candidate in select(connection, named_query("release_candidates"), {"window_key": window_key}):
+        asked = {"window_key": window_key, "version_id": version_id, "list_id": list_id}
+        for candidate in select(connection, named_query("release_candidates"), asked):
             reason = _reason_against(candidate, project)
             if reason is None:
                 members.append(candidate["sop_instance_uid"])

@@ -1,8 +1,23 @@
--- Every indexed instance of a window with what decides whether a project may release it.
-with member as (
+-- Every indexed instance of a window, or of a frozen cohort's version, or of the studies that a researcher's list stands
+-- for, with what decides whether a project may release it.
+with chosen as (
+    select sop_instance_uid from cohort_instance where version_id = %(version_id)s
+    union all
+    select sop_instance_uid
+      from instance
+     where study_instance_uid in (select study_instance_uid from cohort_list_study where list_id = %(list_id)s)
+), member as (
     select sop_instance_uid, study_instance_uid, series_instance_uid, receipt_id, modality, checked_at
       from instance_ledger
      where window_key = %(window_key)s and indexed_at is not null
+       and %(version_id)s::bigint is null and %(list_id)s::bigint is null
+    union all
+    select sop_instance_uid, i.study_instance_uid, i.series_instance_uid, r.receipt_id, s.modality, q.checked_at
+      from chosen
+      join instance i using (sop_instance_uid)
+      join receipt r using (sop_instance_uid)
+      join series s on s.series_instance_uid = i.series_instance_uid
+      left join quality_check q using (sop_instance_uid)
 ), patients as (
     select study_instance_uid, count(distinct coalesce(patient_id, '')) as patient_ids
       from instance

@@ -85,6 +85,18 @@ def command_line() -> argparse.ArgumentParser:
     bring.add_argument("paths", nargs="+", type=_path, metavar="PATH", help="a folder, a ZIP or a file")
     bring.add_argument("--name", help="the window is import/NAME (default: one name for the same paths)")
     bring.add_argument("--home", type=_path, default=None, help="stack to bring them into (default: the one that runs)")
+    header = add("header", _header, "the header of one instance, as DICOM JSON")
+    header.add_argument("instance", type=_said, metavar="SOP_INSTANCE_UID")
+    form = header.add_mutually_exclusive_group()
+    form.add_argument("--dump", action="store_true", help="a listing for people to read instead")
+    form.add_argument("--bytes", type=_path, metavar="FILE", help="write its bytes as they came, without pixels")
+    header.add_argument("--home", type=_path, default=None, help="stack to ask (default: the one that runs)")
+    headers = add("headers", _headers, "make a typed column of an element, or list those that were made")
+    headers.add_argument("order", choices=("promote", "promoted"), help="promote an element, or list what is promoted")
+    headers.add_argument("element", nargs="?", type=_said, help='like 0018,0081, EchoTime or 0029,"CREATOR",10')
+    headers.add_argument("--as", dest="name", type=_said, metavar="NAME", help="the column's name")
+    headers.add_argument("--type", choices=("text", "integer", "real", "date", "time", "timestamp"), default="text")
+    headers.add_argument("--home", type=_path, default=None, help="stack to ask (default: the one that runs)")
     return parser
 
 
@@ -277,6 +289,34 @@ def _import(options: argparse.Namespace) -> int:
         raise
     print(import_report.report(summary, import_report.reasons(database)))
     return 0 if summary.is_complete else MISSING
+
+
+def _header(options: argparse.Namespace) -> int:
+    from sluice.headers import report
+
+    database = _database(options.home)
+    if options.bytes:
+        print(report.write_bytes(database, options.instance, options.bytes))
+    else:
+        report.write_header(database, options.instance, sys.stdout, options.dump)
+    return 0
+
+
+def _headers(options: argparse.Namespace) -> int:
+    from sluice.headers import report
+    from sluice.headers.paths import ElementPath, PathError
+
+    if options.order == "promoted":
+        report.write_promoted(_database(options.home), sys.stdout)
+        return 0
+    if not options.element or not options.name:
+        return _wrong("Say what to promote and as what: headers promote 0018,0081 --as echo_time --type real")
+    try:
+        ElementPath.of(options.element)
+    except PathError as error:
+        return _wrong(str(error))
+    report.write_promotion(_database(options.home), options.element, options.name, options.type, sys.stdout)
+    return 0
 
 
 def _site(home: Path | None) -> Settings:

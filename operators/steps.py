@@ -282,7 +282,9 @@ def _check_quality(window: str) -> Counts:
     from sluice.quality.check import check
     from sluice.settings import settings
 
-    return check(database(), require_window(window), settings().reports / "quality").as_dict()
+    summary = check(database(), require_window(window), settings().reports / "quality")
+    summary.raise_if_halted()  # findings and Data Docs stand; what comes after must not begin
+    return summary.as_dict()
 
 
 def _report_utilization(window: str) -> Counts:

@@ -41,6 +41,7 @@ def backfill_cohort() -> None:
     extracted = steps.extract_headers(window, after=moved)
     checked = steps.check_quality(window, after=extracted)
     read = steps.infer_body_part(window, after=extracted)
+    steps.fuse_body_part(window, after=read)
     looked = steps.detect_ivc_filter(window, after=read)
     export_release(window, project="{{ params.project }}", after=[checked, looked])
 

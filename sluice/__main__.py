@@ -97,6 +97,10 @@ def command_line() -> argparse.ArgumentParser:
     headers.add_argument("--as", dest="name", type=_said, metavar="NAME", help="the column's name")
     headers.add_argument("--type", choices=("text", "integer", "real", "date", "time", "timestamp"), default="text")
     headers.add_argument("--home", type=_path, default=None, help="stack to ask (default: the one that runs)")
+    anatomy = add("anatomy", _anatomy, "what each way to search by body part is worth here; put its answers together")
+    anatomy.add_argument("what", choices=("strategies", "fuse"), help="show or measure the strategies; fuse all films")
+    anatomy.add_argument("--truth", type=_path, help="CSV with sop_instance_uid and region: measure on these films")
+    anatomy.add_argument("--home", type=_path, default=None, help="stack to ask (default: the one that runs)")
     return parser
 
 
@@ -316,6 +320,38 @@ def _headers(options: argparse.Namespace) -> int:
     except PathError as error:
         return _wrong(str(error))
     report.write_promotion(_database(options.home), options.element, options.name, options.type, sys.stdout)
+    return 0
+
+
+def _anatomy(options: argparse.Namespace) -> int:
+    from sluice.anatomy import measures
+    from sluice.anatomy.fusion import fuse
+
+    if options.what == "fuse":
+        if options.truth:
+            return _wrong("--truth belongs to strategies: nothing is learned from labels.")
+        done = fuse(_database(options.home), anew=True)
+        print(f"{done.fused} films, by what {done.learned_from} films taught of headers and models.")
+        return 0
+    if options.truth is None:
+        rows = measures.measured(_database(options.home))
+        if not rows:
+            return _fail(
+                "No strategy was measured here yet. Give labelled films: anatomy strategies --truth labels.csv"
+            )
+        of = rows[0]
+        print(f"On {of['films']} films of {of['patients']} patients, model {of['model_id']}, {of['evaluated_at']:%F}\n")
+        print(measures.report(measures.stored_measures(rows)))
+        return 0
+    labels = measures.read_labels(options.truth)
+    database = _database(options.home)
+    found = measures.evaluate_labels(database, labels)
+    measures.keep(database, found)
+    print(f"On {found.films} films of {found.patients} patients, model {found.model_id}")
+    for count, what in ((found.absent, "are not in this database"), (found.unread, "no model has read")):
+        if count:
+            print(f"{count} labelled films {what}")
+    print(f"\n{measures.report(found.measures)}")
     return 0
 
 

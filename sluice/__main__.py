@@ -12,6 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sluice.cohorts.command import add_orders
 from sluice.settings import CHECKOUT, SECRETS, settings
 
 if TYPE_CHECKING:
@@ -97,6 +98,9 @@ def command_line() -> argparse.ArgumentParser:
     headers.add_argument("--as", dest="name", type=_said, metavar="NAME", help="the column's name")
     headers.add_argument("--type", choices=("text", "integer", "real", "date", "time", "timestamp"), default="text")
     headers.add_argument("--home", type=_path, default=None, help="stack to ask (default: the one that runs)")
+    add_orders(
+        add("cohort", _cohort, "count what a filter takes, freeze it, and list what a filter can name"), _path, _said
+    )
     anatomy = add("anatomy", _anatomy, "what each way to search by body part is worth here; put its answers together")
     anatomy.add_argument("what", choices=("strategies", "fuse"), help="show or measure the strategies; fuse all films")
     anatomy.add_argument("--truth", type=_path, help="CSV with sop_instance_uid and region: measure on these films")
@@ -321,6 +325,12 @@ def _headers(options: argparse.Namespace) -> int:
         return _wrong(str(error))
     report.write_promotion(_database(options.home), options.element, options.name, options.type, sys.stdout)
     return 0
+
+
+def _cohort(options: argparse.Namespace) -> int:
+    from sluice.cohorts.command import run
+
+    return run(options, lambda: _database(options.home))
 
 
 def _anatomy(options: argparse.Namespace) -> int:

@@ -1,40 +1,49 @@
-"""Header extraction beside a plain pydicom loop: `dcmread` + `to_json_dict` + `json.dumps`, one file after another.
+"""Header extraction beside a plain pydicom loop and beside DCMTK's dcm2json, and beside the limit that the disk sets.
 
 The files are made here: CT slices of one series after another, 262 elements each (a vendor's usual mix, nested
 code sequences and private elements among them), 512 × 512 pixels. Each round the sides read the same files
-in turn. `rows in Postgres` is the whole step: files to committed rows, with the processes it uses for
-large batches; the limit it cannot pass is printed as the reading of the bytes alone.
+in turn; every file has been read before, so that the disk's own speed is in none of the figures.
+`files to rows` is the whole step: files to committed blocks and rows in a durable Postgres, all of it on the cores of
+this machine. The limit it cannot pass is opening the files and reading the bytes that their headers stand in.
+The last rows say what stands between the two: what each part takes of the processors, beside the step's wall time.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
+import resource
+import shutil
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
+import psutil
 import pydicom
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from benchmarks.run import Row
-from sluice.batches import plan_batches
+from sluice.batches import Batch, plan_batches
 from sluice.database import Database, copy_rows, migrate
+from sluice.headers.building import Asked, read_files
 from sluice.headers.extract import extract
 from sluice.headers.parser import HeaderParser
+from sluice.headers.reading import Received
 from sluice.stack.postgres import EmbeddedPostgres
 from sluice.windows import Window, remember_window
 
 ELEMENTS = 262
 SLICES = 100  # a series
-FILES = 400  # for one reader beside the other
-LOOP_FILES = 100  # of them, for the slow peer
-BATCH = 4_000  # for the whole step
+FILES = 2_000  # for one reader beside the other
+LOOP_FILES = 100  # of them, for the slow peers
+BATCH = 20_000  # for the whole step: each file several times, under another UID
 ROUNDS = 3
 DAY = date(2026, 10, 26)
 GOAL_READING = 10.0
@@ -45,25 +54,55 @@ def run(work: Path) -> list[Row]:
     """Alternate the sides `ROUNDS` times; medians in files a second."""
     corpus = work / "archive"
     corpus.mkdir()
-    files = write_corpus(corpus, FILES)
+    files = write_corpus(corpus, FILES, with_holes=True)
     assert sum(1 for _ in pydicom.dcmread(files[0])) == ELEMENTS
-    figures: dict[str, list[float]] = {"ours": [], "loop": [], "bytes": [], "rows": []}
+    figures: dict[str, list[float]] = {}
     with EmbeddedPostgres(work / "postgres", durable=True) as postgres:
         database = Database(postgres.url("sluice"))
         migrate(database.url)
         for number in range(ROUNDS):
-            figures["bytes"].append(_rate(read_bytes, files))
-            figures["ours"].append(_rate(parse, files))
-            figures["loop"].append(_rate(plain_loop, files[:LOOP_FILES]))
-            figures["rows"].append(_rows_rate(database, corpus, files, number))
+            measured = {
+                "bytes": _rate(read_bytes, files),
+                "parse": _rate(parse, files),
+                "build": _rate(build, files),
+                **{f"{work.__name__}_cpu": _cpu_us(work, files) for work in (read_bytes, parse, build)},
+                "pydicom": _rate(plain_loop, files[:LOOP_FILES]),
+                **dcm2json_rates(files[:LOOP_FILES]),
+                **_rows_rates(database, corpus, files, number, postgres),
+            }
+            for name, value in measured.items():
+                figures.setdefault(name, []).append(value)
     middle = {name: statistics.median(values) for name, values in figures.items()}
-    peer = "pydicom dcmread + to_json_dict"
-    return [
-        _row("header to DICOM JSON, one process", middle["ours"], middle["loop"], peer, GOAL_READING),
-        _row("files to rows in Postgres", middle["rows"], middle["loop"], peer, GOAL_ROWS),
-        _row("header to DICOM JSON, of the limit", middle["ours"], middle["bytes"], "open + read 64 KiB", None),
-        _row("files to rows, of the limit", middle["rows"], middle["bytes"], "open + read 64 KiB", None),
+    return rows_of(middle)
+
+
+def rows_of(middle: dict[str, float]) -> list[Row]:
+    """The table: the step beside each peer, its parts beside the limit, and what a file costs of each part."""
+    limit = "open + read 64 KiB"
+    rows = [
+        _row("files to rows in Postgres", middle["rows"], middle["pydicom"], "pydicom, one process", GOAL_ROWS),
+        _row("header to DICOM JSON, one process", middle["parse"], middle["pydicom"], "pydicom", GOAL_READING),
     ]
+    for name, peer in (("dcm2json", "dcm2json, a process a file"), ("dcm2json2", "dcm2json, two at a time")):
+        if name in middle:
+            rows.append(_row("files to rows in Postgres", middle["rows"], middle[name], peer, None))
+    rows += [
+        _row("header to DICOM JSON, of the limit", middle["parse"], middle["bytes"], limit, None),
+        _row("headers to blocks, of the limit", middle["build"], middle["bytes"], limit, None),
+        _row("files to rows, of the limit", middle["rows"], middle["bytes"], limit, None),
+    ]
+    whole = 1e6 / middle["rows"]
+    for name, cost in (
+        ("processor time: open, read", middle["read_bytes_cpu"]),
+        ("processor time: parse", middle["parse_cpu"] - middle["read_bytes_cpu"]),
+        ("processor time: type, group, compress", middle["build_cpu"] - middle["parse_cpu"]),
+        ("processor time: COPY, locks, hand over", middle["parent"]),
+        ("processor time: Postgres", middle["postgres"]),
+    ):
+        rows.append(
+            Row(name, round(cost, 1), round(whole, 1), "wall time of the step", "µs/file", cost / whole, None, True)
+        )
+    return rows
 
 
 def _row(name: str, ours: float, peer: float, peer_name: str, goal: float | None) -> Row:
@@ -78,6 +117,12 @@ def _rate(read: Callable[[Sequence[Path]], None], files: Sequence[Path]) -> floa
     return len(files) / (time.perf_counter() - started)
 
 
+def _cpu_us(read: Callable[[Sequence[Path]], None], files: Sequence[Path]) -> float:
+    started = time.process_time()
+    read(files)
+    return (time.process_time() - started) / len(files) * 1e6
+
+
 def read_bytes(files: Sequence[Path]) -> None:
     """The limit: open each file and read what a header fits in."""
     for path in files:
@@ -86,56 +131,117 @@ def read_bytes(files: Sequence[Path]) -> None:
 
 
 def parse(files: Sequence[Path]) -> None:
-    """Ours, one process, without a database."""
+    """Ours, one process, without typed columns, blocks and a database."""
     parser = HeaderParser()
-    for path in files:
-        parser.read(path)
+    for index, path in enumerate(files):
+        parser.read(path, str(index // SLICES))
+
+
+def build(files: Sequence[Path]) -> None:
+    """Ours, one process, files to blocks that are ready for COPY."""
+    for start in range(0, len(files), SLICES):
+        received = [
+            Received(index, f"2.25.{index}", str(start), "1", "1", "1", path.name, "", 1 << 19)
+            for index, path in enumerate(files[start : start + SLICES])
+        ]
+        read_files(files[0].parent, Asked("Europe/Berlin"), received)
 
 
 def plain_loop(files: Sequence[Path]) -> None:
-    """The peer: what a script on pydicom does."""
+    """A peer: what a script on pydicom does."""
     for path in files:
         json.dumps(pydicom.dcmread(path, stop_before_pixels=True).to_json_dict())
 
 
-def _rows_rate(database: Database, archive: Path, files: Sequence[Path], number: int) -> float:
-    """Files a second of the whole step over a batch of `BATCH` receipts, each with a UID of its own."""
-    day = DAY + timedelta(days=number)
+def dcm2json_rates(files: Sequence[Path]) -> dict[str, float]:
+    """DCMTK's converter, which takes one file a process: one after the other, and two at a time."""
+    program = shutil.which("dcm2json")
+    if program is None:
+        return {}
+
+    def convert(at_once: int) -> Callable[[Sequence[Path]], None]:
+        names = b"\0".join(os.fsencode(path) for path in files)
+        command = ["xargs", "-0", "-n", "1", "-P", str(at_once), program]
+        return lambda _: subprocess.run(command, input=names, stdout=subprocess.DEVNULL, check=True) and None
+
+    return {"dcm2json": _rate(convert(1), files), "dcm2json2": _rate(convert(2), files)}
+
+
+def _rows_rates(
+    database: Database, archive: Path, files: Sequence[Path], number: int, postgres: EmbeddedPostgres
+) -> dict[str, float]:
+    """Files a second of the whole step over a batch of `BATCH` receipts, and what this process and Postgres take of the
+    processors for it, µs a file."""
+    batch = receive(database, files, BATCH, DAY + timedelta(days=number), str(number))
+    before = resource.getrusage(resource.RUSAGE_SELF), _cpu_s(postgres)
+    started = time.perf_counter()
+    summary = extract(database, archive, batch)
+    seconds = time.perf_counter() - started
+    after = resource.getrusage(resource.RUSAGE_SELF), _cpu_s(postgres)
+    if summary.indexed != BATCH:
+        raise RuntimeError(f"Only {summary.indexed} of {BATCH} headers were indexed: the benchmark means nothing.")
+    own = sum(getattr(after[0], name) - getattr(before[0], name) for name in ("ru_utime", "ru_stime"))
+    return {"rows": BATCH / seconds, "parent": own / BATCH * 1e6, "postgres": (after[1] - before[1]) / BATCH * 1e6}
+
+
+def _cpu_s(postgres: EmbeddedPostgres) -> float:
+    """Processor time of Postgres so far, processes that have ended among them."""
+    assert postgres.process is not None
+    server = psutil.Process(postgres.process.pid)
+    times = [process.cpu_times() for process in (server, *server.children(recursive=True))]
+    return sum(time.user + time.system for time in times) + times[0].children_user + times[0].children_system
+
+
+def receive(database: Database, files: Sequence[Path], count: int, day: date, salt: str) -> Batch:
+    """`count` receipts of that day, each with a UID of its own; the same file again is of another series."""
     remember_window(database, Window.of_day(day))
     rows = []
-    for index in range(BATCH):
-        path = files[index % len(files)]
-        uid = f"2.25.{number}.{index}"
+    for index in range(count):
+        copy, place = divmod(index, len(files))
+        path = files[place]
+        uid = f"2.25.{salt}.{index}"
         digest = hashlib.sha256(uid.encode()).hexdigest()
-        identity = (uid, f"{uid}.1", f"{uid}.2", CTImageStorage, ExplicitVRLittleEndian, day, "move", "PACS", "SLUICE")
+        series = f"2.25.{salt}.{copy}.{place // SLICES}"
+        identity = (uid, series, f"{series}.2", CTImageStorage, ExplicitVRLittleEndian, day, "move", "PACS", "SLUICE")
         peer = ("127.0.0.1", "00000000-0000-0000-0000-000000000001", path.stat().st_size, digest, path.name)
         rows.append((*identity, *peer))
     names = ("sop_instance_uid", "series_instance_uid", "study_instance_uid", "sop_class_uid", "transfer_syntax_uid")
     names += ("study_date", "source", "calling_ae", "called_ae", "peer", "association", "bytes", "sha256", "path")
     with database.transaction() as connection:
         copy_rows(connection, "receipt", names, rows)
-    (batch,) = plan_batches(database, day.isoformat(), BATCH)
-    started = time.perf_counter()
-    summary = extract(database, archive, batch)
-    seconds = time.perf_counter() - started
-    if summary.indexed != BATCH:
-        raise RuntimeError(f"Only {summary.indexed} of {BATCH} headers were indexed: the benchmark means nothing.")
-    return BATCH / seconds
+    (batch,) = plan_batches(database, day.isoformat(), count)
+    return batch
 
 
-def write_corpus(folder: Path, count: int) -> list[Path]:
-    """Write `count` CT slices of `ELEMENTS` elements into `folder`; the same bytes every time."""
+def write_corpus(folder: Path, count: int, with_holes: bool = False) -> list[Path]:
+    """Write `count` CT slices of `ELEMENTS` elements into `folder`; the same bytes every time.
+
+    Args:
+        with_holes: most of the pixels are zeros that take no room on the disk.
+    """
     chance = random.Random(262)
     pixels = chance.randbytes(512 * 512 * 2)
     paths = []
     for index in range(count):
         path = folder / f"{index:06d}.dcm"
-        _slice(index, pixels).save_as(path, enforce_file_format=True)
+        if with_holes:
+            make_slice(index, chance.randbytes(4096)).save_as(path, enforce_file_format=True)
+            _lengthen_pixels(path, 4096, len(pixels))
+        else:
+            make_slice(index, pixels).save_as(path, enforce_file_format=True)
         paths.append(path)
     return paths
 
 
-def _slice(index: int, pixels: bytes) -> FileDataset:
+def _lengthen_pixels(path: Path, written: int, length: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(-written - 4, os.SEEK_END)
+        file.write(length.to_bytes(4, "little"))
+        file.truncate(file.tell() + length)
+
+
+def make_slice(index: int, pixels: bytes) -> FileDataset:
+    """A CT slice of `ELEMENTS` elements."""
     series, slice_number = divmod(index, SLICES)
     study = f"2.25.7350001.{series}"
     meta = FileMetaDataset()

@@ -48,6 +48,7 @@ def backfill_cohort() -> None:
     cohort.answer_rows(after=extracted)
     checked = steps.check_quality(window, after=extracted)
     read = steps.infer_body_part(window, after=extracted)
+    steps.fuse_body_part(window, after=read)
     looked = steps.detect_ivc_filter(window, after=read)
     members = cohort.cohort_members(after=[checked, looked])
     export_release(window, project="{{ params.project }}", members=members)

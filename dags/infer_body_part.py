@@ -1,7 +1,8 @@
 """# infer_body_part
 
 Shows each radiograph (CR, DX) of a window to the body part network. On the way each is decoded once to a 512-pixel
-canonical image, which later models and pages read.
+canonical image, which later models and pages read. Then `fuse_body_part` puts together what header and model say, for
+searches by body part (docs/strategies.md); nothing downstream waits for it.
 
 **Started by** the asset `headers`, once for each window. Leaves `predictions_body_part` for `detect_ivc_filter` and
 `export_release`. Runs in the pool `gpu`: one model at a time, on the CPU where there is no GPU.
@@ -30,8 +31,9 @@ from operators.policies import WINDOW, run_policy
     doc_md=__doc__,
 )
 def infer_body_part() -> None:
-    """Read the body part of each radiograph."""
-    steps.infer_body_part(WINDOW, outlets=[PREDICTIONS_BODY_PART])
+    """Read the body part of each radiograph, then put it together with what the headers say."""
+    read = steps.infer_body_part(WINDOW, outlets=[PREDICTIONS_BODY_PART])
+    steps.fuse_body_part(WINDOW, after=read)
 
 
 infer_body_part()

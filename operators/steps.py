@@ -126,6 +126,11 @@ def infer_body_part(window: Any, outlets: Outlets = (), after: Any = None) -> An
     return _inference("infer_body_part", "body_part", window, outlets, after)
 
 
+def fuse_body_part(window: Any, outlets: Outlets = (), after: Any = None) -> Any:
+    """The likeliest region of each radiograph by header and model together."""
+    return _one_task(SummaryOperator, "fuse_body_part", _fuse_body_part, window, outlets, after)
+
+
 def detect_ivc_filter(window: Any, outlets: Outlets = (), after: Any = None) -> Any:
     """Whether an IVC filter is in the picture, where the body part allows one."""
     return _inference("detect_ivc_filter", "ivc_filter", window, outlets, after)
@@ -282,7 +287,17 @@ def _check_quality(window: str) -> Counts:
     from sluice.quality.check import check
     from sluice.settings import settings
 
-    return check(database(), require_window(window), settings().reports / "quality").as_dict()
+    summary = check(database(), require_window(window), settings().reports / "quality")
+    summary.raise_if_halted()  # findings and Data Docs stand; what comes after must not begin
+    return summary.as_dict()
+
+
+def _fuse_body_part(window: str) -> Counts:
+    """Puts together what header and model say of each radiograph, for searches by body part."""
+    from operators.connections import database
+    from sluice.anatomy.fusion import fuse
+
+    return {"window_key": require_window(window), **fuse(database(), window).as_dict()}
 
 
 def _report_utilization(window: str) -> Counts:

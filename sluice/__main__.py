@@ -12,6 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sluice.cohorts.command import add_orders
 from sluice.settings import CHECKOUT, SECRETS, settings
 
 if TYPE_CHECKING:
@@ -85,6 +86,25 @@ def command_line() -> argparse.ArgumentParser:
     bring.add_argument("paths", nargs="+", type=_path, metavar="PATH", help="a folder, a ZIP or a file")
     bring.add_argument("--name", help="the window is import/NAME (default: one name for the same paths)")
     bring.add_argument("--home", type=_path, default=None, help="stack to bring them into (default: the one that runs)")
+    header = add("header", _header, "the header of one instance, as DICOM JSON")
+    header.add_argument("instance", type=_said, metavar="SOP_INSTANCE_UID")
+    form = header.add_mutually_exclusive_group()
+    form.add_argument("--dump", action="store_true", help="a listing for people to read instead")
+    form.add_argument("--bytes", type=_path, metavar="FILE", help="write its bytes as they came, without pixels")
+    header.add_argument("--home", type=_path, default=None, help="stack to ask (default: the one that runs)")
+    headers = add("headers", _headers, "make a typed column of an element, or list those that were made")
+    headers.add_argument("order", choices=("promote", "promoted"), help="promote an element, or list what is promoted")
+    headers.add_argument("element", nargs="?", type=_said, help='like 0018,0081, EchoTime or 0029,"CREATOR",10')
+    headers.add_argument("--as", dest="name", type=_said, metavar="NAME", help="the column's name")
+    headers.add_argument("--type", choices=("text", "integer", "real", "date", "time", "timestamp"), default="text")
+    headers.add_argument("--home", type=_path, default=None, help="stack to ask (default: the one that runs)")
+    add_orders(
+        add("cohort", _cohort, "count what a filter takes, freeze it, and list what a filter can name"), _path, _said
+    )
+    anatomy = add("anatomy", _anatomy, "what each way to search by body part is worth here; put its answers together")
+    anatomy.add_argument("what", choices=("strategies", "fuse"), help="show or measure the strategies; fuse all films")
+    anatomy.add_argument("--truth", type=_path, help="CSV with sop_instance_uid and region: measure on these films")
+    anatomy.add_argument("--home", type=_path, default=None, help="stack to ask (default: the one that runs)")
     return parser
 
 
@@ -277,6 +297,72 @@ def _import(options: argparse.Namespace) -> int:
         raise
     print(import_report.report(summary, import_report.reasons(database)))
     return 0 if summary.is_complete else MISSING
+
+
+def _header(options: argparse.Namespace) -> int:
+    from sluice.headers import report
+
+    database = _database(options.home)
+    if options.bytes:
+        print(report.write_bytes(database, options.instance, options.bytes))
+    else:
+        report.write_header(database, options.instance, sys.stdout, options.dump)
+    return 0
+
+
+def _headers(options: argparse.Namespace) -> int:
+    from sluice.headers import report
+    from sluice.headers.paths import ElementPath, PathError
+
+    if options.order == "promoted":
+        report.write_promoted(_database(options.home), sys.stdout)
+        return 0
+    if not options.element or not options.name:
+        return _wrong("Say what to promote and as what: headers promote 0018,0081 --as echo_time --type real")
+    try:
+        ElementPath.of(options.element)
+    except PathError as error:
+        return _wrong(str(error))
+    report.write_promotion(_database(options.home), options.element, options.name, options.type, sys.stdout)
+    return 0
+
+
+def _cohort(options: argparse.Namespace) -> int:
+    from sluice.cohorts.command import run
+
+    return run(options, lambda: _database(options.home))
+
+
+def _anatomy(options: argparse.Namespace) -> int:
+    from sluice.anatomy import measures
+    from sluice.anatomy.fusion import fuse
+
+    if options.what == "fuse":
+        if options.truth:
+            return _wrong("--truth belongs to strategies: nothing is learned from labels.")
+        done = fuse(_database(options.home), anew=True)
+        print(f"{done.fused} films, by what {done.learned_from} films taught of headers and models.")
+        return 0
+    if options.truth is None:
+        rows = measures.measured(_database(options.home))
+        if not rows:
+            return _fail(
+                "No strategy was measured here yet. Give labelled films: anatomy strategies --truth labels.csv"
+            )
+        of = rows[0]
+        print(f"On {of['films']} films of {of['patients']} patients, model {of['model_id']}, {of['evaluated_at']:%F}\n")
+        print(measures.report(measures.stored_measures(rows)))
+        return 0
+    labels = measures.read_labels(options.truth)
+    database = _database(options.home)
+    found = measures.evaluate_labels(database, labels)
+    measures.keep(database, found)
+    print(f"On {found.films} films of {found.patients} patients, model {found.model_id}")
+    for count, what in ((found.absent, "are not in this database"), (found.unread, "no model has read")):
+        if count:
+            print(f"{count} labelled films {what}")
+    print(f"\n{measures.report(found.measures)}")
+    return 0
 
 
 def _site(home: Path | None) -> Settings:

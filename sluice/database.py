@@ -236,6 +236,13 @@ def select(
         return [dict(row) for row in cursor.fetchall()]
 
 
+def query_rows(
+    where: Database | Connection, query: str, params: Mapping[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    """Rows of a named query, in a transaction of its own or within an open one."""
+    return where.rows(query, params) if isinstance(where, Database) else select(where, named_query(query), params)
+
+
 def copy_rows(
     connection: Connection,
     table: str,

@@ -96,6 +96,7 @@ class Settings(BaseSettings):
         recent_minutes: how far back `sweep_recent` asks for study times, minutes.
         audit_after_days: days after its end at which `sweep_again` asks for a day once more.
         audit_most: days that it asks each PACS for in one night, at most.
+        quality_suites: folder of the hospital's own quality suites, beside those that ship; docs/quality.md.
     """
 
     model_config = SettingsConfigDict(
@@ -134,6 +135,7 @@ class Settings(BaseSettings):
     recent_minutes: int = Field(default=120, ge=1, le=1440)
     audit_after_days: ListedNumbers = (1, 7, 30, 180)
     audit_most: int = Field(default=40, ge=1)
+    quality_suites: Path | None = None
 
     @property
     def archive(self) -> Path:

@@ -6,9 +6,9 @@ once y is known,
     p(y | header, film)  ∝  p(y) · p(header | y) · p(film | y)
 
 - `p(y)`: the prevalence of regions among the films.
-- header: with probability r it names the region (H, several for a composite), else anything, as often as that occurs:
-  `p(header | y)  ∝  r [y in H] / p(H) + (1 - r)`. r belongs to where the words stood, to whether their reading was
-  unsure, and to the scanner.
+- header: with probability r what it names (H, several regions for a composite) is right:
+  `p(header | y)  ∝  r / p(H)` for y in H, else `(1 - r) / (1 - p(H))`. r belongs to where the words stood, to whether
+  their reading was unsure, and to the scanner.
 - model: its calibrated probabilities P over how often it gives each region anyway, m:
   `p(film | y)  ∝  (1 - e) P(y) / m(y) + e`. The share e keeps it from a veto. A region that it never answers is judged
   by what it answers for the regions that are typically seen beside it.
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 KEYS = tuple(REGIONS)
 RIGHT_BEFORE = 0.85  # of headers, before anything is learned: 15 % are wrong (Gueld et al., Proc. SPIE 4685 (2002) 280)
 PRIOR_FILMS = 20  # what an expectation weighs against films
-RARE = 0.5  # films that every region is given beforehand
+RARE = 0.1  # films that every region is given beforehand
 NO_VETO = 0.02  # e
 UNSURE_BELOW = 0.65  # of a header reading's confidence
 ROUNDS = 50
@@ -136,22 +136,22 @@ def learn(films: Sequence[Film]) -> Beliefs:
 
     named, sources = _named(films), [film.source for film in films]
     given, has = _given(films), named.sum(1) > 0
-    seen = given.sum(0)
-    often = (seen + RARE * (seen > 0)) / (len(films) + RARE * max(1, int((seen > 0).sum())))
-    sight = _sight(films, given, often)
-    prevalence = named.sum(0) + RARE
-    prevalence /= prevalence.sum()
+    answered = given.sum(0) > 0
+    seen = _whole(given, answered).sum(0)
+    often = (seen + RARE * answered) / (len(films) + RARE * max(1, int(answered.sum())))
+    before = (named.sum(0) + seen) / 2 + RARE  # as the two readers have it between them
+    before /= before.sum()
+    sight = _sight(given, often, before)
     places: dict[Source, list[int]] = {}
     for at, source in enumerate(sources):
         if has[at]:
             places.setdefault(source, []).append(at)
     reliability = {ALL: RIGHT_BEFORE}
-    beliefs = Beliefs(tuple(prevalence), tuple(often), reliability)
+    beliefs = Beliefs(tuple(map(float, before)), tuple(map(float, often)), reliability)
     for _ in range(ROUNDS):
         right = np.array([beliefs.of(source) for source in sources]) * has
         posterior, share = _posterior(np.asarray(beliefs.prevalence), named, right, sight)
-        prevalence = posterior.sum(0) + RARE
-        prevalence /= prevalence.sum()
+        prevalence = (posterior.sum(0) + PRIOR_FILMS * before) / (len(films) + PRIOR_FILMS)
         beliefs = Beliefs(tuple(map(float, prevalence)), tuple(map(float, often)), _reliability(share, has, places))
     return beliefs
 
@@ -195,32 +195,39 @@ def _given(films: Sequence[Film]) -> Matrix:
     return given
 
 
-def _sight(films: Sequence[Film], given: Matrix, often: Matrix) -> Matrix:
+def _whole(given: Matrix, answered: NDArray[np.bool_]) -> Matrix:
+    """What the model gave, and what it did not write down shared among the regions that it answers; rows sum to 1."""
+    import numpy as np
+
+    rest = np.clip(1 - given.sum(1, keepdims=True), 0, 1) / max(1, int(answered.sum()))
+    whole = given + rest * answered
+    return np.asarray(whole / np.maximum(whole.sum(1, keepdims=True), 1e-9))
+
+
+def _sight(given: Matrix, often: Matrix, prevalence: Matrix) -> Matrix:
     """How much likelier the model's answer is for a region than in general, `(films, 36)`, above `NO_VETO`."""
     import numpy as np
 
     answered = often > 0
-    # what was not written down is shared among the other regions that the model answers
-    rest = np.clip(1 - given.sum(1, keepdims=True), 0, 1) / max(1, int(answered.sum()))
-    whole = (given + rest) * answered
-    whole /= np.maximum(whole.sum(1, keepdims=True), 1e-9)
-    sight = whole / np.maximum(often, 1e-9)
+    whole = _whole(given, answered)
+    # a region that the model never answered before is as frequent among its answers as it is
+    sight = whole / np.maximum(np.where(answered, often, prevalence), 1e-9)
     for place in np.flatnonzero(~answered):
         beside = [KEYS.index(key) for key in REGIONS[KEYS[place]].typically_visible]
         beside = [other for other in beside if answered[other]]
-        sight[:, place] = whole[:, beside].sum(1) / often[beside].sum() if beside else 1.0
+        indirect = whole[:, beside].sum(1) / often[beside].sum() if beside else 1.0
+        sight[:, place] = np.where(given[:, place] > 0, sight[:, place], indirect)
     return np.asarray((1 - NO_VETO) * sight + NO_VETO)
 
 
 def _posterior(prevalence: Matrix, named: Matrix, right: Matrix, sight: Matrix) -> tuple[Matrix, Matrix]:
-    """Probability of each region, `(films, 36)`, and that the header named it on purpose, `(films,)`."""
+    """Probability of each region, `(films, 36)`, and that the header is right, `(films,)`."""
     import numpy as np
 
-    among = np.maximum(named @ prevalence, 1e-12)
-    told = right / among
-    weight = prevalence * (told[:, None] * named + (1 - right)[:, None]) * sight
+    among = np.clip(named @ prevalence, 1e-9, 1 - 1e-9)
+    weight = prevalence * np.where(named > 0, (right / among)[:, None], ((1 - right) / (1 - among))[:, None]) * sight
     posterior = weight / weight.sum(1, keepdims=True)
-    return posterior, (posterior * named).sum(1) * told / (told + 1 - right)
+    return posterior, (posterior * named).sum(1)
 
 
 def answers(films: Sequence[Film], beliefs: Beliefs) -> list[tuple[str, float]]:
@@ -231,8 +238,9 @@ def answers(films: Sequence[Film], beliefs: Beliefs) -> list[tuple[str, float]]:
         return []
     named = _named(films)
     right = np.array([beliefs.of(film.source) for film in films]) * (named.sum(1) > 0)
-    sight = _sight(films, _given(films), np.asarray(beliefs.answers))
-    posterior, _ = _posterior(np.asarray(beliefs.prevalence), named, right, sight)
+    prevalence = np.asarray(beliefs.prevalence)
+    sight = _sight(_given(films), np.asarray(beliefs.answers), prevalence)
+    posterior, _ = _posterior(prevalence, named, right, sight)
     best = posterior.argmax(1)
     return [(KEYS[place], min(1.0, float(posterior[at, place]))) for at, place in enumerate(best)]
 
@@ -320,7 +328,7 @@ def _beliefs_of(database: Database, model_id: str, anew: bool) -> tuple[int | No
         if newest and not anew and newest[0]["films"] >= LEARN_FROM:
             return newest[0]["fusion_id"], newest[0]["films"], False
         enough = 2 * newest[0]["films"] if newest and not anew else 1
-        params = {"model_id": model_id, "most": LEARN_FROM, "coarse": list(COARSE)}
+        params = {"model_id": model_id, "most": LEARN_FROM}
         films = _films(select(connection, named_query("fusion_films"), params))
         if len(films) < min(enough, LEARN_FROM):
             return (newest[0]["fusion_id"], newest[0]["films"], False) if newest else (None, 0, False)

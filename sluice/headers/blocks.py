@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeAlias
 
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
-from sluice.database import Database, named_query, select
+from sluice.database import Database, query_rows
 from sluice.headers.content import unpacked
 from sluice.headers.kept import Kept
 
@@ -34,12 +34,12 @@ def headers_of(where: Database | Connection, sop_instance_uids: Iterable[str]) -
 
     What the instances of a block have alike is one object in all of their headers: copy what is to be changed.
     """
-    places = _rows(where, "header_places", {"uids": list(sop_instance_uids)})
+    places = query_rows(where, "header_places", {"uids": list(sop_instance_uids)})
     blocks: dict[int, list[tuple[int, str]]] = {}
     for row in places:
         blocks.setdefault(row["block_id"], []).append((row["block_position"], row["sop_instance_uid"]))
     for block_id, members in blocks.items():
-        (block,) = _rows(where, "header_block", {"block_id": block_id})
+        (block,) = query_rows(where, "header_block", {"block_id": block_id})
         differences = block["differences"] or {}
         tags = sorted([*block["shared"], *differences])
         for position, uid in sorted(members):
@@ -58,7 +58,7 @@ def elements_of_series(
     """
     series = list(series_instance_uids)
     found: dict[str, Json] = {}
-    for row in _rows(where, "series_elements", {"series": series, "tags": list(tags)}):
+    for row in query_rows(where, "series_elements", {"series": series, "tags": list(tags)}):
         found.setdefault(row["series_instance_uid"], {})[row["tag"]] = row["element"]
     return found
 
@@ -72,16 +72,10 @@ def original_bytes(where: Database | Connection, sop_instance_uid: str) -> Kept:
     Raises:
         NoHeaderError: it was not extracted.
     """
-    for row in _rows(where, "header_content", {"uid": sop_instance_uid}):
+    for row in query_rows(where, "header_content", {"uid": sop_instance_uid}):
         place: int = row["block_position"]
         return unpacked(bytes(row["content"]))[place]
     raise _no_header(sop_instance_uid)
-
-
-def _rows(where: Database | Connection, query: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
-    if isinstance(where, Database):
-        return where.rows(query, params)
-    return select(where, named_query(query), params)
 
 
 def _no_header(uid: str) -> NoHeaderError:

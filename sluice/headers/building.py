@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from sluice.database import copy_line, copy_value
 from sluice.headers.columns import instance_columns, zone_of
 from sluice.headers.content import packed
 from sluice.headers.header import Header
+from sluice.headers.promotion import Promoted
 from sluice.headers.reading import HeaderReader, Reading, Received, Refused, SeriesRows, series_rows
 from sluice.headers.source import HeaderError
 
@@ -33,6 +34,19 @@ INSTANCE_COLUMNS = (
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What readers need to know besides the files.
+
+    Attributes:
+        zone: the hospital's time zone, an IANA name.
+        promoted: columns of `instance` that people promoted.
+    """
+
+    zone: str
+    promoted: tuple[Promoted, ...] = ()
+
+
+@dataclass(frozen=True)
 class BlockLines:
     """One block as lines for COPY, each without the block's id, which is their first column.
 
@@ -52,8 +66,9 @@ class BlockLines:
 
 @dataclass(frozen=True)
 class Built:
-    """What a list of files gave."""
+    """What a list of files gave to the question `asked`."""
 
+    asked: Asked
     instance_columns: tuple[str, ...]
     blocks: list[BlockLines]
     refused: list[Refused]
@@ -62,18 +77,15 @@ class Built:
 
 
 @lru_cache(maxsize=4)
-def _reader(zone_name: str) -> HeaderReader:
-    return HeaderReader(instance_columns(zone_of(zone_name)))
+def _reader(asked: Asked) -> HeaderReader:
+    promoted = {column.name: column.column() for column in asked.promoted}
+    return HeaderReader(instance_columns(zone_of(asked.zone)) | promoted)
 
 
-def read_files(archive: Path, zone_name: str, files: Iterable[Received]) -> Built:
-    """Read headers and build their blocks; a file that cannot be read becomes `Refused` and the rest goes on.
-
-    Args:
-        zone_name: the hospital's time zone, an IANA name.
-    """
-    reader = _reader(zone_name)
-    built = Built((*INSTANCE_COLUMNS, *reader.names), [], [], {}, 0)
+def read_files(archive: Path, asked: Asked, files: Iterable[Received]) -> Built:
+    """Read headers and build their blocks; a file that cannot be read becomes `Refused` and the rest goes on."""
+    reader = _reader(asked)
+    built = Built(asked, (*INSTANCE_COLUMNS, *reader.names), [], [], {}, 0)
     lenient, waiting = 0, 0
     groups: dict[tuple[str, ...], list[Reading]] = {}
     alike = [reader.names.index(name) for name in ALIKE]
@@ -104,7 +116,7 @@ def read_files(archive: Path, zone_name: str, files: Iterable[Received]) -> Buil
             groups.clear()
             waiting = 0
     built.blocks.extend(block_of(key, readings) for key, readings in groups.items())
-    return Built(built.instance_columns, built.blocks, built.refused, built.series, lenient)
+    return replace(built, lenient=lenient)
 
 
 def block_of(key: tuple[str, ...], readings: Sequence[Reading]) -> BlockLines:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import partial
 from itertools import groupby, islice
 from operator import attrgetter
 from pathlib import Path
@@ -15,7 +14,8 @@ from typing import Any
 
 from sluice.batches import Batch
 from sluice.database import Database, named_query, select
-from sluice.headers.building import Built, read_files
+from sluice.headers.building import Asked, Built, read_files
+from sluice.headers.promotion import promoted_columns
 from sluice.headers.reading import Received
 from sluice.headers.writing import Written, write
 from sluice.settings import settings
@@ -76,33 +76,33 @@ def extract(database: Database, archive: Path, batch: Batch, workers: int | None
             {"window_key": batch.window_key, "first": batch.first, "last": batch.last},
         )
     pending = [Received(**row) for row in rows]
-    zone = settings().time_zone
+    asked = Asked(settings().time_zone, tuple(promoted_columns(database)))
     written = Written()
-    for files, built in _built(archive, zone, pending, workers):
-        written += write(database, files, built, partial(read_files, archive, zone))
+    for files, built in _built(archive, asked, pending, workers):
+        written += write(database, archive, files, built)
     seconds = round(time.monotonic() - started, 3)
     return ExtractSummary(batch.window_key, len(pending), **asdict(written), seconds=seconds)
 
 
 def _built(
-    archive: Path, zone: str, pending: Sequence[Received], workers: int | None
+    archive: Path, asked: Asked, pending: Sequence[Received], workers: int | None
 ) -> Iterator[tuple[Sequence[Received], Built]]:
     chunks = _chunks(pending)
     if workers is None:
         workers = WORKERS if len(pending) >= POOL_FROM else 0
     if workers == 0 or multiprocessing.current_process().daemon:  # a daemon may have no children
         for chunk in chunks:
-            yield chunk, read_files(archive, zone, chunk)
+            yield chunk, read_files(archive, asked, chunk)
         return
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         waiting = iter(chunks)
         ahead: list[tuple[Sequence[Received], Future[Built]]] = [
-            (chunk, pool.submit(read_files, archive, zone, chunk)) for chunk in islice(waiting, workers + 1)
+            (chunk, pool.submit(read_files, archive, asked, chunk)) for chunk in islice(waiting, workers + 1)
         ]
         while ahead:  # few chunks ahead of the database, so that memory stays flat
             files, future = ahead.pop(0)
             built = future.result()
-            ahead += [(chunk, pool.submit(read_files, archive, zone, chunk)) for chunk in islice(waiting, 1)]
+            ahead += [(chunk, pool.submit(read_files, archive, asked, chunk)) for chunk in islice(waiting, 1)]
             yield files, built
 
 

@@ -1,4 +1,4 @@
-"""Digests of pixels: a cheap one that names candidates for equal pixels, and the whole one that proves them."""
+"""A cheap digest of pixels, which names candidates for equal ones; `sluice.headers.whole_pixels` proves them."""
 
 from __future__ import annotations
 

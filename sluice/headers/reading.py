@@ -20,6 +20,12 @@ from sluice.headers.parser import HeaderParser
 from sluice.headers.pixels import pixel_digest
 from sluice.headers.source import NATIVE, HeaderError, OddError
 
+IDENTITY_TAGS = frozenset({columns.SOP_CLASS, columns.STUDY_UID, columns.SERIES_UID})
+PICTURE_TAGS = frozenset(
+    {columns.ROWS, columns.COLUMNS, columns.FRAMES, columns.SAMPLES, columns.PHOTOMETRIC}
+    | {columns.BITS_ALLOCATED, columns.BITS_STORED}
+)
+
 
 @dataclass(frozen=True)
 class Received:
@@ -102,13 +108,24 @@ def read_kept(kept: Kept) -> Header:
         return read_leniently_from(kept)
 
 
-@dataclass
+@dataclass(frozen=True)
+class _Picture:
+    """Rows, columns and bits stored as the header says, and how many bytes of native pixels that promises."""
+
+    rows: int | None
+    columns: int | None
+    bits_stored: int | None
+    promised_bytes: int
+
+
+@dataclass(frozen=True)
 class _Derived:
     """What a reader makes of the elements that files have in common."""
 
     reader: HeaderReader
     elements: dict[int, Element]
     cells: list[str]
+    picture: _Picture
 
 
 class HeaderReader:
@@ -121,7 +138,7 @@ class HeaderReader:
     def __init__(self, typed: Mapping[str, Column]) -> None:
         self.names = tuple(typed)
         self._reads = [column.read for column in typed.values()]
-        self._wanted = columns.FILE_TAGS | columns.SERIES_TAGS | SOURCE_TAGS
+        self._wanted = IDENTITY_TAGS | PICTURE_TAGS | columns.SERIES_TAGS | SOURCE_TAGS
         self._wanted |= frozenset().union(*(column.tags for column in typed.values()))
         self._touched = {
             tag: frozenset(place for place, column in enumerate(typed.values()) if tag in column.tags)
@@ -136,12 +153,12 @@ class HeaderReader:
             OSError: it cannot be opened.
         """
         header = read_header(archive / received.path, received.series_instance_uid)
-        elements, cells = self._typed(header)
-        _check_pixel_bytes(header, elements)
-        digest = None
-        if header.pixel_bytes is not None:
-            shape = (columns.integer(elements, tag) for tag in (columns.ROWS, columns.COLUMNS, columns.BITS_STORED))
-            digest = pixel_digest(header.pixel_pieces, header.pixel_bytes, *shape)
+        elements, cells, picture = self._typed(header)
+        digest, length = None, header.pixel_bytes
+        if length is not None:
+            if length < picture.promised_bytes and header.transfer_syntax_uid in NATIVE:
+                raise HeaderError("truncated", f"pixel data holds {length} of {picture.promised_bytes} bytes")
+            digest = pixel_digest(header.pixel_pieces, length, picture.rows, picture.columns, picture.bits_stored)
         return Reading(
             received,
             header,
@@ -153,7 +170,7 @@ class HeaderReader:
             digest,
         )
 
-    def _typed(self, header: Header) -> tuple[dict[int, Element], list[str]]:
+    def _typed(self, header: Header) -> tuple[dict[int, Element], list[str], _Picture]:
         derived = header.first.derived
         if not isinstance(derived, _Derived) or derived.reader is not self:
             derived = header.first.derived = self._derive(header)
@@ -165,16 +182,16 @@ class HeaderReader:
         }
         changed.update((tag, _element(text)) for tag, text in header.tail.items() if tag in wanted)
         if not changed:
-            return derived.elements, derived.cells
+            return derived.elements, derived.cells, derived.picture
         elements, cells = derived.elements | changed, derived.cells.copy()
         for place in set().union(*(self._touched[tag] for tag in changed)):
             cells[place] = copy_value(self._reads[place](elements))
-        return elements, cells
+        return elements, cells, derived.picture if changed.keys().isdisjoint(PICTURE_TAGS) else _picture(elements)
 
     def _derive(self, header: Header) -> _Derived:
         first = header.first
         elements = {tag: _element(first.texts[place]) for tag, place in first.place.items() if tag in self._wanted}
-        return _Derived(self, elements, [copy_value(read(elements)) for read in self._reads])
+        return _Derived(self, elements, [copy_value(read(elements)) for read in self._reads], _picture(elements))
 
 
 def series_rows(reading: Reading) -> SeriesRows:
@@ -202,18 +219,15 @@ def _element(text: str) -> Element:
     return found
 
 
-def _check_pixel_bytes(header: Header, elements: Elements) -> None:
-    """Native pixel data must hold what rows, columns, frames, samples and bits promise (PS3.5 8.1.1)."""
-    if header.pixel_bytes is None or header.transfer_syntax_uid not in NATIVE:
-        return
+def _picture(elements: Elements) -> _Picture:
+    """What the header says of its pixels: rows, columns, frames, samples and bits promise bytes (PS3.5 8.1.1)."""
     rows, width = columns.integer(elements, columns.ROWS), columns.integer(elements, columns.COLUMNS)
+    stored = columns.integer(elements, columns.BITS_STORED)
     bits = columns.integer(elements, columns.BITS_ALLOCATED)
     if not rows or not width or not bits:
-        return
+        return _Picture(rows, width, stored, 0)
     samples = columns.integer(elements, columns.SAMPLES) or 1
     if samples == 3 and columns.text(elements, columns.PHOTOMETRIC) in ("YBR_FULL_422", "YBR_PARTIAL_422"):
         samples = 2
     frames = max(columns.integer(elements, columns.FRAMES) or 1, 1)
-    promised = (rows * width * samples * frames * bits + 7) // 8
-    if header.pixel_bytes < promised:
-        raise HeaderError("truncated", f"pixel data holds {header.pixel_bytes} of {promised} bytes")
+    return _Picture(rows, width, stored, (rows * width * samples * frames * bits + 7) // 8)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -12,7 +13,8 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from sluice.database import Database, copy_lines, copy_rows, select
-from sluice.headers.building import BLOCK_COLUMNS, DIFFERENCE_COLUMNS, Built
+from sluice.headers.building import BLOCK_COLUMNS, DIFFERENCE_COLUMNS, Asked, Built, read_files
+from sluice.headers.promotion import Promoted, promoted_columns
 from sluice.headers.reading import Received, Refused, SeriesRows
 
 SERIES_LOCK = 7_350_013  # any constant: extractions of one series wait for each other
@@ -37,22 +39,20 @@ class Written:
 
 
 class _Overtaken(Exception):  # noqa: N818 - no error: somebody else was faster
-    """Instances got a block since these were read; `done` names those known."""
+    """Since files were read, instances got a block (`done`), or columns were promoted: the rest is read again."""
 
-    def __init__(self, done: set[str]) -> None:
+    def __init__(self, done: set[str], promoted: list[Promoted]) -> None:
         super().__init__()
-        self.done = done
+        self.done, self.promoted = done, tuple(promoted)
 
 
-def write(
-    database: Database, files: Sequence[Received], built: Built, read: Callable[[Sequence[Received]], Built]
-) -> Written:
+def write(database: Database, archive: Path, files: Sequence[Received], built: Built) -> Written:
     """Write what files gave, in one transaction, or in several where the database refuses one of the headers.
 
     Args:
+        archive: where the files are, some of which may have to be read again.
         files: what was read.
         built: what it gave.
-        read: reads some of the files again.
     """
     try:
         with database.transaction() as connection:
@@ -61,7 +61,8 @@ def write(
         return Written(new, clashing, len(built.refused), built.lenient)
     except _Overtaken as overtaken:
         left = [file for file in files if file.sop_instance_uid not in overtaken.done]
-        return write(database, left, read(left), read)
+        asked = Asked(built.asked.zone, overtaken.promoted)
+        return write(database, archive, left, read_files(archive, asked, left))
     except (psycopg2.DataError, psycopg2.errors.ProgramLimitExceeded) as error:
         if not built.blocks:
             raise
@@ -72,11 +73,11 @@ def write(
             reason = f"the database cannot hold this header ({type(error).__name__})"
             refused.append(Refused(left[0], "unreadable", reason))
             left = []
-        written = write(database, [], Built(built.instance_columns, [], refused, {}, 0), read)
+        written = write(database, archive, [], Built(built.asked, (), [], refused, {}, 0))
         middle = (len(left) + 1) // 2  # one poisonous header must not keep the others out
         for part in (left[:middle], left[middle:]):
             if part:
-                written += write(database, part, read(part), read)
+                written += write(database, archive, part, read_files(archive, built.asked, part))
         return written
 
 
@@ -91,8 +92,10 @@ def _write_blocks(connection: Connection, built: Built) -> tuple[int, int]:
         "select sop_instance_uid, block_id is not null as has_block from instance where sop_instance_uid = any(%s)",
         (uids,),
     )
-    if any(row["has_block"] for row in known):
-        raise _Overtaken({row["sop_instance_uid"] for row in known if row["has_block"]})
+    done = {row["sop_instance_uid"] for row in known if row["has_block"]}
+    promoted = promoted_columns(connection)  # none can be added from here on: we have looked into `instance`
+    if done or promoted != list(built.asked.promoted):
+        raise _Overtaken(done, promoted)
     # Rows go in sorted, table after table, so that two extractions at once lock in one order.
     series: list[SeriesRows] = list(built.series.values())
     _copy(connection, "study", [rows.study for rows in series], "study_instance_uid")

@@ -1,55 +1,206 @@
-"""What the rules look at: one data frame for each level, read in one snapshot of the database."""
+"""What the rules look at: frames of each level, some thousand rows at a time, read in one snapshot of the database."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
 import pandas
 from psycopg2.extensions import connection as Connection  # noqa: N812
-from pydicom.uid import UID
 
-from sluice.database import named_query
-from sluice.quality.suites import LEVELS, Level
+from sluice.anatomy.regions import REGIONS
+from sluice.database import named_query, select
+from sluice.quality.columns import columns_of
+from sluice.quality.drift import frame_rows
+from sluice.quality.elements import Elements, as_column, numbers, roots
+from sluice.quality.pixels import pixel_columns
+from sluice.quality.scanner_days import ScannerDay, ScannerDays, history, never_before
+from sluice.quality.suites import Level, Suites
+from sluice.quality.volumes import Slices
 
-KEYS: Mapping[Level, str] = {
-    "study": "study_instance_uid",
-    "series": "series_instance_uid",
-    "instance": "sop_instance_uid",
-}
+CHUNK = 20_000  # rows of a frame
+# What text looks like that lost its character set: replacement characters, or UTF-8 that was encoded twice.
+DAMAGED = "�|Ã[¤¶¼Ÿ©¨ \u0084\u0096\u009c\u009f]"
+POSITION, ORIENTATION, FRAME_OF_REFERENCE = "00200032", "00200037", "00200052"
+DATES = ("00080020", "00080021", "00080022", "00080023")
+TIMES = ("00080030", "00080031", "00080032", "00080033")
+IS_DATE = re.compile(r"\d{4}\.?(0[1-9]|1[0-2])\.?(0[1-9]|[12]\d|3[01])").fullmatch
+IS_TIME = re.compile(r"([01]\d|2[0-3])(:?[0-5]\d(:?([0-5]\d|60)(\.\d{1,6})?)?)?").fullmatch
 
 
-def read_frames(connection: Connection, window_key: str, time_zone: str) -> dict[Level, pandas.DataFrame]:
-    """The frames of a window, one row an object, with the columns of `sql/queries/quality_<level>.sql`.
+class Frames:
+    """The frames of a window, one row an object, with the columns of `sluice.quality.columns`.
+
+    They hold no patient's identifier: the queries reduce those to "present", counts and differences before anything
+    that renders values gets to see them. Levels are read in the order of `suites.LEVELS` but for instances, which come
+    first: what they say of slices and scanners is gathered on the way.
 
     Args:
+        connection: a transaction that reads one snapshot.
         time_zone: IANA zone in which headers without an offset are read.
-
-    They hold no patient's identifier: the queries reduce those to "present", counts and differences before
-    anything that renders values gets to see them.
     """
-    frames = {level: _read(connection, level, window_key, time_zone) for level in LEVELS}
-    instances = frames["instance"]
-    instances["is_image"] = [is_image(uid) for uid in instances["sop_class_uid"]]
-    return frames
+
+    def __init__(self, connection: Connection, window_key: str, time_zone: str, suites: Suites) -> None:
+        self._connection = connection
+        self._asked = {"window_key": window_key, "time_zone": time_zone, "damaged": DAMAGED}
+        self._suites = suites
+        self._slices: dict[str, tuple[int, dict[str, Any]]] = {}
+        self._scanner_days = ScannerDays()
+        self._day = self._day_of(window_key)
+        self.days: list[ScannerDay] = []
+        self.said: dict[tuple[str, str], str] = {}
+
+    def of_level(self, level: Level) -> Iterator[pandas.DataFrame]:
+        """The level's rows in frames of at most 20000 rows; at least one frame, which may be empty."""
+        if level == "instance":
+            yield from self._instances()
+        elif level == "scanner":
+            yield self._frame(level, self._scanners())
+        else:
+            complete = {"series": self._complete_series}.get(level, _as_they_are)
+            first = True
+            for rows in self._read(level):
+                yield self._frame(level, complete(rows))
+                first = False
+            if first:
+                yield self._frame(level, [])
+
+    def _read(self, level: Level) -> Iterator[list[dict[str, Any]]]:
+        """Rows of the level's query, through a cursor of the server: memory holds one frame's."""
+        with self._connection.cursor(name=f"quality_{level}") as cursor:
+            cursor.itersize = CHUNK
+            cursor.execute(named_query(f"quality_{level}").rstrip().rstrip(";"), self._asked)
+            while found := cursor.fetchmany(CHUNK):
+                names = [column.name for column in cursor.description or ()]
+                yield [dict(zip(names, map(_plain, row), strict=True)) for row in found]
+
+    def _instances(self) -> Iterator[pandas.DataFrame]:
+        tags = {*roots(self._suites.tags.values()), POSITION, ORIENTATION, FRAME_OF_REFERENCE, *DATES, *TIMES}
+        slices: tuple[str, int, Slices] | None = None
+        first = True
+        for rows in self._read("instance"):
+            elements = Elements(self._connection, {row["block_id"] for row in rows if row["block_id"]}, sorted(tags))
+            for row in rows:
+                self._complete_instance(row, elements)
+                self._scanner_days.add(row)
+                uid = row["series_instance_uid"]
+                if slices is None or slices[0] != uid:
+                    self._keep(slices)
+                    slices = (uid, 0, Slices())
+                self._place(slices[2], row, elements)
+                slices = (uid, slices[1] + 1, slices[2])
+            yield self._frame("instance", rows)
+            first = False
+        self._keep(slices)
+        if first:
+            yield self._frame("instance", [])
+
+    def _complete_instance(self, row: dict[str, Any], elements: Elements) -> None:
+        block, position = row["block_id"], row["block_position"]
+        for name, tag in self._suites.tags.items():
+            # Of a header that is in no block nothing is known, not even that an element is absent.
+            row[name] = None if block is None else as_column(elements.values(block, position, tag.path), tag.kind)
+        row |= pixel_columns(row)
+        kinds = (row["image_type"] or "").upper().split("\\")
+        row["is_original"] = kinds[0] == "ORIGINAL"
+        row["is_localizer"] = "LOCALIZER" in kinds
+        row["unreadable_dates"] = sum(
+            not is_right(str(value).strip())
+            for tags, is_right in ((DATES, IS_DATE), (TIMES, IS_TIME))
+            for tag in tags
+            for value in (elements.values(block, position, [tag]) or ())[:1]
+            if value
+        )
+
+    def _place(self, slices: Slices, row: dict[str, Any], elements: Elements) -> None:
+        block, position = row["block_id"], row["block_position"]
+        slices.localizer = slices.localizer or row["is_localizer"]
+        frame = elements.values(block, position, [FRAME_OF_REFERENCE])
+        slices.add(
+            numbers(elements.values(block, position, [POSITION]), 3),
+            numbers(elements.values(block, position, [ORIENTATION]), 6),
+            str(frame[0]) if frame else None,
+        )
+
+    def _keep(self, slices: tuple[str, int, Slices] | None) -> None:
+        if slices is not None:
+            self._slices[slices[0]] = (slices[1], slices[2].columns())
+
+    def _complete_series(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for row in rows:
+            region = REGIONS.get(row["region_key"] or "")
+            row["is_paired_region"] = region is not None and region.paired
+            seen, columns = self._slices.get(row["series_instance_uid"], (0, {}))
+            if seen == row["instances"]:  # else the window holds a part of the series, which says nothing of holes
+                row |= columns
+        return rows
+
+    def _scanners(self) -> list[dict[str, Any]]:
+        if self._day is None:  # a cohort is a choice, not a scanner's day
+            return []
+        self.days = self._scanner_days.of_day(self._day)
+        new = never_before(self._connection, self.days)
+        rows, self.said = frame_rows(self.days, history(self._connection, self.days), new)
+        return rows
+
+    def _day_of(self, window_key: str) -> date | None:
+        rows = select(
+            self._connection,
+            "select starts_on from sweep_window where window_key = %s and kind = 'day' and starts_on = ends_on",
+            (window_key,),
+        )
+        return rows[0]["starts_on"] if rows else None
+
+    def _frame(self, level: Level, rows: Sequence[Mapping[str, Any]]) -> pandas.DataFrame:
+        return frame_of(level, rows, self._suites)
 
 
-def is_image(sop_class_uid: str | None) -> bool:
-    """Whether a SOP class is one whose objects hold pixel data (PS3.4, table B.5-1)."""
-    if not sop_class_uid:
-        return False
-    name = UID(sop_class_uid).name
-    return "Image Storage" in name or name in {"Segmentation Storage", "RT Dose Storage", "Parametric Map Storage"}
+def frame_of(level: Level, rows: Sequence[Mapping[str, Any]], suites: Suites) -> pandas.DataFrame:
+    """A frame with all columns of a level, each of its kind whatever the rows hold, and one for each rule's `for`."""
+    columns: dict[str, Any] = {}
+    for name, column in columns_of(level, suites.tags).items():
+        values = [row.get(name) for row in rows]
+        if column.kind == "flag":
+            values = [bool(value) for value in values]
+        columns[name] = pandas.Series(values, dtype=DTYPES.get(column.kind, object))
+    scanners: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for rule in suites.of_level(level):
+        if rule.applies is not None:
+            applies, known = rule.applies, {}
+            keys = [tuple(row.get(name) for name in SELECTED_BY) for row in rows]
+            for key in set(keys):
+                known[key] = applies.matches(scanners.setdefault(key, dict(zip(SELECTED_BY, key, strict=True))))
+            columns[for_column(rule.name)] = pandas.Series([known[key] for key in keys], dtype=bool)
+    if level == "instance":
+        columns["same_pixels_uids"] = pandas.Series([row.get("same_pixels_uids") for row in rows], dtype=object)
+    return pandas.DataFrame(columns)
 
 
-def _read(connection: Connection, level: Level, window_key: str, time_zone: str) -> pandas.DataFrame:
-    with connection.cursor() as cursor:
-        cursor.execute(named_query(f"quality_{level}"), {"window_key": window_key, "time_zone": time_zone})
-        columns = [column.name for column in cursor.description or ()]
-        rows = [[_plain(value) for value in row] for row in cursor.fetchall()]
-    return pandas.DataFrame(rows, columns=columns)
+DTYPES: Mapping[str, type] = {"number": float, "flag": bool}
+SELECTED_BY = ("manufacturer", "model_name", "software_versions", "modality", "station_name")
+
+
+def for_column(rule: str) -> str:
+    """Column of a frame that says to which rows a rule's `for` applies."""
+    return f"for_{rule.replace('-', '_')}"
+
+
+def _as_they_are(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return rows
 
 
 def _plain(value: Any) -> Any:
     return float(value) if isinstance(value, Decimal) else value
+
+
+def sample(level: Level, suites: Suites) -> pandas.DataFrame:
+    """A frame of two rows of the right columns and kinds, one full and one empty, to try rules on."""
+    full = {"number": 1.0, "text": "A", "bool": True, "flag": True, "uid": "1.2.3"}
+    rows: list[dict[str, Any]] = [
+        {name: full[column.kind] for name, column in columns_of(level, suites.tags).items()},
+        {},
+    ]
+    return frame_of(level, rows, suites)

@@ -16,6 +16,7 @@ from sluice import __version__
 from sluice.database import Database, named_query, select
 from sluice.deid.identities import Identities, project_key
 from sluice.deid.profile import sop_classes
+from sluice.release.chosen import choose
 from sluice.release.projects import Project, load_project
 from sluice.settings import settings
 
@@ -122,8 +123,9 @@ def prepare(
         members: list[str] = []
         reasons: list[tuple[str, str, str | None]] = []
         asked = {"window_key": window_key, "version_id": version_id, "list_id": list_id}
+        choose(connection, project.released, asked)
         for candidate in select(connection, named_query("release_candidates"), asked):
-            reason = _reason_against(candidate, project)
+            reason = _reason_against(candidate)
             if reason is None:
                 members.append(candidate["sop_instance_uid"])
             else:
@@ -195,10 +197,11 @@ def _note_pending(connection: Connection, members: list[str]) -> None:
         )
 
 
-def _reason_against(candidate: dict[str, Any], project: Project) -> tuple[str, str | None] | None:
-    missed = project.selection.misses(candidate)
-    if missed:
-        return "not-in-project", missed
+def _reason_against(candidate: dict[str, Any]) -> tuple[str, str | None] | None:
+    if not candidate["has_block"]:
+        return "not-indexed-yet", "its header was read before headers were kept in blocks; extract the window again"
+    if candidate["missed"]:
+        return "not-in-project", candidate["missed"]
     if candidate["quality_severity"]:
         return f"quality-{candidate['quality_severity']}", candidate["quality_rules"]
     if (candidate["patient_ids"] or 0) > 1:

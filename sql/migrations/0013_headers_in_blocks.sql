@@ -3,8 +3,6 @@
 
 alter table instance drop column header;
 alter table instance add check ((block_id is null) = (block_position is null));
-create unique index on instance (block_id, block_position);
-drop index instance_block_id_idx;
 
 -- Any element of one instance as DICOM JSON; null where it has none.
 --     select header_element(block_id, block_position, '00181030') #>> '{Value,0}' from instance where …
@@ -31,3 +29,13 @@ language sql stable parallel safe as $$
       cross join lateral jsonb_array_elements(d.elements) with ordinality e
      where d.tag = asked_tag and d.block_id = any (asked_blocks) and e.value <> 'null'
 $$;
+
+-- Elements that people made typed columns of `instance` of; see sluice.headers.promotion.
+create table promoted_column (
+    name        text primary key,                 -- of the column
+    path        text not null,                    -- '0018,0081', '0029,"SIEMENS CSA HEADER",10', '0054,0016/0018,1074'
+    type        text not null,                    -- 'text', 'integer', 'real', 'date', 'time', 'timestamp'
+    filled_to   bigint not null default 0,        -- block up to which instances have it that were indexed before
+    promoted_at timestamptz not null default now(),
+    filled_at   timestamptz                       -- null while instances that were indexed before may lack it
+);

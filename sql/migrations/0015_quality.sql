@@ -131,6 +131,7 @@ create table scanner_day (
     summarised_at timestamptz not null default now(),
     primary key (scanner, day)
 );
+create index on scanner_day (day);
 
 -- Whole pixels of the few instances whose partial digests are alike. Null digest: the pixels could not be read.
 create table pixel_proof (

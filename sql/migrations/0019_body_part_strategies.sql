@@ -22,7 +22,7 @@ create view body_part_reading as
                         where newer.sop_instance_uid = p.sop_instance_uid and newer.task = 'body_part'
                           and (n.registered_at, n.model_id) > (m.registered_at, m.model_id));
 
--- How far headers and a model are to be believed, as learned from the films that both said something of.
+-- How far headers are to be believed beside a model, as learned from the films that it read.
 -- Appended: an answer below names the learning it was made with.
 create table fusion (
     fusion_id  bigint generated always as identity primary key,

@@ -1,5 +1,6 @@
 -- Every indexed instance of a window, or of a frozen cohort's version, or of the studies that a researcher's list stands
--- for, with what decides whether a project may release it.
+-- for, with what decides whether a project may release it. What the project does not ask for stands in the temporary
+-- table `missed` (sluice.release.chosen).
 with chosen as (
     select sop_instance_uid from cohort_instance where version_id = %(version_id)s
     union all
@@ -23,11 +24,6 @@ with chosen as (
       from instance
      where study_instance_uid in (select study_instance_uid from member)
      group by study_instance_uid
-), body_part as (
-    select distinct on (sop_instance_uid) sop_instance_uid, label
-      from prediction
-     where task = 'body_part' and sop_instance_uid in (select sop_instance_uid from member)
-     order by sop_instance_uid, predicted_at desc
 ), held as (
     -- Each way an object can be held by itself: the held are few, so each is one small hash table.
     select sop_instance_uid, max(severity) as severity, string_agg(distinct rule, ', ' order by rule) as rules
@@ -49,14 +45,13 @@ with chosen as (
 select m.sop_instance_uid, m.receipt_id, m.modality, i.sop_class_uid,
        m.checked_at is not null  as checked,
        p.patient_ids,
-       h.region_key              as region,
-       b.label                   as body_part,
+       i.block_id is not null    as has_block,
+       missed.words              as missed,
        held.severity             as quality_severity,
        held.rules                as quality_rules
   from member m
   join instance i using (sop_instance_uid)
   left join patients p on p.study_instance_uid = m.study_instance_uid
-  left join header_anatomy h on h.series_instance_uid = m.series_instance_uid
-  left join body_part b using (sop_instance_uid)
+  left join missed using (sop_instance_uid)
   left join held using (sop_instance_uid)
  order by m.receipt_id

@@ -114,7 +114,7 @@ def test_difference_tells_what_came_from_what_changed(database: Database, small:
 
 def test_pages_of_studies_and_of_what_is_wanted(database: Database, small: SmallHospital) -> None:
     database.execute(
-        "insert into sweep_window (window_key, kind, starts_on, ends_on) values ('d', 'day', '2026-10-26', '2026-10-26')"
+        "insert into sweep_window (window_key, kind, starts_on, ends_on) values ('d', 'day', now(), now())"
     )
     for number in range(3):
         database.execute(

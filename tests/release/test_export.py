@@ -14,12 +14,13 @@ import pydicom
 import pytest
 
 import sluice.release.export as export
+from sluice.cohorts.language import parse
 from sluice.database import Database, select
 from sluice.objects import ObjectStore, ObjectStoreError, connect
 from sluice.quality.decisions import decide
 from sluice.release.export import ReleaseError, export_batch, prepare, publish, verify
 from sluice.release.plan import note_gaps
-from sluice.release.projects import Project, Selection
+from sluice.release.projects import Project
 from sluice.stack.s3 import EmbeddedS3
 from tests.deid.planted import DX, SECONDARY_CAPTURE, image
 from tests.release.hospital_day import DAY, store_day
@@ -30,7 +31,7 @@ def project(bucket: ObjectStore, name: str = "radiographs", profile: str = "basi
         name=name,
         title="Test",
         profile=profile,
-        selection=Selection(modalities=("CR", "DX", "CT")),
+        selection={"modality": ["CR", "DX", "CT"]},
         bucket=bucket.bucket,
         pseudonym_prefix="RAD",
     )
@@ -141,6 +142,26 @@ def test_pseudonyms_are_the_same_in_every_version_and_differ_between_projects(
     assert not ours & others
 
 
+def test_what_is_not_asked_for_says_which_condition_it_fails(
+    database: Database, bucket: ObjectStore, keys: Path, day: list[str]
+) -> None:
+    limits = {"may_see": parse({"not": {"patient_id": "PID-88"}}), "may_use_identifiers": True}
+    plan = prepare(database, project(bucket).model_copy(update=limits), DAY, keys=keys)
+    assert plan.left_out["not-in-project"] == 3
+    database.execute(
+        "update instance set block_id = null, block_position = null where sop_instance_uid = %s", (day[0],)
+    )
+    assert prepare(database, project(bucket), DAY, keys=keys).left_out["not-indexed-yet"] == 1
+    with database.transaction() as connection:
+        rows = select(connection, "select sop_instance_uid, reason_code, detail from gap order by gap_id")
+    said = {row["sop_instance_uid"]: (row["reason_code"], row["detail"]) for row in rows}
+    assert said[day[9]] == ("not-in-project", "fails: modality is CR, CT or DX")
+    assert said[day[6]] == ("not-released-yet", None)  # what another plan does not want says less
+    details = [row["detail"] for row in rows if row["sop_instance_uid"] == day[6]]
+    assert details[0] == "fails: a condition on what identifies patients"
+    assert said[day[0]][0] == "not-indexed-yet"
+
+
 def test_not_eligible_instances_stay_with_their_reason(
     database: Database, archive: Path, bucket: ObjectStore, keys: Path
 ) -> None:
@@ -193,7 +214,7 @@ def test_a_project_that_wants_nothing_hides_no_reason_of_another(
         "values (%s, 'test', 'stop', 'instance', %s)",
         (DAY, day[0]),
     )
-    picky = project(bucket, "picky").model_copy(update={"selection": Selection(modalities=("MG",))})
+    picky = project(bucket, "picky").model_copy(update={"selection": parse({"modality": "MG"})})
     for _ in range(2):
         prepare(database, picky, DAY, keys=keys)
         plan = prepare(database, project(bucket), DAY, keys=keys)
@@ -211,7 +232,7 @@ def test_a_project_that_wants_nothing_hides_no_reason_of_another(
 def test_a_lesser_reason_written_at_the_same_moment_does_not_win(
     database: Database, bucket: ObjectStore, keys: Path, day: list[str]
 ) -> None:
-    picky = project(bucket, "picky").model_copy(update={"selection": Selection(modalities=("MG",))})
+    picky = project(bucket, "picky").model_copy(update={"selection": parse({"modality": "MG"})})
     with ThreadPoolExecutor(1) as other:
         with database.transaction() as connection:
             note_gaps(connection, [(day[8], "held-class", None)])

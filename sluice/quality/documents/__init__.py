@@ -11,18 +11,16 @@ import copy
 import re
 import shutil
 import tempfile
+import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jinja2
 
 from sluice.quality.suites import LEVELS, SEVERITIES, Level, QualityError, Suites
-
-if TYPE_CHECKING:
-    from sluice.quality.finding import Finding
 
 HERE = Path(__file__).parent
 WINDOW_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
@@ -58,23 +56,22 @@ def publish(
     rules: Suites,
     results: Mapping[Level, Any],
     rows: Mapping[Level, int],
-    findings: Sequence[Finding],
+    counts: Mapping[str, int],
 ) -> Path:
     """Write a window's pages, replacing earlier ones at once, and return the index page.
 
     Args:
         results: Great Expectations' validation result of each level that had rows.
         rows: how many rows each level had.
+        counts: findings by rule.
     """
     target = folder(docs, window_key)
     target.parent.mkdir(parents=True, exist_ok=True)
-    counts = Counter(finding.rule.name for finding in findings)
-    style = (HERE / "style.css").read_text(encoding="utf-8")
-    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
-        (HERE / "index.html.jinja").read_text(encoding="utf-8")
-    )
-    index = template.render(
+    counts = Counter(counts)
+    style = _style()
+    index = _template("index.html.jinja").render(
         window_key=window_key,
+        up="../" * (window_key.count("/") + 1),
         checked_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         version=rules.version,
         rows=rows,
@@ -97,6 +94,32 @@ def publish(
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return target / "index.html"
+
+
+def publish_overview(docs: Path, windows: Sequence[Mapping[str, Any]]) -> Path:
+    """Write the page that lists the windows, and return it.
+
+    Args:
+        windows: rows of the query `quality_windows`.
+    """
+    rows = [
+        dict(window) | {"page": page if (docs / (page := f"{window['window_key']}/index.html")).is_file() else None}
+        for window in windows
+        if WINDOW_KEY.fullmatch(window["window_key"])
+    ]
+    scratch, target = docs / f".index-{uuid.uuid4().hex}.html", docs / "index.html"
+    scratch.write_text(_template("overview.html.jinja").render(windows=rows, style=_style()), encoding="utf-8")
+    scratch.replace(target)
+    return target
+
+
+def _style() -> str:
+    return (HERE / "style.css").read_text(encoding="utf-8")
+
+
+def _template(name: str) -> jinja2.Template:
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    return environment.from_string((HERE / name).read_text(encoding="utf-8"))
 
 
 def _swap(scratch: Path, target: Path) -> None:

@@ -161,7 +161,7 @@ def _window_of_filter(asked: Request, today: date) -> Window:
 
 def _members(window: str, params: dict[str, Any], dag_run: Any) -> Counts:
     from operators.connections import database
-    from sluice.cohorts.freeze import freeze
+    from sluice.release.cohorts import freeze_for
 
     store, by = database(), _who(dag_run)
     asked = read_form(params, store, by)
@@ -170,7 +170,8 @@ def _members(window: str, params: dict[str, Any], dag_run: Any) -> Counts:
     if asked.kind == "version":
         return {"window_key": window, "version_id": asked.version_id}
     why = f"to be released by run {dag_run.run_id}"
-    return {"window_key": window, **freeze(store, asked.name, asked.expression, by, why, asked.project).as_dict()}
+    frozen = freeze_for(store, asked.project, asked.name, asked.expression, by, why)
+    return {"window_key": window, **frozen.as_dict()}
 
 
 def _answers(window: str, params: dict[str, Any]) -> Counts:
@@ -250,7 +251,7 @@ def read_form(params: dict[str, Any], store: Database, by: str) -> Request:
         case ["list"]:
             return Request("list", project, name, kept=_keep(store, project, name, content, by))
         case ["filter"]:
-            return Request("filter", project, name, expression=_filter(text))
+            return Request("filter", project, name, expression=_filter(store, text))
         case ["version"]:
             return Request("version", project, name, version_id=_version(store, project, name, version)["version_id"])
     return _standing(store, project, name)
@@ -268,12 +269,13 @@ def _keep(store: Database, project: str, name: str, content: str, by: str) -> Co
         raise CohortRequestError(str(error)) from None
 
 
-def _filter(text: str) -> Any:
+def _filter(store: Database, text: str) -> Any:
     from sluice.cohorts.errors import ExpressionError
     from sluice.cohorts.language import parse_text
+    from sluice.cohorts.promoted import registry_of
 
     try:
-        return parse_text(text)
+        return parse_text(text, registry_of(store))
     except ExpressionError as error:
         raise CohortRequestError(f"The filter cannot be read. {error}") from None
 
@@ -294,6 +296,7 @@ def _standing(store: Database, project: str, name: str) -> Request:
     """What stands under the name: a list that was uploaded, or the newest filter that was frozen."""
     from sluice.cohorts.language import parse
     from sluice.cohorts.lists import find_list
+    from sluice.cohorts.promoted import registry_of
     from sluice.cohorts.versions import cohorts
 
     kept = find_list(store, project, name)
@@ -306,7 +309,7 @@ def _standing(store: Database, project: str, name: str) -> Request:
     if kept:
         return Request("list", project, name, kept=kept)
     if frozen:
-        return Request("filter", project, name, expression=parse(frozen[0]["expression"]))
+        return Request("filter", project, name, expression=parse(frozen[0]["expression"], registry_of(store)))
     raise CohortRequestError(
         "Fill in a list, a filter, or the name of what was uploaded or frozen on the page Cohorts: nothing stands "
         f"under {name!r}."

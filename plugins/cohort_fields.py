@@ -21,7 +21,7 @@ STRATEGY_WORDS = {
 }
 
 
-def pickable(sensitive: bool) -> dict[str, Any]:
+def pickable(database: Database, sensitive: bool) -> dict[str, Any]:
     """Fields, operators by kind, and the other conditions that the rows of the builder know.
 
     Args:
@@ -29,8 +29,8 @@ def pickable(sensitive: bool) -> dict[str, Any]:
     """
     from sluice.anatomy.strategies import Strategy, parts
     from sluice.cohorts.criteria import OPERATORS
-    from sluice.cohorts.fields import REGISTRY
     from sluice.cohorts.language import SEVERITIES
+    from sluice.cohorts.promoted import registry_of
     from sluice.quality.suites import load_suites
 
     return {
@@ -44,7 +44,7 @@ def pickable(sensitive: bool) -> dict[str, Any]:
                 "sensitive": field.sensitive,
                 "has_values": _has_values(field),
             }
-            for field in REGISTRY.fields.values()
+            for field in registry_of(database).fields.values()
             if sensitive or not field.sensitive
         ],
         "operators": {kind.value: list(operators) for kind, operators in OPERATORS.items()},

@@ -20,7 +20,7 @@ from plugins.pacs import Person, from_our_page
 from sluice.cohorts.errors import CohortError, ExpressionError
 from sluice.cohorts.language import MOST_BYTES
 from sluice.database import Database
-from sluice.release.projects import project_names
+from sluice.release.projects import ProjectError, project_names
 
 if TYPE_CHECKING:
     from sluice.cohorts.expressions import Expression
@@ -60,11 +60,11 @@ def routes(person: Callable[..., Person]) -> APIRouter:
     ours = [Depends(from_our_page)]
 
     @router.get("/language")
-    def language(who: Person = who) -> dict[str, Any]:
+    def language(who: Person = who, store: Database = store) -> dict[str, Any]:
         """What a filter can be made of, for whoever asks."""
         from plugins.cohort_fields import pickable
 
-        return pickable(sensitive=who.may_ask) | {"may_ask": who.may_ask, "projects": project_names()}
+        return pickable(store, sensitive=who.may_ask) | {"may_ask": who.may_ask, "projects": project_names()}
 
     @router.get("/values/{field}")
     def values(field: str, store: Database = store) -> list[str]:
@@ -74,13 +74,13 @@ def routes(person: Callable[..., Person]) -> APIRouter:
         return occurring(store, field)
 
     @router.post("/read", dependencies=ours)
-    def read(asked: Filter, who: Person = who) -> dict[str, Any]:
+    def read(asked: Filter, who: Person = who, store: Database = store) -> dict[str, Any]:
         """A filter in its canonical form and in words, or what is wrong with it and where."""
-        from sluice.cohorts.language import as_json, parse_text
+        from sluice.cohorts.language import as_json
         from sluice.cohorts.wording import describe
 
         try:
-            expression = parse_text(asked.text, sensitive=who.may_ask)
+            expression = _parsed(store, asked.text, who)
         except ExpressionError as error:
             return {"faults": [{"place": one.place, "message": one.message} for one in error.faults]}
         return {"expression": as_json(expression), "words": describe(expression), "faults": []}
@@ -91,34 +91,33 @@ def routes(person: Callable[..., Person]) -> APIRouter:
         from sluice.cohorts.preview import preview
 
         with _told():
-            return preview(store, _parsed(asked.text, who)).as_dict()
+            return preview(store, _parsed(store, asked.text, who)).as_dict()
 
     @router.post("", dependencies=ours)
     def freeze(asked: Wish, who: Person = who, store: Database = writing) -> dict[str, Any]:
         """Freeze a filter's members into a version."""
-        from sluice.cohorts.freeze import freeze
+        from sluice.release.cohorts import freeze_for
 
         _ask_leave(who)
-        if asked.project not in project_names():
-            raise HTTPException(404, "There is no such project.")
         with _told():
-            frozen = freeze(store, asked.name, _parsed(asked.text, who), who.name, asked.why, asked.project)
-        log.info("Cohort of %s frozen by %s", asked.project, who.name)
-        return vars(frozen)
+            wanted = _parsed(store, asked.text, who)
+            frozen = freeze_for(store, asked.project, asked.name, wanted, who.name, asked.why)
+        log.info("Version %s of cohort %s frozen by %s", frozen.version, frozen.cohort_id, who.name)
+        return frozen.as_dict()
 
     @router.get("")
     def frozen(who: Person = who, store: Database = store) -> list[dict[str, Any]]:
         """Cohorts with their newest version."""
         from sluice.cohorts.versions import cohorts
 
-        return [_shown(row, who) for row in cohorts(store)]
+        return _shown(store, cohorts(store), who)
 
     @router.get("/{cohort_id}/versions")
     def of_cohort(cohort_id: int, who: Person = who, store: Database = store) -> list[dict[str, Any]]:
         """The versions of a cohort, newest first."""
         from sluice.cohorts.versions import versions
 
-        return [_shown(row, who) for row in versions(store, cohort_id)]
+        return _shown(store, versions(store, cohort_id), who)
 
     @router.post("/versions/{version_id}/{what}", dependencies=ours)
     def members(
@@ -147,17 +146,24 @@ def routes(person: Callable[..., Person]) -> APIRouter:
     return router
 
 
-def _shown(row: dict[str, Any], who: Person) -> dict[str, Any]:
-    """A version with its filter in words; without either for who may not see whom it names."""
+def _shown(store: Database, rows: list[dict[str, Any]], who: Person) -> list[dict[str, Any]]:
+    """Versions with their filters in words; without either for who may not see whom they name."""
     from sluice.cohorts.expressions import sensitive_names
     from sluice.cohorts.language import as_json, parse
+    from sluice.cohorts.promoted import registry_of
     from sluice.cohorts.wording import describe
 
-    expression = parse(row.pop("expression"))
-    if who.may_ask or not sensitive_names(expression):
-        row |= {"expression": as_json(expression), "words": describe(expression)}
-    row.pop("limited_by", None)
-    return row
+    registry = registry_of(store)
+    for row in rows:
+        row.pop("limited_by", None)
+        try:
+            expression = parse(row.pop("expression"), registry)
+        except ExpressionError as error:  # a promoted column that is no more
+            row["words"] = f"A filter that can no longer be read. {error}"
+            continue
+        if who.may_ask or not sensitive_names(expression):
+            row |= {"expression": as_json(expression), "words": describe(expression)}
+    return rows
 
 
 def _ask_leave(who: Person) -> None:
@@ -165,10 +171,11 @@ def _ask_leave(who: Person) -> None:
         raise HTTPException(403, "You may not start runs of backfill_cohort in Airflow, and so may not freeze cohorts.")
 
 
-def _parsed(text: str, who: Person) -> Expression:
+def _parsed(store: Database, text: str, who: Person) -> Expression:
     from sluice.cohorts.language import parse_text
+    from sluice.cohorts.promoted import registry_of
 
-    return parse_text(text, sensitive=who.may_ask)
+    return parse_text(text, registry_of(store), sensitive=who.may_ask)
 
 
 @contextmanager
@@ -176,5 +183,5 @@ def _told() -> Iterator[None]:
     """What is wrong with a filter, or too slow, as an answer that the page shows."""
     try:
         yield
-    except (ExpressionError, CohortError) as error:
+    except (ExpressionError, CohortError, ProjectError) as error:
         raise HTTPException(422, str(error)) from None

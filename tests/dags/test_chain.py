@@ -246,7 +246,7 @@ def test_a_filter_is_frozen_and_exactly_its_members_are_released(scene: Scene, r
     assert returned["find"]["pacs_was_asked"] is True
     frozen = returned["members"]
     assert (frozen["version"], frozen["instances"] > 0) == (1, True)
-    members = "select sop_instance_uid from cohort_instance where version_id = %s" % frozen["version_id"]
+    members = f"select sop_instance_uid from cohort_instance where version_id = {frozen['version_id']}"
     released = "select sop_instance_uid from release_member join release using (release_id) where window_key = '{}'"
     of_filter = scene.rows(released.format("cohort/radiographs/films"))
     assert of_filter

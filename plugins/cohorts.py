@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
-from fastapi import APIRouter, Depends, HTTPException
+from fastapi import APIRouter, Depends, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from plugins.cohort_lists import NAME
 from plugins.connections import database, unhurried
 from plugins.pacs import Person, from_our_page
+from plugins.stopping import while_asked
 from sluice.cohorts.errors import CohortError, ExpressionError
 from sluice.cohorts.language import MOST_BYTES
 from sluice.database import Database
@@ -86,12 +87,14 @@ def routes(person: Callable[..., Person]) -> APIRouter:
         return {"expression": as_json(expression), "words": describe(expression), "faults": []}
 
     @router.post("/preview", dependencies=ours)
-    def preview(asked: Filter, who: Person = who, store: Database = store) -> dict[str, Any]:
-        """What a filter takes, before anything moves."""
+    async def preview(request: Request, asked: Filter, who: Person = who, store: Database = store) -> dict[str, Any]:
+        """What a filter takes, before anything moves; stopped when the page has asked anew."""
         from sluice.cohorts.preview import preview
 
         with _told():
-            return preview(store, _parsed(store, asked.text, who)).as_dict()
+            return await while_asked(
+                request, store, lambda database: preview(database, _parsed(database, asked.text, who)).as_dict()
+            )
 
     @router.post("", dependencies=ours)
     def freeze(asked: Wish, who: Person = who, store: Database = writing) -> dict[str, Any]:

@@ -123,16 +123,20 @@ export function builder(where, language, changed) {
     else if (field) body = [picker(part, parent), asked(part.criteria, part, field.kind, field)];
     else if (part.name) body = [picker(part, parent), element("code", { class: "raw" }, JSON.stringify(part.criteria))];
     else body = [picker(part, parent)];
-    return element("div", { class: `row of-${part.kind}`, "data-id": part.id }, ...body, removal(part, parent), element("p", { class: "fault", hidden: true }));
+    const [head, ...rest] = body;
+    return element("div", { class: `row of-${part.kind}`, "data-id": part.id },
+      head, element("div", { class: "rest" }, rest), removal(part, parent), element("p", { class: "fault", hidden: true }));
   }
 
   const inList = (label, values, options) => chips({ label, values, changed, options, placeholder: "any" });
+
+  const labelled = (words, made) => element("span", { class: "labelled" }, element("small", {}, words), made);
 
   function qualityRow(part, parent) {
     return [
       picker(part, parent),
       choice("Held", { false: "is not held", true: "is held" }, String(part.held), (held) => { part.held = held === "true"; changed(); }, `held ${part.id}`),
-      element("div", { class: "value" }, element("small", {}, "severity"), inList("Severity", part.severity, language.severities), element("small", {}, "rule"), inList("Rule", part.rule, language.rules)),
+      element("div", { class: "value" }, labelled("severity", inList("Severity", part.severity, language.severities)), labelled("rule", inList("Rule", part.rule, language.rules))),
     ];
   }
 
@@ -144,13 +148,12 @@ export function builder(where, language, changed) {
       picker(part, parent),
       choice("Task", tasks, part.task, (task) => { part.task = task; restructured(`task ${part.id}`); }, `task ${part.id}`),
       element("div", { class: "value" },
-        element("small", {}, "says"), inList("Label", part.label, language.tasks[part.task]?.length ? language.tasks[part.task] : language.parts),
-        element("small", {}, "score at least"),
-        single("number", "Score at least", score?.values[0], (value) => {
+        labelled("says", inList("Label", part.label, language.tasks[part.task]?.length ? language.tasks[part.task] : language.parts)),
+        labelled("score at least", single("number", "Score at least", score?.values[0], (value) => {
           part.score = part.score.filter((one) => one.operator !== "min");
           if (value !== undefined) part.score.push({ operator: "min", values: [value] });
           changed();
-        })),
+        }))),
     ];
   }
 

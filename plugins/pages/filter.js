@@ -10,12 +10,14 @@ export const quality = (held = false, rule = [], severity = []) => node("quality
 export const prediction = (task = "ivc_filter", more = {}) => node("prediction", { task, label: [], model: [], score: [], ...more });
 const raw = (value) => node("raw", { value });
 
+const ORDER = ["is", "from", "min", "above", "to", "max", "below"]; // lower limits are read before upper ones
 const COUNTS = ["studies", "series", "instances", "days_before"];
 const listed = (value) => (value === undefined || value === null ? [] : Array.isArray(value) ? value : [value]);
 
 function criteriaOf(asked) {
   if (asked === null || typeof asked !== "object" || Array.isArray(asked)) return [{ operator: "is", values: listed(asked) }];
-  return Object.entries(asked).map(([operator, values]) => ({ operator, values: listed(values) }));
+  const rank = ([operator]) => (ORDER.includes(operator) ? ORDER.indexOf(operator) : ORDER.length);
+  return Object.entries(asked).sort((a, b) => rank(a) - rank(b)).map(([operator, values]) => ({ operator, values: listed(values) }));
 }
 
 export function fromJson(value) {

@@ -1,7 +1,13 @@
 -- Cohorts: what a filter selected, frozen into versions; and what filters over header blocks need to be quick.
 
--- Filters read the columns of every block; the JSON and the bytes beside them only go along where they are asked for.
-alter table header_block set (toast_tuple_target = 128);
+-- Filters read the columns of every block. What is large goes out of line, and what every filter joins by never does.
+alter table header_block set (toast_tuple_target = 512);
+alter table header_block
+    alter column series_instance_uid set storage main,
+    alter column study_instance_uid set storage main,
+    alter column sop_class_uid set storage main,
+    alter column transfer_syntax_uid set storage main;
+
 -- A number of DICOM JSON: PS3.18 F.2.3 lets DS, IS, SV and UV be numbers or strings. NULL where it is none.
 create function json_number(written jsonb) returns double precision
 language sql immutable strict parallel safe as $$

@@ -99,7 +99,9 @@ def command_line() -> argparse.ArgumentParser:
     headers.add_argument("--type", choices=("text", "integer", "real", "date", "time", "timestamp"), default="text")
     headers.add_argument("--home", type=_path, default=None, help="stack to ask (default: the one that runs)")
     add_orders(
-        add("cohort", _cohort, "count what a filter takes, freeze it, and list what a filter can name"), _path, _said
+        add("cohort", _cohort, "count what a filter takes, freeze it, list what a filter can name; lists of studies"),
+        _path,
+        _said,
     )
     anatomy = add("anatomy", _anatomy, "what each way to search by body part is worth here; put its answers together")
     anatomy.add_argument("what", choices=("strategies", "fuse"), help="show or measure the strategies; fuse all films")

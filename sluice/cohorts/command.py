@@ -1,4 +1,4 @@
-"""`sluice cohort`: preview and freeze a filter in a file, and what a filter can name."""
+"""`sluice cohort`: preview and freeze a filter in a file, what a filter can name, and lists."""
 
 from __future__ import annotations
 
@@ -31,6 +31,11 @@ def add_orders(added: argparse.ArgumentParser, path: Callable[[str], Path], said
         order.add_argument("--home", type=path, default=None, help="stack to ask (default: the one that runs)")
     freeze.add_argument("--name", type=said, required=True, help="of the cohort")
     freeze.add_argument("--why", type=said, required=True, help="what it is for")
+    from sluice.cohorts import list_command
+
+    list_command.add_orders(
+        orders.add_parser("list", help="lists of studies, with an answer for every row"), path, said
+    )
     fields = orders.add_parser("fields", help="what a filter can name")
     fields.add_argument("--markdown", action="store_true", help="as the table in docs/cohorts.md")
 
@@ -42,6 +47,10 @@ def run(options: argparse.Namespace, database: Callable[[], Database]) -> int:
     if options.order == "fields":
         write_fields(sys.stdout, options.markdown)
         return 0
+    if options.order == "list":
+        from sluice.cohorts import list_command
+
+        return list_command.run(options, database)
     try:
         expression, may_see = _asked(options, database)
     except ExpressionError as error:

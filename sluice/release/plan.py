@@ -132,7 +132,7 @@ def prepare(
                 reasons.append((candidate["sop_instance_uid"], *reason))
         note_gaps(connection, reasons)
         _note_pending(connection, members)
-        release = _find_or_begin(connection, project, window_key, profile, members)
+        release = _find_or_begin(connection, project, window_key, profile, members, version_id)
         batches = _cut(connection, release["release_id"], part_size)
     counted: dict[str, int] = {}
     for _, code, _ in reasons:
@@ -221,7 +221,12 @@ def _one_at_a_time(connection: Connection, project: str) -> None:
 
 
 def _find_or_begin(
-    connection: Connection, project: Project, window_key: str, profile: dict[str, Any], members: list[str]
+    connection: Connection,
+    project: Project,
+    window_key: str,
+    profile: dict[str, Any],
+    members: list[str],
+    version_id: int | None,
 ) -> dict[str, Any]:
     digest = hashlib.sha256(json.dumps([profile, sorted(members)], sort_keys=True).encode()).hexdigest()
     key = {"project": project.name, "window_key": window_key, "digest": digest}
@@ -239,13 +244,15 @@ def _find_or_begin(
     begun = select(
         connection,
         """
-        insert into release (project, version, window_key, profile, member_digest, bucket, prefix)
-        values (%(project)s, %(version)s, %(window_key)s, %(profile)s, %(digest)s, %(bucket)s, %(prefix)s)
+        insert into release (project, version, window_key, profile, member_digest, bucket, prefix, cohort_version_id)
+        values (%(project)s, %(version)s, %(window_key)s, %(profile)s, %(digest)s, %(bucket)s, %(prefix)s,
+                %(version_id)s)
         returning *
         """,
         key
         | {
             "version": version,
+            "version_id": version_id,
             "profile": Json(profile),
             "bucket": project.bucket,
             "prefix": f"{project.name}/v{version}/",

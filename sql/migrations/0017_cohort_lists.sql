@@ -52,3 +52,6 @@ create index on cohort_list_study (list_id, study_instance_uid);
 create index on found_study (study_instance_uid);
 create index on found_study ((answer #>> '{00080050,Value,0}'));
 create index on found_study ((answer #>> '{00100020,Value,0}'));
+
+-- A release of a frozen cohort says of which version.
+alter table release add column cohort_version_id bigint references cohort_version;

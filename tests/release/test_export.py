@@ -8,13 +8,16 @@ import io
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from pathlib import Path
 
 import pydicom
 import pytest
 
 import sluice.release.export as export
-from sluice.cohorts.language import parse
+from sluice.cohorts.freeze import freeze
+from sluice.cohorts.language import parse, parse_text
+from sluice.cohorts.lists import add_list
 from sluice.database import Database, select
 from sluice.objects import ObjectStore, ObjectStoreError, connect
 from sluice.quality.decisions import decide
@@ -22,6 +25,7 @@ from sluice.release.export import ReleaseError, export_batch, prepare, publish, 
 from sluice.release.plan import note_gaps
 from sluice.release.projects import Project
 from sluice.stack.s3 import EmbeddedS3
+from sluice.windows import Window, remember_window
 from tests.deid.planted import DX, SECONDARY_CAPTURE, image
 from tests.release.hospital_day import DAY, store_day
 
@@ -129,6 +133,32 @@ def test_twice_is_once_and_new_members_make_a_new_version(
     second = run(database, archive, bucket, keys, chosen)
     assert (second.version, second.objects) == (2, 9)
     assert all(bucket.get(key) == body for key, body in before.items())  # v1 is untouched
+
+
+def test_of_a_frozen_cohort_or_a_list_only_its_members_are_released(
+    database: Database, archive: Path, bucket: ObjectStore, keys: Path, day: list[str]
+) -> None:
+    chosen = project(bucket)
+    frozen = freeze(database, "films", parse_text("modality: [DX, MR]"), "rita", "a test", "radiographs")
+    remember_window(database, Window("cohort/radiographs/films/v1", "cohort", date(2026, 10, 26), date(2026, 10, 26)))
+    plan = prepare(database, chosen, "cohort/radiographs/films/v1", keys=keys, version_id=frozen.version_id)
+    assert (plan.members, plan.left_out) == (2, {"not-in-project": 1})
+    for part in plan.batches:
+        export_batch(database, archive, bucket, chosen, plan.release_id, part, keys=keys)
+    verify(database, bucket, plan.release_id)
+    published = publish(database, bucket, plan.release_id)
+    assert (published.objects, published.counts["selected"], published.counts["left_out"]) == (
+        2, 2, {"not-in-project": 1},
+    )  # fmt: skip
+    manifest = json.loads(bucket.get(published.manifest_key))
+    assert (manifest["cohort"]["name"], manifest["cohort"]["version"]) == ("films", 1)
+    with database.transaction() as connection:
+        (study,) = select(connection, "select study_instance_uid from instance where sop_instance_uid = %s", (day[6],))
+    listed = f"study_uid\n{study['study_instance_uid']}\n"
+    kept = add_list(database, "radiographs", "one", io.BytesIO(listed.encode()), "list.csv", "rita")
+    remember_window(database, Window.of_cohort("radiographs", "one", date(2026, 10, 26), date(2026, 10, 26)))
+    assert kept.answers == {"found": 1}
+    assert prepare(database, chosen, kept.window_key, keys=keys, list_id=kept.list_id).members == 2
 
 
 def test_pseudonyms_are_the_same_in_every_version_and_differ_between_projects(

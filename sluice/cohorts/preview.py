@@ -190,12 +190,19 @@ def _here(
     columns = ", ".join([f"{PATIENT} as patient", *(f"{sql} as {name}" for name, sql in DIMENSIONS.items())])
     matched = compiler.matched(expression, columns)
     names = ", ".join(DIMENSIONS)
-    compiler.tables.append((
-        "one_series",
-        f"select m.series_instance_uid, m.study_instance_uid, m.patient, {names}, sum(m.instances) as instances, "
-        f"sum(m.bytes) as bytes from {matched} m "
-        f"group by m.series_instance_uid, m.study_instance_uid, m.patient, {names}",
-    ))  # fmt: skip
+    some = ", ".join(f"any_value({name}) as {name}" for name in DIMENSIONS)
+    compiler.tables += [
+        (
+            "one_series",
+            f"select study_key, any_value(patient) as patient, {some}, sum(instances)::bigint as instances, "
+            f"sum(bytes)::bigint as bytes from {matched} group by series_key, study_key",
+        ),
+        (
+            "alike",  # what one study has of one kind: fewer rows for each of the counts below
+            f"select study_key, any_value(patient) as patient, {names}, count(*) as series, "
+            f"sum(instances)::bigint as instances, sum(bytes)::bigint as bytes from one_series group by study_key, {names}",
+        ),
+    ]
     counted = " union all ".join([_by("''", "total"), *(_by(name, name) for name in DIMENSIONS)])
     rows = select(connection, *_pair(compiler.statement(counted)))
     here, by, rest = Counts(0, 0, 0, 0, 0), dict[str, tuple[Group, ...]](), dict[str, Rest]()
@@ -220,17 +227,17 @@ def _here(
 
 
 def _by(column: str, dimension: str) -> str:
-    """Counts by a column of `one_series`: series to studies to groups, which is cheaper than counting distinct ones."""
+    """Counts by a column of `alike`: first studies, then groups, which is cheaper than counting distinct ones."""
     return f"""
         (select '{dimension}' as dimension, s.value, p.patients, s.studies, s.series, s.instances, s.bytes
            from (select value, count(*) as studies, sum(series) as series, sum(instances) as instances,
                         sum(bytes) as bytes
-                   from (select {column}::text as value, study_instance_uid, count(*) as series,
-                                sum(instances) as instances, sum(bytes) as bytes
-                           from one_series group by 1, 2) of_study
+                   from (select {column}::text as value, sum(series)::bigint as series,
+                                sum(instances)::bigint as instances, sum(bytes)::bigint as bytes
+                           from alike group by 1, study_key) of_study
                   group by value) s
            join (select value, count(patient) as patients
-                   from (select distinct {column}::text as value, patient from one_series) of_patient
+                   from (select distinct {column}::text as value, patient from alike) of_patient
                   group by value) p on p.value is not distinct from s.value)"""
 
 

@@ -40,9 +40,13 @@ from sluice.cohorts.leaves import (
     of_tag,
 )
 
-TABLES = "header_block b join series s on s.series_key = b.series_key join study st on st.study_key = b.study_key"
-ANATOMY = " left join header_anatomy a on a.series_key = b.series_key"
-_OF_ANATOMY = re.compile(r"\ba\.").search
+# What a statement is joined with, where it names an alias of it.
+JOINS = {
+    "s": " join series s on s.series_key = b.series_key",
+    "st": " join study st on st.study_key = b.study_key",
+    "a": " left join header_anatomy a on a.series_key = b.series_key",
+}
+_ALIASES = re.compile(r"\b(s|st|a)\.").findall
 SAME_PATIENT = "(st.patient_id, coalesce(st.patient_id_issuer, ''))"
 
 
@@ -337,7 +341,8 @@ def _upper(formula: _Formula, possible: dict[int, str], negated: bool = False) -
 
 
 def _from(*used: str) -> str:
-    return TABLES + (ANATOMY if any(_OF_ANATOMY(text) for text in used) else "")
+    named = {alias for text in used for alias in _ALIASES(text)}
+    return "header_block b" + "".join(join for alias, join in JOINS.items() if alias in named)
 
 
 def _where(conditions: Sequence[str]) -> str:

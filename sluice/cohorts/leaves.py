@@ -174,11 +174,19 @@ def of_quality(condition: QualityIs, bound: Parameters) -> list[Leaf]:
     )
     of_windows = (
         "select i.block_id, i.block_position from quality_held h join window_instance w on w.window_key = h.object "
-        f"join instance i on i.sop_instance_uid = w.sop_instance_uid where h.level = 'window' and i.block_id is not null{named}"
+        "join instance i on i.sop_instance_uid = w.sop_instance_uid "
+        f"where h.level = 'window' and i.block_id is not null{named}"
     )
     return [
-        OfBlock(f"st.study_instance_uid in (select h.object from quality_held h where h.level = 'study'{named})"),
-        OfBlock(f"s.series_instance_uid in (select h.object from quality_held h where h.level = 'series'{named})"),
+        OfBlock(
+            "b.study_key in (select x.study_key from quality_held h join study x on x.study_instance_uid = h.object "
+            f"where h.level = 'study'{named})"
+        ),
+        OfBlock(
+            "b.series_key in (select x.series_key from quality_held h "
+            "join series x on x.series_instance_uid = h.object "
+            f"where h.level = 'series'{named})"
+        ),
         OfInstance(f"{of_instances} union all {of_windows}"),
     ]
 

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 
-from plugins import api, files, find, pacs
+from plugins import api, files, find, pacs, trend
 from sluice.database import DatabaseError
 
 log = logging.getLogger(__name__)
@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 READERS_OF = "sweep"
 # Whoever may start runs of this DAG may pause, resume and cancel what they do.
 STARTERS_OF = "retrieve"
+# Whoever may start runs of this DAG may accept what it found, or keep objects out because of it.
+DECIDERS_OF = "check_quality"
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
@@ -35,21 +37,23 @@ def behind_login() -> FastAPI:
     from airflow.api_fastapi.core_api.security import get_user, requires_access_dag
     from airflow.models.connection import Connection
 
-    starts_runs = requires_access_dag("POST", DagAccessEntity.RUN, STARTERS_OF)
+    starts_retrieval = requires_access_dag("POST", DagAccessEntity.RUN, STARTERS_OF)
+    starts_checks = requires_access_dag("POST", DagAccessEntity.RUN, DECIDERS_OF)
     logged_in = Depends(get_user)
 
     def person(request: Request, user: Any = logged_in) -> pacs.Person:
-        try:
-            starts_runs(request, user)
-            may_order = True
-        except HTTPException:
-            may_order = False
+        def may(starts: Callable[..., None]) -> bool:
+            try:
+                starts(request, user)
+            except HTTPException:
+                return False
+            return True
 
         def may_change(conn_id: str) -> bool:
             details = ConnectionDetails(conn_id=conn_id, team_name=Connection.get_team_name(conn_id))
             return get_auth_manager().is_authorized_connection(method="PUT", details=details, user=user)
 
-        return pacs.Person(user.get_name(), may_order, may_change)
+        return pacs.Person(user.get_name(), may(starts_retrieval), may_change, may(starts_checks))
 
     return build([Depends(get_user), Depends(requires_access_dag("GET", param_dag_id=READERS_OF))], person)
 
@@ -61,6 +65,7 @@ def build(dependencies: Sequence[Any], person: Callable[..., pacs.Person] = pacs
     app.include_router(api.router, prefix="/api")
     app.include_router(find.router, prefix="/api")
     app.include_router(pacs.routes(person), prefix="/api")
+    app.include_router(trend.routes(person), prefix="/api")
     app.include_router(files.router)
     app.add_exception_handler(DatabaseError, _database_is_away)
     app.add_exception_handler(Exception, _unexpected)

@@ -236,6 +236,7 @@ def _heads(plan: Mapping[str, Any], depth: int = 0) -> Iterator[str]:
     if "Relation Name" in plan or "Function Name" in plan:
         by = f" by {plan['Index Name']}" if "Index Name" in plan else ""
         of = plan.get("Relation Name") or plan.get("Function Name")
-        yield f"{'  ' * min(depth, 8)}{plan['Node Type']} {of}{by}, {plan['Actual Rows']:.0f} rows x {plan['Actual Loops']}"
+        rows = f"{plan['Actual Rows']:.0f} rows x {plan['Actual Loops']}"
+        yield f"{'  ' * min(depth, 8)}{plan['Node Type']} {of}{by}, {rows}"
     for part in plan.get("Plans", ()):
         yield from _heads(part, depth + 1)

@@ -205,6 +205,8 @@ def _plans(database: Database) -> Row:
             tune(connection, 120)
             started = time.monotonic()
             params = ASKED | {"window_key": LAST_DAY}
+            if name.startswith("quality_"):  # as sluice.quality.frames does before
+                connection.cursor().execute(named_query("quality_members"), params)
             (row,) = select(connection, f"explain (analyze, buffers, format json) {named_query(name)}", params)
         plan = row["QUERY PLAN"][0]
         whole = sorted(

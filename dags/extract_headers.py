@@ -1,12 +1,12 @@
 """# extract_headers
 
-Reads the header of each received instance once and keeps it: typed columns for what people filter by, the full header
-as DICOM JSON beside it, and what its words say about the body part. Moved and pushed instances alike.
+Reads the header of each received instance once and keeps it: typed columns for what people filter by, all elements in
+blocks of instances that have most of them alike, and what the words say about the body part. Moved and pushed alike.
 
 **Started by** the asset `archive`, once for each window. Leaves `headers`, which starts quality, models and scanner
 reports.
 
-**Normal.** About a thousand instances a second. `unreadable` files go to the quarantine with a reason and count as
+**Normal.** Some thousand instances a second. `unreadable` files go to the quarantine with a reason and count as
 gaps, not as failures.
 
 **Worry when** `failed_batches` is above zero (database or disk: see the red tile's log), or when `unreadable` is more

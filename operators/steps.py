@@ -282,14 +282,17 @@ def _read(batch: dict[str, Any], model_task: str) -> Counts:
     return read_batch(database(), archive(), Batch.of(batch), model_task, settings().canonical).as_dict()
 
 
-def _check_quality(window: str) -> Counts:
+def _check_quality(window: str, ti: Any) -> Counts:
     from operators.connections import database
     from sluice.quality.check import check
     from sluice.settings import settings
 
     summary = check(database(), require_window(window), settings().reports / "quality")
-    summary.raise_if_halted()  # findings and Data Docs stand; what comes after must not begin
-    return summary.as_dict()
+    counts = summary.as_dict()
+    if summary.halted_by:  # findings and Data Docs stand and are linked; what comes after must not begin
+        ti.xcom_push(key="return_value", value=counts)
+    summary.raise_if_halted()
+    return counts
 
 
 def _fuse_body_part(window: str) -> Counts:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, HTTPException, Query
@@ -147,12 +146,12 @@ def _seen(row: dict[str, Any]) -> dict[str, Any]:
 @router.get("/quality")
 def quality(store: Store, window: Window) -> dict[str, Any]:
     """Which rules are broken, why they matter and what to do."""
-    explained = _rules()
-    rows = store.rows("page_quality", {"window_key": window})
+    run = store.rows("page_quality_run", {"window_key": window})
     docs = settings().reports / "quality" / window / "index.html"
     return {
-        "rules": [row | explained.get(row["rule"], {"why": "", "advice": "See the Data Docs."}) for row in rows],
-        "known_rules": len(explained),
+        "rules": store.rows("page_quality", {"window_key": window}),
+        "known_rules": run[0]["rules"] if run else 0,
+        "halted": bool(run and run[0]["halted"]),
         "has_data_docs": ".." not in window and docs.is_file(),
     }
 
@@ -161,13 +160,6 @@ def quality(store: Store, window: Window) -> dict[str, Any]:
 def quality_findings(store: Store, window: Window, rule: str) -> list[dict[str, Any]]:
     """Which objects break a rule, at most 200."""
     return store.rows("page_quality_findings", {"window_key": window, "rule": rule})
-
-
-@cache
-def _rules() -> dict[str, dict[str, str]]:
-    from sluice.quality.suites import load_suites
-
-    return {rule.name: {"why": rule.why, "advice": rule.advice} for rule in load_suites().rules}
 
 
 @router.get("/releases")

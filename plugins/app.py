@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 
-from plugins import api, cohort_lists, cohorts, files, find, pacs
+from plugins import api, cohort_lists, cohorts, files, find, pacs, trend
 from sluice.database import DatabaseError
 
 log = logging.getLogger(__name__)
@@ -20,6 +20,8 @@ READERS_OF = "sweep"
 STARTERS_OF = "retrieve"
 # Whoever may start runs of this DAG may ask for cohorts: freeze them, upload lists, see whom they name.
 COHORTS_OF = "backfill_cohort"
+# Whoever may start runs of this DAG may accept what it found, or keep objects out because of it.
+DECIDERS_OF = "check_quality"
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
@@ -37,24 +39,30 @@ def behind_login() -> FastAPI:
     from airflow.api_fastapi.core_api.security import get_user, requires_access_dag
     from airflow.models.connection import Connection
 
-    starts_runs = requires_access_dag("POST", DagAccessEntity.RUN, STARTERS_OF)
-    asks = requires_access_dag("POST", DagAccessEntity.RUN, COHORTS_OF)
+    starts_retrieval = requires_access_dag("POST", DagAccessEntity.RUN, STARTERS_OF)
+    starts_checks = requires_access_dag("POST", DagAccessEntity.RUN, DECIDERS_OF)
+    starts_cohorts = requires_access_dag("POST", DagAccessEntity.RUN, COHORTS_OF)
     logged_in = Depends(get_user)
 
-    def may(check: Callable[..., Any], request: Request, user: Any) -> bool:
-        try:
-            check(request, user)
-        except HTTPException:
-            return False
-        return True
-
     def person(request: Request, user: Any = logged_in) -> pacs.Person:
+        def may(starts: Callable[..., None]) -> bool:
+            try:
+                starts(request, user)
+            except HTTPException:
+                return False
+            return True
+
         def may_change(conn_id: str) -> bool:
             details = ConnectionDetails(conn_id=conn_id, team_name=Connection.get_team_name(conn_id))
             return get_auth_manager().is_authorized_connection(method="PUT", details=details, user=user)
 
-        may_order, may_ask = may(starts_runs, request, user), may(asks, request, user)
-        return pacs.Person(user.get_name(), may_order, may_change, may_ask)
+        return pacs.Person(
+            user.get_name(),
+            may_order=may(starts_retrieval),
+            may_change=may_change,
+            may_decide=may(starts_checks),
+            may_ask=may(starts_cohorts),
+        )
 
     return build([Depends(get_user), Depends(requires_access_dag("GET", param_dag_id=READERS_OF))], person)
 
@@ -68,6 +76,7 @@ def build(dependencies: Sequence[Any], person: Callable[..., pacs.Person] = pacs
     app.include_router(pacs.routes(person), prefix="/api")
     app.include_router(cohorts.routes(person), prefix="/api/cohorts")
     app.include_router(cohort_lists.routes(person), prefix="/api/cohorts/lists")
+    app.include_router(trend.routes(person), prefix="/api")
     app.include_router(files.router)
     app.add_exception_handler(DatabaseError, _database_is_away)
     app.add_exception_handler(Exception, _unexpected)

@@ -57,6 +57,12 @@ def cohorts_page() -> FileResponse:
     return _file(PAGES / "cohorts.html")
 
 
+@router.get("/trend")
+def trend_page() -> FileResponse:
+    """The page Quality trend."""
+    return _file(PAGES / "trend.html")
+
+
 @router.get("/static/{name}")
 def asset(name: str) -> FileResponse:
     """Script, style and icons; only names that stand in the folder."""
@@ -79,10 +85,10 @@ def image(sop_instance_uid: str, store: Annotated[Database, Depends(database)]) 
 
 
 @router.get("/quality")
-def data_docs(request: Request, window: str) -> RedirectResponse:
-    """The Data Docs of a window."""
+def data_docs(request: Request, window: str = "") -> RedirectResponse:
+    """The Data Docs of a window; without one, the page that lists all windows."""
     base = request.scope.get("root_path", "").rstrip("/")
-    return RedirectResponse(f"{base}/reports/quality/{quote(window)}/index.html")
+    return RedirectResponse(f"{base}/reports/quality/{f'{quote(window)}/' if window else ''}index.html")
 
 
 @router.get("/reports/{path:path}")

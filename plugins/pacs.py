@@ -34,6 +34,7 @@ class Person:
         name: as Airflow knows them; kept with every change.
         may_order: whether they may start runs of `retrieve`, and so pause, resume and cancel what it does.
         may_change: whether they may edit the connection of a PACS, and so its policy.
+        may_decide: whether they may start runs of `check_quality`, and so decide about its findings.
         may_ask: whether they may start runs of `backfill_cohort`, and so freeze cohorts, upload lists, and see and
             filter by what identifies patients.
     """
@@ -41,6 +42,7 @@ class Person:
     name: str
     may_order: bool
     may_change: Callable[[str], bool]
+    may_decide: bool = False
     may_ask: bool = False
 
 

@@ -107,6 +107,7 @@ def command_line() -> argparse.ArgumentParser:
     anatomy.add_argument("what", choices=("strategies", "fuse"), help="show or measure the strategies; fuse all films")
     anatomy.add_argument("--truth", type=_path, help="CSV with sop_instance_uid and region: measure on these films")
     anatomy.add_argument("--home", type=_path, default=None, help="stack to ask (default: the one that runs)")
+    add_quality(add("quality", _quality, "the quality rules: list them, or check a hospital's own suites"))
     return parser
 
 
@@ -128,6 +129,39 @@ def add_missing(added: argparse.ArgumentParser) -> None:
     form.add_argument("--json", action="store_true", help="the whole answer as JSON")
     form.add_argument("--csv", action="store_true", help="one line an instance that is missing")
     added.add_argument("--home", type=_path, default=None, help="stack to ask (default: the one that runs)")
+
+
+def add_quality(added: argparse.ArgumentParser) -> None:
+    """The commands below `quality`."""
+    asked = added.add_subparsers(dest="asked", required=True, metavar="COMMAND")
+    words = "load a folder of suites over those that ship, and try every rule"
+    tried = asked.add_parser("check-suites", help=words, description=words)
+    tried.add_argument("folder", type=_path, help="the hospital's own suites, as SLUICE_QUALITY_SUITES names it")
+    words = "the rules that are switched on"
+    rules = asked.add_parser("rules", help=words, description=words)
+    rules.add_argument("--json", action="store_true", help="all of them, with everything they say")
+    words = "the columns that rules can read"
+    columns = asked.add_parser("columns", help=words, description=words)
+    columns.add_argument("level", nargs="?", choices=("window", "study", "series", "instance", "scanner"))
+
+
+def _quality(options: argparse.Namespace) -> int:
+    from sluice.quality import command
+    from sluice.quality.suites import LEVELS, SUITES, load_suites
+
+    if options.asked == "check-suites":
+        suites = command.try_suites(options.folder)
+        print("\n".join(command.changed_by(options.folder)) or "Nothing is new, changed or switched off.")
+        print(f"{len(suites.rules)} rules can be evaluated; version {suites.version}.")
+        return 0
+    suites = load_suites(SUITES, settings().quality_suites)
+    if options.asked == "columns":
+        print("\n".join(command.column_lines(suites, [options.level] if options.level else LEVELS)))
+    elif options.json:
+        print(command.rules_json(suites))
+    else:
+        print("\n".join(command.rule_lines(suites.rules)))
+    return 0
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -5,7 +5,11 @@ import { ask, element, nothing, number, opens, plural, table, words } from "./do
 export function drawQuality(answer, key) {
   const docs = answer.has_data_docs
     ? element("p", {}, element("a", { href: `quality?${new URLSearchParams({ window: key })}` }, "Data Docs of this window"),
-        element("span", { class: "soft" }, " as Great Expectations reports them"))
+        element("span", { class: "soft" }, " as Great Expectations reports them. "),
+        element("a", { href: `trend${/^[0-9-]{10}$/.test(key) ? `?until=${key}` : ""}` }, "Trend and decisions"),
+        answer.halted
+          ? element("strong", { class: "notice" }, " The whole window is held: a rule that halts is broken.")
+          : null)
     : null;
   if (!answer.rules.length) {
     return element("div", {}, nothing(
@@ -18,7 +22,8 @@ export function drawQuality(answer, key) {
     docs ?? "",
     element("ul", { class: "rules" }, answer.rules.map((rule) => line(rule, key))),
     element("p", { class: "soft" }, `${answer.rules.length} of ${answer.known_rules} rules are broken. `,
-      "Stop holds the object back from releases; quarantine: repair before use; warn: recorded."),
+      "Stop and quarantine hold the object back until it is repaired or accepted; a stop wants a person to look; ",
+      "warn: recorded."),
   );
 }
 

@@ -135,6 +135,9 @@ def learn(films: Sequence[Film]) -> Beliefs:
     import numpy as np
 
     named, sources = _named(films), [film.source for film in films]
+    kinds = sorted(set(sources))
+    place_of = {source: place for place, source in enumerate(kinds)}
+    which = np.array([place_of[source] for source in sources], dtype=int)
     given, has = _given(films), named.sum(1) > 0
     answered = given.sum(0) > 0
     seen = _whole(given, answered).sum(0)
@@ -149,7 +152,7 @@ def learn(films: Sequence[Film]) -> Beliefs:
     reliability = {ALL: RIGHT_BEFORE}
     beliefs = Beliefs(tuple(map(float, before)), tuple(map(float, often)), reliability)
     for _ in range(ROUNDS):
-        right = np.array([beliefs.of(source) for source in sources]) * has
+        right = np.array([beliefs.of(source) for source in kinds])[which] * has
         posterior, share = _posterior(np.asarray(beliefs.prevalence), named, right, sight)
         prevalence = (posterior.sum(0) + PRIOR_FILMS * before) / (len(films) + PRIOR_FILMS)
         beliefs = Beliefs(tuple(map(float, prevalence)), tuple(map(float, often)), _reliability(share, has, places))

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from sluice.anatomy.regions import REGIONS, members_of_composites
@@ -76,6 +77,7 @@ class Part:
             raise UnknownPart(f"There is no body part {name!r}. {hint}There are: {', '.join(parts())}.") from None
 
 
+@lru_cache(maxsize=1)
 def parts() -> dict[str, Part]:
     """All that can be searched for: the 36 regions, groups of them, the router's classes."""
     found = {key: _part(key, (key,)) for key in REGIONS}
@@ -114,8 +116,10 @@ def strategy_sql(strategy: str, part: str, instance: str = "i", prefix: str = "p
 
     Raises:
         UnknownPart: there is no such part.
-        ValueError: there is no such strategy.
+        ValueError: there is no such strategy, or `instance` or `prefix` is no name.
     """
+    if not (instance.isidentifier() and prefix.isidentifier()):
+        raise ValueError(f"{instance!r} and {prefix!r} have to be plain names.")
     wanted = Part.of(part)
     members = _MEMBERS[Strategy(strategy)](wanted)
     names = ("regions", "codes", "router5")

@@ -40,12 +40,13 @@ from sluice.cohorts.leaves import (
     of_tag,
 )
 
-TABLES = (
-    "header_block b join series s on s.series_instance_uid = b.series_instance_uid "
-    "join study st on st.study_instance_uid = b.study_instance_uid"
-)
-ANATOMY = " left join header_anatomy a on a.series_instance_uid = b.series_instance_uid"
-_OF_ANATOMY = re.compile(r"\ba\.").search
+# What a statement is joined with, where it names an alias of it.
+JOINS = {
+    "s": " join series s on s.series_key = b.series_key",
+    "st": " join study st on st.study_key = b.study_key",
+    "a": " left join header_anatomy a on a.series_key = b.series_key",
+}
+_ALIASES = re.compile(r"\b(s|st|a)\.").findall
 SAME_PATIENT = "(st.patient_id, coalesce(st.patient_id_issuer, ''))"
 
 
@@ -93,7 +94,7 @@ class Compiler:
     def matched(self, expression: Expression, columns: str = "", positions: bool = False) -> str:
         """Add the table of what a filter selects and return its name.
 
-        Its columns: block_id; study_instance_uid and series_instance_uid as the block says; `instances`, the number
+        Its columns: block_id; study_key and series_key as the block says; `instances`, the number
         that match, above 0; `bytes`, of their files (in proportion where not the whole block matches); with
         `positions` the positions of those that match, NULL for all; and `columns`.
 
@@ -106,9 +107,7 @@ class Compiler:
         where = [_truth(part, {}) for part in alike]
         if self.studies is not None:
             where.append(f"b.study_instance_uid = any({self.bound.bind(list(self.studies), 'text[]')})")
-        standing = "b.block_id, b.study_instance_uid, b.series_instance_uid, b.file_bytes" + (
-            f", {columns}" if columns else ""
-        )
+        standing = "b.block_id, b.study_key, b.series_key, b.file_bytes" + (f", {columns}" if columns else "")
         if not mixed:
             own = ", b.instances, b.file_bytes as bytes" + (", null::integer[] as positions" if positions else "")
             return self._table("matched", f"select {standing}{own} from {_from(standing, *where)}{_where(where)}")
@@ -217,16 +216,16 @@ class Compiler:
         others = self.matched(holds.part)
         self.studies = of_these
         if holds.level is not Level.PATIENT:
-            key = f"{holds.level.value}_instance_uid"
-            having = self._having(holds, "m.series_instance_uid", "m.instances")
+            key = f"{holds.level.value}_key"
+            having = self._having(holds, "m.series_key", "m.instances")
             of = self._table("holding", f"select m.{key} from {others} m group by m.{key}{having}")
             return f"b.{key} in (select {key} from {of})"
         per_study = self._table(
             "per_study",
-            "select m.study_instance_uid, st.patient_id, coalesce(st.patient_id_issuer, '') as issuer, st.study_date, "
-            "count(distinct m.series_instance_uid) as series, sum(m.instances) as instances "
-            f"from {others} m join study st on st.study_instance_uid = m.study_instance_uid "
-            "where st.patient_id is not null group by m.study_instance_uid, st.patient_id, issuer, st.study_date",
+            "select m.study_key, st.patient_id, coalesce(st.patient_id_issuer, '') as issuer, st.study_date, "
+            "count(distinct m.series_key) as series, sum(m.instances) as instances "
+            f"from {others} m join study st on st.study_key = m.study_key "
+            "where st.patient_id is not null group by m.study_key, st.patient_id, issuer, st.study_date",
         )
         having = self._having(holds, "", "o.instances", "sum(o.series)", "count(*)")
         if not holds.days_before:
@@ -237,10 +236,10 @@ class Compiler:
         days = " and ".join(number("(st.study_date - o.study_date)", one, self.bound) for one in holds.days_before)
         of = self._table(
             "holding",
-            f"select st.study_instance_uid from study st join {per_study} o on st.patient_id = o.patient_id "
-            f"and coalesce(st.patient_id_issuer, '') = o.issuer where {days} group by st.study_instance_uid{having}",
+            f"select st.study_key from study st join {per_study} o on st.patient_id = o.patient_id "
+            f"and coalesce(st.patient_id_issuer, '') = o.issuer where {days} group by st.study_key{having}",
         )
-        return f"b.study_instance_uid in (select study_instance_uid from {of})"
+        return f"b.study_key in (select study_key from {of})"
 
     def _having(self, holds: Holds, series: str, instances: str, of_series: str = "", of_studies: str = "") -> str:
         counted: tuple[tuple[tuple[Criterion, ...], str], ...] = (
@@ -277,7 +276,10 @@ def selected(
     if level not in (Level.STUDY, Level.SERIES):
         raise ValueError(f"UIDs are those of studies, series or instances, not of {level}s")
     matched = compiler.matched(expression)
-    return compiler.statement(f"select distinct m.{level.value}_instance_uid as uid from {matched} m")
+    return compiler.statement(
+        f"select t.{level.value}_instance_uid as uid from {level.value} t "
+        f"where t.{level.value}_key in (select m.{level.value}_key from {matched} m)"
+    )
 
 
 def _lowered_all(formula: _Formula) -> list[_Formula]:
@@ -339,7 +341,8 @@ def _upper(formula: _Formula, possible: dict[int, str], negated: bool = False) -
 
 
 def _from(*used: str) -> str:
-    return TABLES + (ANATOMY if any(_OF_ANATOMY(text) for text in used) else "")
+    named = {alias for text in used for alias in _ALIASES(text)}
+    return "header_block b" + "".join(join for alias, join in JOINS.items() if alias in named)
 
 
 def _where(conditions: Sequence[str]) -> str:

@@ -104,7 +104,7 @@ def _choose(connection: Connection, expression: Expression, today: date) -> None
     compiler = Compiler(today)
     matched = compiler.matched(expression, f"{PATIENT} as patient", positions=True)
     statement = compiler.statement(
-        "select m.block_id, m.study_instance_uid, m.series_instance_uid, m.patient, m.instances::integer as instances, "
+        "select m.block_id, m.study_key, m.series_key, m.patient, m.instances::integer as instances, "
         f"m.bytes::bigint as bytes, m.positions from {matched} m"
     )
     with connection.cursor() as cursor:
@@ -122,8 +122,8 @@ def _count(connection: Connection) -> dict[str, Any]:
         connection,
         """
         select (select count(*) from (select distinct patient from chosen where patient is not null) p) as patients,
-               (select count(*) from (select distinct study_instance_uid from chosen) s) as studies,
-               (select count(*) from (select distinct series_instance_uid from chosen) s) as series,
+               (select count(*) from (select distinct study_key from chosen) s) as studies,
+               (select count(*) from (select distinct series_key from chosen) s) as series,
                coalesce(sum(instances), 0)::bigint as instances, coalesce(sum(bytes), 0)::bigint as bytes,
                (select count(*) from wanted) as wanted_studies,
                (select coalesce(sum(lacks), 0)::bigint from wanted) as wanted_instances,
@@ -171,7 +171,8 @@ def _write(connection: Connection, row: dict[str, Any]) -> dict[str, Any]:
     with connection.cursor() as cursor:
         cursor.execute(
             "insert into cohort_member (version_id, block_id, study_instance_uid, instances, positions) "
-            "select %s, block_id, study_instance_uid, instances, positions from chosen order by block_id",
+            "select %s, c.block_id, s.study_instance_uid, c.instances, c.positions from chosen c "
+            "join study s using (study_key) order by c.block_id",
             (written["version_id"],),
         )
         cursor.execute(

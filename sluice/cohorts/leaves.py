@@ -45,8 +45,8 @@ class OfInstance:
 
 
 Leaf = OfBlock | OfInstance
-OF_SOP = (
-    "select i.block_id, i.block_position from instance i where i.block_id is not null and i.sop_instance_uid in ({})"
+OF_FILM = (  # only radiographs have predictions of a body part
+    "select p.block_id, p.block_position from prediction p where p.task = 'body_part' and p.block_id is not null and {}"
 )
 
 
@@ -126,8 +126,8 @@ def _of_part(strategy: Strategy, part: Part, bound: Parameters) -> list[tuple[st
                 f"and {_age(part, 'x.patient_age_years')}"
             )
             return [
-                ("all", [OfInstance(OF_SOP.format(of_part))]),
-                ("unless", [_by_header(part, bound), OfInstance(OF_SOP.format(fused))]),
+                ("all", [OfInstance(OF_FILM.format(f"p.sop_instance_uid in ({of_part})"))]),
+                ("unless", [_by_header(part, bound), OfInstance(OF_FILM.format(f"p.sop_instance_uid in ({fused})"))]),
             ]
 
 
@@ -145,11 +145,9 @@ def _by_header(part: Part, bound: Parameters) -> OfBlock:
 
 
 def _by_model(strategy: Strategy, part: Part, bound: Parameters) -> OfInstance:
-    condition, params = strategy_sql(strategy, part.name, "i", f"{bound.next_name()}_part")
+    condition, params = strategy_sql(strategy, part.name, "p", f"{bound.next_name()}_part")
     bound.values.update(params)
-    return OfInstance(
-        f"select i.block_id, i.block_position from instance i where i.block_id is not null and {condition}"
-    )
+    return OfInstance(OF_FILM.format(condition))
 
 
 def _age(part: Part, age: str) -> str:
@@ -165,21 +163,37 @@ def of_quality(condition: QualityIs, bound: Parameters) -> list[Leaf]:
         named += f" and h.rule = any({bound.bind(list(condition.rules), 'text[]')})"
     if condition.severities:
         named += f" and h.severity = any({bound.bind(list(condition.severities), 'text[]')})"
-    held = f"select h.object from quality_held h where h.level = '{{}}'{named}"
-    of_window = (
-        "select w.sop_instance_uid from quality_held h join window_instance w on w.window_key = h.object "
-        f"where h.level = 'window'{named}"
+    # findings know their place; a decision about an instance without a finding has to look for it
+    of_instances = (
+        "select coalesce(f.block_id, i.block_id) as block_id, coalesce(f.block_position, i.block_position) "
+        f"as block_position from quality_held h left join lateral (select f.block_id, f.block_position "
+        "from quality_finding f where f.level = 'instance' and f.object = h.object limit 1) f on true "
+        "left join lateral (select i.block_id, i.block_position from instance i "
+        "where f.block_id is null and i.sop_instance_uid = h.object limit 1) i on true "
+        f"where h.level = 'instance' and coalesce(f.block_id, i.block_id) is not null{named}"
+    )
+    of_windows = (
+        "select i.block_id, i.block_position from quality_held h join window_instance w on w.window_key = h.object "
+        "join instance i on i.sop_instance_uid = w.sop_instance_uid "
+        f"where h.level = 'window' and i.block_id is not null{named}"
     )
     return [
-        OfBlock(f"b.study_instance_uid in ({held.format('study')})"),
-        OfBlock(f"b.series_instance_uid in ({held.format('series')})"),
-        OfInstance(OF_SOP.format(f"{held.format('instance')} union all {of_window}")),
+        OfBlock(
+            "b.study_key in (select x.study_key from quality_held h join study x on x.study_instance_uid = h.object "
+            f"where h.level = 'study'{named})"
+        ),
+        OfBlock(
+            "b.series_key in (select x.series_key from quality_held h "
+            "join series x on x.series_instance_uid = h.object "
+            f"where h.level = 'series'{named})"
+        ),
+        OfInstance(f"{of_instances} union all {of_windows}"),
     ]
 
 
 def of_prediction(condition: PredictionIs, bound: Parameters) -> OfInstance:
     """What a model says: those that are named, else the newest in production that read the instance."""
-    asked = f"p.task = {bound.bind(condition.task, 'text')}"
+    asked = f"p.block_id is not null and p.task = {bound.bind(condition.task, 'text')}"
     if condition.labels:
         asked += f" and p.label = any({bound.bind(list(condition.labels), 'text[]')})"
     for criterion in condition.score:
@@ -193,7 +207,7 @@ def of_prediction(condition: PredictionIs, bound: Parameters) -> OfInstance:
             "where newer.sop_instance_uid = p.sop_instance_uid and newer.task = p.task "
             "and (n.registered_at, n.model_id) > (m.registered_at, m.model_id)))"
         )
-    return OfInstance(OF_SOP.format(f"select p.sop_instance_uid from prediction p where {asked}"))
+    return OfInstance(f"select p.block_id, p.block_position from prediction p where {asked}")
 
 
 def _score(criterion: Criterion, bound: Parameters) -> str:

@@ -20,22 +20,22 @@ _VRS = {Kind.DATE: "DA", Kind.UID: "UI", Kind.TEXT: "LO", Kind.NUMBER: "DS"}
 # One row for each modality of each study that is not all here. Where two PACS list a study, the one that has more.
 LACKING = """
 with here as (
-    select study_instance_uid, sum(instances) as instances from header_block group by study_instance_uid
+    select study_instance_uid, sum(instances)::bigint as instances from header_block group by study_instance_uid
+), fewer as materialized (
+    select f.pacs, f.study_instance_uid, f.window_key, f.listed, h.instances as here
+      from found_study f left join here h on h.study_instance_uid = f.study_instance_uid
+     where f.listed is null or f.listed > coalesce(h.instances, 0)
 ), lacking as (
-    select distinct on (f.study_instance_uid) f.pacs, f.study_instance_uid, f.answer,
-           counted.listed, counted.listed - coalesce(came.instances, 0) as lacks
-      from found_study f
-      left join here h on h.study_instance_uid = f.study_instance_uid
-      cross join lateral (select case when f.answer #>> '{{00201208,Value,0}}' ~ '^[0-9]{{1,7}}$'
-                                      then (f.answer #>> '{{00201208,Value,0}}')::integer
-                                      else (select nullif(count(*), 0)::integer from expectation e
-                                             where e.study_instance_uid = f.study_instance_uid
-                                               and e.window_key = f.window_key) end as listed) counted
-      left join lateral (select count(*) as instances from receipt r
-                          where counted.listed is distinct from h.instances
-                            and r.study_instance_uid = f.study_instance_uid) came on true
-     where (counted.listed is null and h.instances is null or counted.listed > coalesce(h.instances, 0))
-       and (counted.listed is null or counted.listed > came.instances)
+    select distinct on (f.study_instance_uid) f.pacs, f.study_instance_uid, found.answer,
+           counted.listed, counted.listed - came.instances as lacks
+      from fewer f
+      join found_study found using (pacs, study_instance_uid, window_key)
+      cross join lateral (select coalesce(f.listed, (select nullif(count(*), 0)::integer from expectation e
+                                                      where e.study_instance_uid = f.study_instance_uid
+                                                        and e.window_key = f.window_key)) as listed) counted
+      cross join lateral (select count(*) as instances from receipt r
+                           where r.study_instance_uid = f.study_instance_uid) came
+     where (counted.listed > came.instances or counted.listed is null and came.instances = 0)
        and not exists (select from study_event v
                         where v.study_instance_uid = f.study_instance_uid and v.pacs = f.pacs
                           and v.window_key = f.window_key and v.event in ('gone', 'moved')

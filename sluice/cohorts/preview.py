@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
@@ -11,7 +12,7 @@ from typing import Any
 import psycopg2.errors
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
-from sluice.cohorts.compile import Compiler
+from sluice.cohorts.compile import JOINS, Compiler
 from sluice.cohorts.errors import CohortError
 from sluice.cohorts.expressions import AllOf, Expression, FieldIs, Not, QualityIs, TagIs, walk
 from sluice.cohorts.language import as_json, digest
@@ -24,12 +25,13 @@ from sluice.pacs.governor.policy import current_policy
 
 SHOWN = 20
 LIMIT_S = 20.0
-DIMENSIONS = {
+DIMENSIONS = ("modality", "scanner", "year", "body_part")
+OF_SERIES = {
     "modality": "s.modality",
     "scanner": "coalesce(s.station_name, s.device_serial_number)",
-    "year": "extract(year from st.study_date)::integer",
     "body_part": "a.region_key",
 }
+OF_STUDY = "extract(year from st.study_date)::integer"
 PATIENT = "st.patient_id || chr(31) || coalesce(st.patient_id_issuer, '')"
 
 
@@ -138,13 +140,19 @@ def preview(database: Database, expression: Expression, today: date | None = Non
         CohortError: it takes too long; the message says by what to narrow it.
     """
     today = today or date.today()
+    with ThreadPoolExecutor(3) as pool:  # three questions, a connection each
+        asked = [pool.submit(_ask, database, expression, limit_s, part, today) for part in (_here, _held, _lacking)]
+        (here, by, rest), (held, taken), lacks = (one.result() for one in asked)
     with reading(database, expression, limit_s) as connection:
-        here, by, rest = _here(connection, expression, today)
-        held, taken = _held(connection, expression, today)
-        to_fetch = _to_fetch(connection, expression, today, by["modality"])
+        to_fetch = _to_fetch(connection, lacks, by["modality"])
     return Preview(
         as_json(expression), digest(expression), describe(expression), today, here, by, rest, held, taken, to_fetch
     )
+
+
+def _ask(database: Database, expression: Expression, limit_s: float, part: Callable[..., Any], today: date) -> Any:
+    with reading(database, expression, limit_s) as connection:
+        return part(connection, expression, today)
 
 
 @contextmanager
@@ -187,20 +195,37 @@ def _here(
     connection: Connection, expression: Expression, today: date
 ) -> tuple[Counts, dict[str, tuple[Group, ...]], dict[str, Rest]]:
     compiler = Compiler(today)
-    columns = ", ".join([f"{PATIENT} as patient", *(f"{sql} as {name}" for name, sql in DIMENSIONS.items())])
-    matched = compiler.matched(expression, columns)
-    names = ", ".join(DIMENSIONS)
-    compiler.tables.append((
-        "one_series",
-        f"select m.series_instance_uid, m.study_instance_uid, m.patient, {names}, sum(m.instances) as instances, "
-        f"sum(m.bytes) as bytes from {matched} m "
-        f"group by m.series_instance_uid, m.study_instance_uid, m.patient, {names}",
-    ))  # fmt: skip
-    counted = " union all ".join([_by("''", "total"), *(_by(name, name) for name in DIMENSIONS)])
-    rows = select(connection, *_pair(compiler.statement(counted)))
+    matched = compiler.matched(expression)
+    values = ", ".join(f"{sql} as {name}" for name, sql in OF_SERIES.items())
+    compiler.tables += [
+        (
+            "one_series",
+            "select series_key, study_key, sum(instances)::bigint as instances, sum(bytes)::bigint as bytes "
+            f"from {matched} group by series_key, study_key",
+        ),
+        (  # what one study has of one kind: fewer rows for what comes then
+            "alike",
+            f"select b.study_key, {values}, count(*) as series, sum(b.instances)::bigint as instances, "
+            f"sum(b.bytes)::bigint as bytes from one_series b{JOINS['s']}{JOINS['a']} "
+            f"group by b.study_key, {', '.join(OF_SERIES.values())}",
+        ),
+        (
+            "counted",
+            f"select b.*, {PATIENT} as patient, {OF_STUDY} as year from alike b{JOINS['st']}",
+        ),
+    ]
+    sets = ", ".join(f"({name})" for name in DIMENSIONS)
+    said = ", ".join(f"{name}::text as {name}, grouping({name}) = 0 as by_{name}" for name in DIMENSIONS)
+    statement = compiler.statement(
+        f"select {said}, count(distinct patient) as patients, count(distinct study_key) as studies, "
+        "coalesce(sum(series), 0) as series, coalesce(sum(instances), 0) as instances, "
+        "coalesce(sum(bytes), 0) as bytes "
+        f"from counted group by grouping sets ((), {sets})"
+    )
+    rows = select(connection, *_pair(statement))
     here, by, rest = Counts(0, 0, 0, 0, 0), dict[str, tuple[Group, ...]](), dict[str, Rest]()
     for dimension in DIMENSIONS:
-        groups = [Group(_value(dimension, row["value"]), _counts(row)) for row in rows if row["dimension"] == dimension]
+        groups = [Group(_value(dimension, row), _counts(row)) for row in rows if row[f"by_{dimension}"]]
         groups.sort(key=lambda group: (-group.counts.instances, str(group.value)))
         if dimension == "year":
             groups.sort(key=lambda group: -int(group.value or 0))
@@ -214,31 +239,17 @@ def _here(
                 sum(one.bytes for one in others),
             )
     for row in rows:
-        if row["dimension"] == "total":
+        if not any(row[f"by_{dimension}"] for dimension in DIMENSIONS):
             here = _counts(row)
     return here, by, rest
-
-
-def _by(column: str, dimension: str) -> str:
-    """Counts by a column of `one_series`: series to studies to groups, which is cheaper than counting distinct ones."""
-    return f"""
-        (select '{dimension}' as dimension, s.value, p.patients, s.studies, s.series, s.instances, s.bytes
-           from (select value, count(*) as studies, sum(series) as series, sum(instances) as instances,
-                        sum(bytes) as bytes
-                   from (select {column}::text as value, study_instance_uid, count(*) as series,
-                                sum(instances) as instances, sum(bytes) as bytes
-                           from one_series group by 1, 2) of_study
-                  group by value) s
-           join (select value, count(patient) as patients
-                   from (select distinct {column}::text as value, patient from one_series) of_patient
-                  group by value) p on p.value is not distinct from s.value)"""
 
 
 def _pair(statement: Any) -> tuple[str, dict[str, Any]]:
     return statement.sql, statement.params
 
 
-def _value(dimension: str, value: str | None) -> str | int | None:
+def _value(dimension: str, row: Mapping[str, Any]) -> str | int | None:
+    value = row[dimension]
     return int(value) if dimension == "year" and value is not None else value
 
 
@@ -257,9 +268,7 @@ def _held(connection: Connection, expression: Expression, today: date) -> tuple[
     return row["instances"], len(others) == len(parts)
 
 
-def _to_fetch(
-    connection: Connection, expression: Expression, today: date, modalities: tuple[Group, ...]
-) -> tuple[ToFetch, ...]:
+def _lacking(connection: Connection, expression: Expression, today: date) -> list[dict[str, Any]]:
     statement = lacking(
         expression,
         "select pacs, count(*) filter (where is_certain) as certain_studies, "
@@ -269,7 +278,10 @@ def _to_fetch(
         "count(*) filter (where lacks is null) as unnumbered_studies from judged group by pacs order by pacs",
         today,
     )
-    rows = select(connection, *_pair(statement))
+    return select(connection, *_pair(statement))
+
+
+def _to_fetch(connection: Connection, rows: list[dict[str, Any]], modalities: tuple[Group, ...]) -> tuple[ToFetch, ...]:
     if not rows:
         return ()
     instances = sum(group.counts.instances for group in modalities)

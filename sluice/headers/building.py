@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -10,11 +10,13 @@ from pathlib import Path
 from sluice.database import copy_line, copy_value
 from sluice.headers.columns import instance_columns, zone_of
 from sluice.headers.content import packed
+from sluice.headers.dictionaries import Dictionaries, Dictionary
 from sluice.headers.header import Header
 from sluice.headers.promotion import Promoted
 from sluice.headers.reading import HeaderReader, Reading, Received, Refused, SeriesRows, series_rows
 from sluice.headers.source import HeaderError
 
+DICTIONARIES = Dictionaries()  # of this process
 BLOCK_BYTES = 32 << 20  # of headers that wait for their block to be built
 
 # What all instances of a block have alike, besides study, series, SOP class and transfer syntax.
@@ -24,7 +26,7 @@ ALIKE = (
 )  # fmt: skip
 BLOCK_COLUMNS = (
     "block_id", "series_instance_uid", "study_instance_uid", "sop_class_uid", "transfer_syntax_uid", *ALIKE,
-    "instances", "file_bytes", "shared", "content",
+    "instances", "file_bytes", "shared", "dictionary_id", "content",
 )  # fmt: skip
 DIFFERENCE_COLUMNS = ("block_id", "tag", "elements")
 INSTANCE_COLUMNS = (
@@ -71,9 +73,15 @@ class Built:
     asked: Asked
     instance_columns: tuple[str, ...]
     blocks: list[BlockLines]
+    dictionaries: dict[int, Dictionary]
     refused: list[Refused]
     series: dict[str, SeriesRows]
     lenient: int
+
+
+def use_dictionaries(known: Iterable[Dictionary]) -> None:
+    """Have this process compress with dictionaries that are in the database."""
+    DICTIONARIES.remember(known)
 
 
 @lru_cache(maxsize=4)
@@ -85,7 +93,7 @@ def _reader(asked: Asked) -> HeaderReader:
 def read_files(archive: Path, asked: Asked, files: Iterable[Received]) -> Built:
     """Read headers and build their blocks; a file that cannot be read becomes `Refused` and the rest goes on."""
     reader = _reader(asked)
-    built = Built(asked, (*INSTANCE_COLUMNS, *reader.names), [], [], {}, 0)
+    built = Built(asked, (*INSTANCE_COLUMNS, *reader.names), [], {}, [], {}, 0)
     lenient, waiting = 0, 0
     groups: dict[tuple[str, ...], list[Reading]] = {}
     alike = [reader.names.index(name) for name in ALIKE]
@@ -112,25 +120,36 @@ def read_files(archive: Path, asked: Asked, files: Iterable[Received]) -> Built:
         lenient += reading.header.lenient
         waiting += len(reading.header.kept)
         if waiting > BLOCK_BYTES:
-            built.blocks.extend(block_of(key, readings) for key, readings in groups.items())
+            _build(groups, built)
             groups.clear()
             waiting = 0
-    built.blocks.extend(block_of(key, readings) for key, readings in groups.items())
+    _build(groups, built)
     return replace(built, lenient=lenient)
 
 
-def block_of(key: tuple[str, ...], readings: Sequence[Reading]) -> BlockLines:
+def _build(groups: Mapping[tuple[str, ...], Sequence[Reading]], built: Built) -> None:
+    for key, readings in groups.items():
+        one = readings[0]
+        dictionary = DICTIONARIES.of(one.elements, one.header, one.sop_class_uid)
+        if dictionary is not None:
+            built.dictionaries[dictionary.dictionary_id] = dictionary
+        built.blocks.append(block_of(key, readings, dictionary))
+
+
+def block_of(key: tuple[str, ...], readings: Sequence[Reading], dictionary: Dictionary | None = None) -> BlockLines:
     """The block of files that agree in `key`: series, study, SOP class, transfer syntax, then cells of `ALIKE`."""
     identity, cells = key[:4], key[4:]
     written = copy_line(identity)
     headers = [reading.header for reading in readings]
     shared, differing = split(headers)
     file_bytes = sum(reading.received.bytes for reading in readings)
-    rest = copy_line((len(readings), file_bytes, "{" + ",".join(shared) + "}", packed(headers)))
+    rest = copy_line((len(readings), file_bytes, "{" + ",".join(shared) + "}"))
+    content = packed(headers, dictionary.content if dictionary else b"")
+    packing = copy_line((dictionary.dictionary_id if dictionary else None, content))
     return BlockLines(
         identity[0],
         [reading.received.sop_instance_uid for reading in readings],
-        "\t".join((written, *cells, rest)),
+        "\t".join((written, *cells, rest, packing)),
         [f"{tag:08X}\t{copy_value(elements)}" for tag, elements in differing.items()],
         [
             "\t".join(

@@ -14,7 +14,8 @@ from typing import Any
 
 from sluice.batches import Batch
 from sluice.database import Database, named_query, select
-from sluice.headers.building import Asked, Built, read_files
+from sluice.headers.building import Asked, Built, read_files, use_dictionaries
+from sluice.headers.dictionaries import Dictionary
 from sluice.headers.promotion import promoted_columns
 from sluice.headers.reading import Received
 from sluice.headers.writing import Written, write
@@ -77,24 +78,30 @@ def extract(database: Database, archive: Path, batch: Batch, workers: int | None
         )
     pending = [Received(**row) for row in rows]
     asked = Asked(settings().time_zone, tuple(promoted_columns(database)))
+    known = [
+        Dictionary(row["dictionary_id"], row["kind"], bytes(row["content"]))
+        for row in database.rows("header_dictionaries")
+    ]
     written = Written()
-    for files, built in _built(archive, asked, pending, workers):
+    for files, built in _built(archive, asked, known, pending, workers):
         written += write(database, archive, files, built)
     seconds = round(time.monotonic() - started, 3)
     return ExtractSummary(batch.window_key, len(pending), **asdict(written), seconds=seconds)
 
 
 def _built(
-    archive: Path, asked: Asked, pending: Sequence[Received], workers: int | None
+    archive: Path, asked: Asked, known: list[Dictionary], pending: Sequence[Received], workers: int | None
 ) -> Iterator[tuple[Sequence[Received], Built]]:
     chunks = _chunks(pending)
     if workers is None:
         workers = WORKERS if len(pending) >= POOL_FROM else 0
     if workers == 0 or multiprocessing.current_process().daemon:  # a daemon may have no children
+        use_dictionaries(known)
         for chunk in chunks:
             yield chunk, read_files(archive, asked, chunk)
         return
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, use_dictionaries, (known,)) as pool:
         waiting = iter(chunks)
         ahead: list[tuple[Sequence[Received], Future[Built]]] = [
             (chunk, pool.submit(read_files, archive, asked, chunk)) for chunk in islice(waiting, workers + 1)

@@ -7,15 +7,15 @@ is compared in some twenty stretches and read in as many slots.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 from sluice.headers.header import Context, Elements, Item
 from sluice.headers.source import LONG_VRS, UNDEFINED
 from sluice.headers.values import BINARY_VRS, WRITERS, element_text
+from sluice.headers.vrs import NOTED, vr_of
 
-NOTED = frozenset({0x00080005, 0x00280103, 0x00283002})  # later elements depend on them
 PLAIN_VRS = (BINARY_VRS | frozenset(WRITERS)) - {b"UN"}
 
 
@@ -24,9 +24,6 @@ class ElementReader(Protocol):
 
     def element(self, data: bytes, position: int, end: int, context: Context) -> tuple[str, int]:
         """Text of the element at `position`, and where the next one starts."""
-
-    def vr(self, tag: int, context: Context) -> bytes:
-        """VR of an element that does not tell its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +71,11 @@ class Layout:
         self._starts = [*(item[2] - items[0][2] for item in items), len(data)]
         self._parts: list[_Stretch | _Slot] = []
 
+    def spans(self) -> Iterator[tuple[int, str, bytes]]:
+        """Tag, text and bytes of each element of the first file."""
+        for index, tag in enumerate(self.elements.tags):
+            yield tag, self.elements.texts[index], self._data[self._starts[index] : self._starts[index + 1]]
+
     def match(
         self, data: bytes, position: int, reader: ElementReader, place: Callable[[int], int | None]
     ) -> tuple[int, dict[int, str]] | None:
@@ -89,7 +91,7 @@ class Layout:
             header has other elements than it.
         """
         if not self._parts:
-            self._begin(reader)
+            self._begin()
         parts, size = self._parts, len(data)
         texts, tags, contexts = self.elements.texts, self.elements.tags, self._contexts
         changes: dict[int, str] = {}
@@ -100,7 +102,7 @@ class Layout:
                 if data.startswith(part.data, position):
                     position += len(part.data)
                     number += 1
-                elif not self._split(number, part, data, position, reader):
+                elif not self._split(number, part, data, position):
                     return None
                 continue
             assert type(part) is _Slot
@@ -131,12 +133,12 @@ class Layout:
             number += 1
         return position, changes
 
-    def _begin(self, reader: ElementReader) -> None:
+    def _begin(self) -> None:
         """One stretch; elements whose text depends on their place are slots from the start."""
         first = 0
         for index, text in enumerate(self.elements.texts):
             if '"BulkDataURI"' in text:
-                self._parts += [*self._stretch(first, index), self._slot(index, reader, placed=True)]
+                self._parts += [*self._stretch(first, index), self._slot(index, placed=True)]
                 first = index + 1
         self._parts += self._stretch(first, len(self.elements.texts))
 
@@ -144,18 +146,18 @@ class Layout:
         data = self._data[self._starts[first] : self._starts[end]]
         return [_Stretch(first, end - first, data)] if first < end else []
 
-    def _slot(self, index: int, reader: ElementReader, placed: bool = False) -> _Slot:
+    def _slot(self, index: int, placed: bool = False) -> _Slot:
         raw = self._data[self._starts[index] : self._starts[index + 1]]
         context, tag = self._contexts[index], self.elements.tags[index]
         if context.implicit:
-            vr: bytes = reader.vr(tag, context)
+            vr: bytes = vr_of(tag, context)
             head, length_at, value_at = raw[:4], 4, 8
         else:
             vr, head = raw[4:6], raw[:6]
             length_at, value_at = (8, 12) if vr in LONG_VRS else (6, 8)
         return _Slot(index, head, length_at, value_at, b"" if placed else raw, vr if vr in PLAIN_VRS else None)
 
-    def _split(self, number: int, part: _Stretch, data: bytes, position: int, reader: ElementReader) -> bool:
+    def _split(self, number: int, part: _Stretch, data: bytes, position: int) -> bool:
         """Make a slot of the first element of a stretch that differs; whether there can be one."""
         start = self._starts[part.first]
         low, high = 0, part.count  # the first `low` elements are equal, the first `high` are not all
@@ -169,7 +171,7 @@ class Layout:
         index = part.first + low
         tag = self.elements.tags[index]
         is_creator = tag >> 16 & 1 and 0x10 <= tag & 0xFFFF <= 0xFF
-        slot = self._slot(index, reader)
+        slot = self._slot(index)
         at = position + self._starts[index] - start
         if tag in NOTED or is_creator or not data.startswith(slot.head, at):
             return False

@@ -14,13 +14,10 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from contextlib import suppress
-from functools import lru_cache
-
-from pydicom.datadict import dictionary_VR, private_dictionary_VR
 
 from sluice.headers.header import Context, Header, Hole, Item
 from sluice.headers.kept import bytes_outside
-from sluice.headers.layout import NOTED, Layout
+from sluice.headers.layout import Layout
 from sluice.headers.pixels import pixel_pieces
 from sluice.headers.source import (
     DEFLATED_LITTLE,
@@ -50,8 +47,8 @@ from sluice.headers.values import (
     bulk_text,
     element_text,
     empty_text,
-    encodings_of,
 )
+from sluice.headers.vrs import NOTED, dictionary_vr, noted, vr_of
 
 CHUNK = 64 << 10
 PIXEL_DATA = 0x7FE00010
@@ -116,6 +113,12 @@ class HeaderParser:
             raise HeaderError("unreadable", "sequences are nested too deeply") from None
         header.kept = bytes_outside(file, header.holes, chunk)
         return header
+
+    def spans(self, file: File) -> list[tuple[int, str, bytes]]:
+        """Tag, text and bytes of the elements that a file begins with, up to the first value that is left out."""
+        self._layouts.clear()
+        self.read_from(file)
+        return [span for layouts in self._layouts.values() for layout in layouts for span in layout.spans()]
 
     def _layouts_of(self, series: str) -> list[Layout]:
         layouts = self._layouts.get(series)
@@ -268,7 +271,7 @@ class HeaderParser:
                 header.holes.append(Hole(base + value, length))
             out.append((tag, text if element else "", base + start, base + position, context))
             if tag in NOTED or (group & 1 and element <= 0xFF):
-                context = _noted(tag, data[value:position], context)
+                context = noted(tag, data[value:position], context)
                 remembered = self._cache(context)
         return base + end, context
 
@@ -283,25 +286,8 @@ class HeaderParser:
     def _depends(self, tag: int, vr: bytes, context: Context) -> bool:
         """Whether the text depends on more than the bytes and the character set."""
         if not vr or vr == b"UN":
-            return bool(tag >> 16 & 1) or self.vr(tag, context) not in WRITERS or b" or " in _dictionary_vr(tag)
+            return bool(tag >> 16 & 1) or vr_of(tag, context) not in WRITERS or b" or " in dictionary_vr(tag)
         return False
-
-    def vr(self, tag: int, context: Context) -> bytes:
-        """VR of an element that does not tell its own (implicit, or UN), PS3.5 6.2.2."""
-        group, element = tag >> 16, tag & 0xFFFF
-        if group & 1:
-            if 0x10 <= element <= 0xFF:
-                return b"LO"
-            creator = context.creators.get(group << 16 | element >> 8)
-            return _private_vr(tag, creator) if creator and element > 0xFF else b"UL" if not element else b"UN"
-        vr = _dictionary_vr(tag)
-        if b" or " not in vr:
-            return vr
-        if vr == b"US or SS":
-            return b"SS" if context.signed_pixels else b"US"
-        if tag == 0x00283006:
-            return b"US" if context.lut_entries == 1 else b"OW"
-        return b"OW"
 
     def _place(self, position: int) -> int | None:
         return self._base + position if self._has_places else None
@@ -314,7 +300,7 @@ class HeaderParser:
         if implicit:
             group, element, length = implicit_header(data, position)
             tag, position = group << 16 | element, position + 8
-            vr = self.vr(tag, context)
+            vr = vr_of(tag, context)
         else:
             group, element, vr, length = short_header(data, position)
             tag, position = group << 16 | element, position + 8
@@ -328,7 +314,7 @@ class HeaderParser:
                 if length == UNDEFINED:
                     vr, implicit = b"SQ", True
                 elif length < 0xFFFF or group & 1:
-                    vr = self.vr(tag, context)
+                    vr = vr_of(tag, context)
                     implicit = vr == b"SQ"
         if length == UNDEFINED:
             stop = end
@@ -400,7 +386,7 @@ class HeaderParser:
             out.append(text)
             if tag >> 16 & 1 or tag in NOTED:
                 header_length = 12 if not context.implicit and data[start + 4 : start + 6] in LONG_VRS else 8
-                context = _noted(tag, data[start + header_length : position], context)
+                context = noted(tag, data[start + header_length : position], context)
         if length == UNDEFINED:
             raise ShortError
         return "{" + ",".join(out) + "}", position
@@ -415,32 +401,3 @@ def check_kept(header: Header) -> None:
     kept = header.size - sum(hole.length for hole in header.holes)
     if kept > KEPT_LIMIT:
         raise HeaderError("unreadable", f"a header of {kept >> 20} MiB, which is more than {KEPT_LIMIT >> 20}")
-
-
-def _noted(tag: int, value: bytes, context: Context) -> Context:
-    """The context behind an element that later ones depend on."""
-    if tag == 0x00080005:
-        return context._replace(encodings=encodings_of(value))
-    if tag == 0x00280103 and len(value) == 2:
-        return context._replace(signed_pixels=value != b"\x00\x00")
-    if tag == 0x00283002 and len(value) >= 2:
-        return context._replace(lut_entries=int.from_bytes(value[:2], "little"))
-    if tag >> 16 & 1 and 0x10 <= tag & 0xFFFF <= 0xFF:
-        return context._replace(creators={**context.creators, tag: value.decode("latin-1").strip(" \x00")})
-    return context
-
-
-@lru_cache(maxsize=65536)
-def _dictionary_vr(tag: int) -> bytes:
-    try:
-        return dictionary_VR(tag).encode("ascii")
-    except KeyError:
-        return b"UN" if tag & 0xFFFF else b"UL"
-
-
-@lru_cache(maxsize=65536)
-def _private_vr(tag: int, creator: str) -> bytes:
-    try:
-        return private_dictionary_VR(tag, creator).encode("ascii")
-    except KeyError:
-        return b"UN"

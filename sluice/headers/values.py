@@ -23,7 +23,7 @@ from functools import lru_cache
 from json.encoder import encode_basestring as quote
 from math import isfinite
 
-from pydicom.charset import convert_encodings, decode_bytes, default_encoding, python_encoding
+from pydicom.charset import CODES_TO_ENCODINGS, convert_encodings, decode_bytes, default_encoding, python_encoding
 from pydicom.valuerep import PN_DELIMS, TEXT_VR_DELIMS
 
 BINARY_LIMIT = 4 << 10
@@ -33,6 +33,10 @@ BINARY_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"UN"})
 NUMBER_FORMATS = {b"US": "H", b"SS": "h", b"UL": "I", b"SL": "i", b"UV": "Q", b"SV": "q", b"FL": "f", b"FD": "d"}
 LATIN_VRS = frozenset({b"AE", b"AS", b"CS", b"DA", b"DT", b"TM", b"UI"})
 LUT_DESCRIPTORS = frozenset({0x00281101, 0x00281102, 0x00281103, 0x00283002})
+
+# Latin-9, which PS3.3 C.12.1.1.2 took up after pydicom made its tables
+python_encoding.update({"ISO_IR 203": "iso8859_15", "ISO 2022 IR 203": "iso8859_15"})
+CODES_TO_ENCODINGS[b"\x1b-b"] = "iso8859_15"
 
 Encodings = tuple[str, ...]
 NAME_DELIMITERS = TEXT_VR_DELIMS | PN_DELIMS

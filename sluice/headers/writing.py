@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def write(database: Database, archive: Path, files: Sequence[Received], built: B
             reason = f"the database cannot hold this header ({type(error).__name__})"
             refused.append(Refused(left[0], "unreadable", reason))
             left = []
-        written = write(database, archive, [], Built(built.asked, (), [], refused, {}, 0))
+        written = write(database, archive, [], Built(built.asked, (), [], {}, refused, {}, 0))
         middle = (len(left) + 1) // 2  # one poisonous header must not keep the others out
         for part in (left[:middle], left[middle:]):
             if part:
@@ -101,6 +102,9 @@ def _write_blocks(connection: Connection, built: Built) -> tuple[int, int]:
     _copy(connection, "study", [rows.study for rows in series], "study_instance_uid")
     _copy(connection, "series", [rows.series for rows in series], "series_instance_uid")
     _copy(connection, "header_anatomy", [_anatomy(rows) for rows in series], "series_instance_uid")
+    dictionaries = sorted(built.dictionaries.values(), key=attrgetter("dictionary_id"))
+    rows = ((item.dictionary_id, item.kind, item.content) for item in dictionaries)
+    copy_rows(connection, "header_dictionary", ("dictionary_id", "kind", "content"), rows)
     ids = _block_ids(connection, len(blocks))
     copy_lines(connection, "header_block", BLOCK_COLUMNS, _with_ids(ids, [[block.block] for block in blocks]))
     differences = _with_ids(ids, [block.differences for block in blocks])

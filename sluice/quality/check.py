@@ -145,5 +145,5 @@ def check(
 def _snapshot(database: Database) -> Iterator[Connection]:
     """A transaction that reads the state of one moment."""
     with database.transaction() as connection:
-        connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
+        connection.set_session(isolation_level="REPEATABLE READ")
         yield connection

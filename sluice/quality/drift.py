@@ -54,8 +54,10 @@ def compared(today: ScannerDay, history: Sequence[ScannerDay]) -> tuple[dict[str
         row[column] = len(fresh) if known else None
         said[column] = ", ".join(fresh)
     if len(alike) >= FEWEST_DAYS:
-        row["exams_z"] = _z(today.exams, [day.exams for day in alike], floor=max(2.0, math.sqrt(today.exams)))
-        said["exams_z"] = f"{today.exams} exams, usually {numpy.median([day.exams for day in alike]):g}"
+        exams = [day.exams for day in alike]
+        usual = float(numpy.median(exams))
+        row["exams_z"] = _z(today.exams, exams, floor=max(2.0, math.sqrt(usual)))  # counts vary by their root
+        said["exams_z"] = f"{today.exams} exams, usually {usual:g}"
     for feature in CATEGORIES:
         now, before = today.categories.get(feature, {}), _enough(alike, feature)
         if sum(now.values()) >= FEWEST_SERIES and len(before) >= FEWEST_DAYS:

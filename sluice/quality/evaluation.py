@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sluice.quality.columns import KEYS
 from sluice.quality.finding import Finding, shown
-from sluice.quality.frames import for_column
-from sluice.quality.suites import Level, QualityError, Rule, Suites
+from sluice.quality.suites import APPLIES_TO, Applies, Level, QualityError, Rule, Suites
 
 if TYPE_CHECKING:
     import pandas
@@ -44,7 +43,7 @@ class Evaluation:
         self._key = KEYS[level]
         self._said = said or {}
         self._selected = {rule.name: _selected(rule, select) for rule in self._rules if rule.select is not None}
-        self._expectations = [expectation(rule) for rule in self._rules]
+        self._expectations = {rule.name: expectation(rule) for rule in self._rules}
 
     def check(self, frame: pandas.DataFrame) -> Iterator[Finding]:
         """Evaluate one frame; its findings."""
@@ -57,7 +56,18 @@ class Evaluation:
                 )
         if frame.empty or not self._rules:
             return
-        result = _validate(self.level, self._expectations, frame, self._key)
+        asked, conditions = [], {}
+        masks = Masks(frame)
+        for rule in self._rules:
+            mask = masks.of(rule)
+            if mask is None or mask.all():
+                asked.append(self._expectations[rule.name])
+            elif mask.any():
+                conditions[f"rows_of_{rule.name.replace('-', '_')}"] = mask
+                asked.append(expectation(rule, f"rows_of_{rule.name.replace('-', '_')}"))
+        if not asked:
+            return
+        result = _validate(self.level, asked, frame.assign(**conditions), self._key)
         rules = {rule.name: rule for rule in self._rules}
         rows = frame.set_index(self._key, drop=False)
         for outcome in result.results:
@@ -96,8 +106,54 @@ def _selected(rule: Rule, select: Select | None) -> set[str]:
     return select(rule.select or "", rule.level)
 
 
-def expectation(rule: Rule) -> Any:
+class Masks:
+    """Which rows of a frame each rule is about: its `where` and its `for`, each worked out once."""
+
+    def __init__(self, frame: pandas.DataFrame) -> None:
+        self._frame = frame
+        self._columns = {str(name): frame[name] for name in frame.columns}
+        self._wheres: dict[str, Any] = {}
+        self._scanners: Any = None
+
+    def of(self, rule: Rule) -> Any:
+        """A column of truth values; None where the rule is about every row."""
+        mask = None
+        if rule.where is not None:
+            if rule.where not in self._wheres:
+                self._wheres[rule.where] = self._where(rule, rule.where)
+            mask = self._wheres[rule.where]
+        if rule.applies is not None:
+            applies = self._applies(rule.applies)
+            mask = applies if mask is None else mask & applies
+        return mask
+
+    def _where(self, rule: Rule, where: str) -> Any:
+        import pandas
+
+        try:
+            found = pandas.eval(where, engine="python", local_dict={}, global_dict={}, resolvers=[self._columns])
+            return pandas.Series(found, index=self._frame.index).astype(bool)
+        except Exception as error:  # whatever an expression makes of pandas
+            problem = re.sub(r"\s+", " ", str(error))
+            raise QualityError(
+                f"Quality rule {rule.name!r} could not be evaluated: {type(error).__name__} in `where`, {problem}."
+            ) from error
+
+    def _applies(self, applies: Applies) -> Any:
+        import pandas
+
+        names = list(APPLIES_TO.values())
+        if self._scanners is None:
+            self._scanners = list(self._frame[names].itertuples(index=False, name=None))
+        known = {key: applies.matches(dict(zip(names, key, strict=True))) for key in set(self._scanners)}
+        return pandas.Series([known[key] for key in self._scanners], index=self._frame.index, dtype=bool)
+
+
+def expectation(rule: Rule, condition: str | None = None) -> Any:
     """The rule as Great Expectations knows it.
+
+    Args:
+        condition: column that is true in the rows that it is about; None where it is about all.
 
     Raises:
         QualityError: the library has no such expectation, or not with these arguments.
@@ -107,11 +163,8 @@ def expectation(rule: Rule) -> Any:
     from great_expectations.expectations.registry import get_expectation_impl
 
     kwargs: dict[str, Any] = dict(rule.kwargs)
-    conditions = [f"({rule.where})"] if rule.where else []
-    if rule.applies is not None:
-        conditions.append(for_column(rule.name))
-    if conditions:
-        kwargs |= {"row_condition": " and ".join(conditions), "condition_parser": "pandas"}
+    if condition:
+        kwargs |= {"row_condition": condition, "condition_parser": "pandas"}
     severity = FailureSeverity.WARNING if rule.severity == "warn" else FailureSeverity.CRITICAL
     try:
         return get_expectation_impl(rule.expectation)(**kwargs, meta={"rule": rule.name}, severity=severity)
@@ -163,14 +216,17 @@ def _raise_problems(rule: Rule, outcome: Any) -> None:
 
 
 def _added(before: Any, more: Any) -> Any:
-    """Two results of one suite as if their rows had been in one frame."""
+    """Two results of one suite as if their rows had been in one frame; a rule without rows in one is in the other."""
     others = {outcome.expectation_config.meta["rule"]: outcome for outcome in more.results}
     for outcome in before.results:
-        other = others[outcome.expectation_config.meta["rule"]]
+        other = others.pop(outcome.expectation_config.meta["rule"], None)
+        if other is None:
+            continue
         outcome.success = outcome.success and other.success
         for name in COUNTS:
             if name in other.result:
                 outcome.result[name] = outcome.result.get(name, 0) + other.result[name]
+    before.results.extend(others.values())
     return before
 
 
@@ -189,6 +245,7 @@ def complete(result: Any) -> Any:
     met = sum(outcome.success for outcome in result.results)
     result.success = met == len(result.results)
     result.statistics |= {
+        "evaluated_expectations": len(result.results),
         "successful_expectations": met,
         "unsuccessful_expectations": len(result.results) - met,
         "success_percent": 100 * met / len(result.results) if result.results else None,

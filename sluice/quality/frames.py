@@ -21,7 +21,7 @@ from sluice.quality.scanner_days import ScannerDay, ScannerDays, history, never_
 from sluice.quality.suites import Level, Suites
 from sluice.quality.volumes import Slices
 
-CHUNK = 20_000  # rows of a frame
+CHUNK = 10_000  # rows of a frame
 # What text looks like that lost its character set: replacement characters, or UTF-8 that was encoded twice.
 DAMAGED = "�|Ã[¤¶¼Ÿ©¨ \u0084\u0096\u009c\u009f]"
 POSITION, ORIENTATION, FRAME_OF_REFERENCE = "00200032", "00200037", "00200052"
@@ -50,11 +50,13 @@ class Frames:
         self._slices: dict[str, tuple[int, dict[str, Any]]] = {}
         self._scanner_days = ScannerDays()
         self._day = self._day_of(window_key)
+        with connection.cursor() as cursor:
+            cursor.execute(named_query("quality_members"), self._asked)
         self.days: list[ScannerDay] = []
         self.said: dict[tuple[str, str], str] = {}
 
     def of_level(self, level: Level) -> Iterator[pandas.DataFrame]:
-        """The level's rows in frames of at most 20000 rows; at least one frame, which may be empty."""
+        """The level's rows in frames of at most 10000 rows; at least one frame, which may be empty."""
         if level == "instance":
             yield from self._instances()
         elif level == "scanner":
@@ -159,33 +161,19 @@ class Frames:
 
 
 def frame_of(level: Level, rows: Sequence[Mapping[str, Any]], suites: Suites) -> pandas.DataFrame:
-    """A frame with all columns of a level, each of its kind whatever the rows hold, and one for each rule's `for`."""
+    """A frame with all columns of a level, each of its kind whatever the rows hold."""
     columns: dict[str, Any] = {}
     for name, column in columns_of(level, suites.tags).items():
         values = [row.get(name) for row in rows]
         if column.kind == "flag":
             values = [bool(value) for value in values]
         columns[name] = pandas.Series(values, dtype=DTYPES.get(column.kind, object))
-    scanners: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for rule in suites.of_level(level):
-        if rule.applies is not None:
-            applies, known = rule.applies, {}
-            keys = [tuple(row.get(name) for name in SELECTED_BY) for row in rows]
-            for key in set(keys):
-                known[key] = applies.matches(scanners.setdefault(key, dict(zip(SELECTED_BY, key, strict=True))))
-            columns[for_column(rule.name)] = pandas.Series([known[key] for key in keys], dtype=bool)
     if level == "instance":
         columns["same_pixels_uids"] = pandas.Series([row.get("same_pixels_uids") for row in rows], dtype=object)
     return pandas.DataFrame(columns)
 
 
 DTYPES: Mapping[str, type] = {"number": float, "flag": bool}
-SELECTED_BY = ("manufacturer", "model_name", "software_versions", "modality", "station_name")
-
-
-def for_column(rule: str) -> str:
-    """Column of a frame that says to which rows a rule's `for` applies."""
-    return f"for_{rule.replace('-', '_')}"
 
 
 def _as_they_are(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -88,7 +88,8 @@ class Record:
 
     def _add_twins(self) -> None:
         """The other of two instances with the same pixels breaks the rule as well, whichever window it is in."""
-        self._run(
+        added = select(
+            self._connection,
             """
             insert into found (rule, severity, level, halts, study_instance_uid, series_instance_uid,
                                sop_instance_uid, scanner, observed)
@@ -109,10 +110,15 @@ class Record:
                and not exists (select from checked c
                                 where c.level = 'instance' and c.object = twin.sop_instance_uid)
              order by f.rule, twin.sop_instance_uid, f.sop_instance_uid
+            returning rule, severity
             """,
-            rules=[rule.name for rule in self._suites.rules if set(rule.columns) & set(TWINS)],
-            of_others=[rule.name for rule in self._suites.rules if TWINS[1] in rule.columns],
+            {
+                "rules": [rule.name for rule in self._suites.rules if set(rule.columns) & set(TWINS)],
+                "of_others": [rule.name for rule in self._suites.rules if TWINS[1] in rule.columns],
+            },
         )
+        self.counts.update(row["rule"] for row in added)
+        self.severities.update(row["severity"] for row in added)
 
     def _replace(self) -> list[str]:
         """Put the findings in place of the window's earlier ones; other windows whose findings were closed."""

@@ -4,6 +4,15 @@
 alter table instance drop column header;
 alter table instance add check ((block_id is null) = (block_position is null));
 
+-- What the bytes of a block's headers are compressed against, a header of the same kind; see sluice.headers.dictionaries.
+create table header_dictionary (
+    dictionary_id bigint primary key,             -- follows from the content
+    kind          text not null,
+    content       bytea not null,
+    made_at       timestamptz not null default now()
+);
+alter table header_block add column dictionary_id bigint references header_dictionary;
+
 -- Any element of one instance as DICOM JSON; null where it has none.
 --     select header_element(block_id, block_position, '00181030') #>> '{Value,0}' from instance where …
 create function header_element(asked_block bigint, asked_position integer, asked_tag text) returns jsonb

@@ -14,6 +14,7 @@ alter table quality_finding
                                                             when 'instance' then sop_instance_uid
                                                             else scanner end) stored;
 create index on quality_finding (object, level);
+create index on quality_finding (window_key, rule, finding_id);
 create index quality_finding_held on quality_finding (level, object, rule) where severity <> 'warn';
 
 -- A person's word about a rule and an object; the newest counts. It outlives the finding: a later check finds again

@@ -2,9 +2,10 @@
 -- another instance has as well, and those others. What was read before is left out. Parameters: window_key, most.
 with mine as materialized (
     select i.sop_instance_uid, i.pixel_digest
-      from window_member m
-      join instance i using (sop_instance_uid)
-     where m.window_key = %(window_key)s and i.pixel_digest is not null
+      from ledger_of_window(%(window_key)s) m
+      cross join lateral (select sop_instance_uid, pixel_digest from instance
+                           where sop_instance_uid = m.sop_instance_uid offset 0) i
+     where i.pixel_digest is not null
 ), alike as (
     select distinct one.sop_instance_uid
       from mine

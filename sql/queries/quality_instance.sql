@@ -51,13 +51,15 @@ select i.sop_instance_uid,
        alike.uids                                                                  as same_pixels_uids,
        i.block_id,
        i.block_position
-  from window_member m
-  join instance i using (sop_instance_uid)
-  join series s  on s.series_instance_uid = i.series_instance_uid
-  join study st  on st.study_instance_uid = s.study_instance_uid
-  left join header_anatomy a on a.series_instance_uid = i.series_instance_uid
-  left join receipt r on r.sop_instance_uid = i.sop_instance_uid
-  left join expectation e on e.window_key = m.window_key and e.sop_instance_uid = i.sop_instance_uid
+  from quality_member m
+  cross join lateral (select * from instance where sop_instance_uid = m.sop_instance_uid offset 0) i
+  cross join lateral (select * from series where series_instance_uid = i.series_instance_uid offset 0) s
+  cross join lateral (select * from study where study_instance_uid = s.study_instance_uid offset 0) st
+  left join lateral (select * from header_anatomy
+                      where series_instance_uid = i.series_instance_uid offset 0) a on true
+  left join lateral (select * from receipt where sop_instance_uid = m.sop_instance_uid offset 0) r on true
+  left join lateral (select * from expectation
+                      where window_key = %(window_key)s and sop_instance_uid = m.sop_instance_uid offset 0) e on true
   left join pixel_proof p on p.sop_instance_uid = i.sop_instance_uid and p.digest is not null and not p.is_blank
   left join lateral (
        select count(*) filter (where not other)                     as in_patient,
@@ -68,5 +70,4 @@ select i.sop_instance_uid,
                  from pixel_proof q join instance twin using (sop_instance_uid)
                 where q.digest = p.digest and not q.is_blank and q.sop_instance_uid <> i.sop_instance_uid
                 limit 100) twins) alike on p.digest is not null
- where m.window_key = %(window_key)s
  order by i.series_instance_uid, i.block_id, i.block_position, i.sop_instance_uid;

@@ -5,7 +5,7 @@ with member as materialized (
     select l.series_instance_uid,
            count(l.expected_at)                                                          as expected,
            count(*) filter (where l.expected_at is not null and l.received_at is not null) as expected_and_received
-      from ledger_of_window(%(window_key)s) l
+      from quality_member l
      where l.series_instance_uid is not null
      group by l.series_instance_uid
 ),
@@ -25,7 +25,8 @@ content as (
            ) filter (where i.acquired_at is not null and i.stored_in_pacs_at is not null)
                                                            as stored_minutes_after_acquired
       from member
-      join instance i using (series_instance_uid)
+      cross join lateral (select * from instance
+                           where series_instance_uid = member.series_instance_uid offset 0) i
      group by i.series_instance_uid
 )
 select member.series_instance_uid,
@@ -55,8 +56,9 @@ select member.series_instance_uid,
        content.matrix_sizes,
        content.stored_minutes_after_acquired
   from member
-  join series s using (series_instance_uid)
-  join study st on st.study_instance_uid = s.study_instance_uid
-  left join content using (series_instance_uid)
-  left join header_anatomy a on a.series_instance_uid = member.series_instance_uid
+  cross join lateral (select * from series where series_instance_uid = member.series_instance_uid offset 0) s
+  cross join lateral (select * from study where study_instance_uid = s.study_instance_uid offset 0) st
+  left join content on content.series_instance_uid = member.series_instance_uid
+  left join lateral (select * from header_anatomy
+                      where series_instance_uid = member.series_instance_uid offset 0) a on true
  order by member.series_instance_uid;

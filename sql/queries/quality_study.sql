@@ -5,7 +5,7 @@ with member as materialized (
            count(l.expected_at)                                                          as expected,
            count(*) filter (where l.expected_at is not null and l.received_at is not null) as expected_and_received,
            min(l.received_at)                                                            as received_at
-      from ledger_of_window(%(window_key)s) l
+      from quality_member l
      where l.study_instance_uid is not null
      group by l.study_instance_uid
 ),
@@ -17,7 +17,8 @@ content as (
                + max(case when coalesce(trim(i.patient_id), '') = '' then 1 else 0 end) as patient_id_variants,
            max(i.patient_age_years)                       as patient_age_years
       from member
-      join instance i using (study_instance_uid)
+      cross join lateral (select * from instance
+                           where study_instance_uid = member.study_instance_uid offset 0) i
      group by i.study_instance_uid
 )
 select member.study_instance_uid,
@@ -46,8 +47,8 @@ select member.study_instance_uid,
        member.expected - member.expected_and_received                          as instances_missing
   from member
   join sweep_window w on w.window_key = %(window_key)s
-  left join study st using (study_instance_uid)
-  left join content using (study_instance_uid)
+  left join lateral (select * from study where study_instance_uid = member.study_instance_uid offset 0) st on true
+  left join content on content.study_instance_uid = member.study_instance_uid
   left join lateral (
        select coalesce(nullif(trim(s.station_name), ''), nullif(trim(s.device_serial_number), '')) as scanner
          from series s

@@ -17,7 +17,7 @@ select w.window_key,
               count(l.indexed_at)                                              as indexed,
               count(*) filter (where l.expected_at is not null and l.received_at is not null) as expected_and_received,
               array_agg(l.sop_instance_uid) filter (where l.received_at is not null and l.indexed_at is null) as unindexed
-         from ledger_of_window(w.window_key) l) c
+         from quality_member l) c
   cross join lateral (
        select count(*) as unreadable
          from unnest(c.unindexed) uid

@@ -6,6 +6,8 @@ import random
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sluice.anatomy.fusion import ALL, KEYS, RIGHT_BEFORE, Film, answers, fuse, learn
 from sluice.database import Database, select
@@ -120,6 +122,35 @@ def test_probabilities_beyond_one_are_made_one_and_an_unknown_region_is_no_answe
     assert nothing.reliability == {ALL: RIGHT_BEFORE}
     assert sum(nothing.prevalence) == pytest.approx(1)
     assert answers([], nothing) == []
+
+
+anything = st.none() | st.floats() | st.text(max_size=3) | st.booleans() | st.integers(-2, 2)
+
+
+@settings(max_examples=30)
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {
+                "examined": st.sampled_from([*REGIONS, "CLAVICLE"]),
+                "header": st.sampled_from([*REGIONS, "THUMB", None]),
+                "sct_code": st.sampled_from([None, "416550000", "53120007", "nonsense"]),
+                "station": st.sampled_from(["A", "B", ""]),
+                "confidence": st.sampled_from([None, 0.0, 0.3, 0.9]),
+                "examined_score": anything,
+                "probabilities": anything | st.dictionaries(st.sampled_from([*REGIONS, "OTHER"]), anything, max_size=4),
+            }
+        ),
+        max_size=8,
+    )
+)
+def test_whatever_the_readers_say_each_film_gets_a_region_and_a_probability(rows: list[dict[str, Any]]) -> None:
+    films = [film(**row) for row in rows]
+    beliefs = learn(films)
+    assert all(0 < share < 1 for share in beliefs.reliability.values())
+    told = answers(films, beliefs)
+    assert len(told) == len(films)
+    assert all(region in KEYS and 0 < probability <= 1 for region, probability in told)
 
 
 def test_fuse_writes_each_answer_once_again_nothing_and_all_of_them_anew(database: Database) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sluice.anatomy.regions import REGIONS
@@ -31,6 +31,7 @@ def measures(films: list[tuple[dict, frozenset[str], int]], draws: int = 20) -> 
     return {(made.strategy, made.region): made for made in evaluate(answers, truth, patients, draws)}
 
 
+@settings(max_examples=50)
 @given(st.lists(film, max_size=12))
 def test_figures_are_plain_counts_and_keep_what_must_hold(films: list[tuple[dict, frozenset[str], int]]) -> None:
     found = measures(films)

@@ -9,7 +9,17 @@ import pytest
 
 from sluice.anatomy.fusion import fuse
 from sluice.anatomy.regions import REGIONS
-from sluice.anatomy.strategies import COARSE, Part, Strategy, UnknownPart, header_regions, matches, parts, strategy_sql
+from sluice.anatomy.strategies import (
+    COARSE,
+    PEDIATRIC_BELOW_YEARS,
+    Part,
+    Strategy,
+    UnknownPart,
+    header_regions,
+    matches,
+    parts,
+    strategy_sql,
+)
 from sluice.database import Database, select
 from tests.ledger_rows import LedgerRows
 
@@ -179,5 +189,9 @@ def test_two_conditions_stand_in_one_statement_and_an_unknown_part_is_named(film
         strategy_sql("guess", "KNEE")
 
 
-def test_every_coarse_word_is_one_of_a_group_that_can_be_searched() -> None:
-    assert set(COARSE.values()) <= set(parts())
+def test_parts_agree_with_what_the_models_speak_and_coarse_words_with_groups() -> None:
+    from models.labels import PEDIATRIC_BELOW_YEARS as BY_THE_MODELS
+    from models.labels import REGIONS36, ROUTER5
+
+    assert {*REGIONS36, *ROUTER5, *COARSE.values()} <= set(parts())
+    assert PEDIATRIC_BELOW_YEARS == BY_THE_MODELS

@@ -38,7 +38,7 @@ def hospital(postgres: EmbeddedPostgres) -> Iterator[Database]:
 @pytest.fixture(scope="module")
 def cohorts_url(hospital: Database) -> Iterator[str]:
     """The page as somebody sees it who may ask for cohorts."""
-    for url in serve_page(hospital, lambda: Person("rita", True, lambda pacs: False, True)):
+    for url in serve_page(hospital, lambda: Person("rita", True, lambda pacs: False, may_ask=True)):
         yield f"{url}cohorts"
 
 

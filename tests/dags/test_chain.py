@@ -181,6 +181,8 @@ def test_the_chain_runs_to_the_bucket(scene: Scene, run: Any) -> None:
     radiographs = scene.rows("select reason_code from open_gap where step = 'predicted' and modality in ('CR', 'DX')")
     assert all(row["reason_code"] in ("pixels-unreadable", "pixels-unsuitable") for row in radiographs)
     assert funnel["predicted"] > 0
+    read = scene.rows("select count(*) as n from body_part_reading where examined is not null")
+    assert scene.rows("select count(*) as n from fused_anatomy") == read != [{"n": 0}]
     assert scene.rows("select 1 from scanner_utilization where window_key = %s", scene.day)
     assert scene.rows("select 1 from clock_offset where window_key = %s", scene.day)
     summary = returned["export_release.summary"]
@@ -193,7 +195,8 @@ def test_the_chain_runs_to_the_bucket(scene: Scene, run: Any) -> None:
 
 def test_running_the_chain_again_changes_nothing(scene: Scene, run: Any) -> None:
     def facts() -> dict[str, Any]:
-        tables = ("expectation", "receipt", "instance", "quality_check", "prediction", "released_object", "release")
+        tables = ("expectation", "receipt", "instance", "quality_check", "prediction", "fused_anatomy")
+        tables += ("released_object", "release")
         return {name: scene.rows(f"select count(*) as n from {name}")[0]["n"] for name in tables}
 
     before = facts()

@@ -38,7 +38,7 @@ SOUND: dict[Level, Row] = {
         "sop_class_fits_modality": True, "samples_fit_photometric": True, "bits_fit": True, "pixel_bytes": 524288,
         "pixel_bytes_off": 0, "same_pixels": 0, "same_pixels_other_patient": 0, "samples_per_pixel": 1,
         "bits_allocated": 16, "kvp": 120, "exposure_mas": 80, "rescale_slope": 1, "rescale_intercept": -1024,
-        "rescale_type": "HU", "convolution_kernel": "B30f", "siemens_csa_image": False, "ultrasound_regions": False,
+        "rescale_type": "HU", "convolution_kernel": "B30f", "siemens_csa_image": False,
         "photometric_lut": False, "hologic_private_frames": False, "diffusion_sequence": False,
     },
     "scanner": {
@@ -258,10 +258,5 @@ CASES: dict[str, tuple[Row, Row, Row]] = {
         PT | {PIXEL_SPACING: 4, "pet_units": "BQML"},
         {"patient_weight_kg": 70000},
         {"patient_weight_kg": 70},
-    ),
-    "ultrasound-without-scale": (
-        {"modality": "US", "manufacturer": "GE Vingmed"},
-        {"ultrasound_regions": False},
-        {"ultrasound_regions": True},
     ),
 }

@@ -152,8 +152,10 @@ def _find(window: str, params: dict[str, Any], ti: Any, dag_run: Any) -> Counts:
 def _window_of_filter(asked: Request, today: date) -> Window:
     from sluice.cohorts.errors import CohortError
     from sluice.cohorts.filter_sweep import window_of_filter
+    from sluice.release.cohorts import project_for
 
     try:
+        project_for(asked.project, asked.expression)  # before anything is fetched for it
         return window_of_filter(asked.project, asked.name, asked.expression, today)
     except CohortError as error:
         raise CohortRequestError(str(error)) from None

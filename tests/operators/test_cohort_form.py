@@ -34,6 +34,8 @@ def test_a_filter_is_read_and_its_window_has_its_dates(database: Database) -> No
     )
     open_ended = _window_of_filter(asked(database, filter="age: {min: 18}"), date(2026, 11, 26))
     assert (open_ended.starts_on.year, open_ended.ends_on) == (1926, date(2026, 11, 26))
+    with pytest.raises(CohortRequestError, match="may not filter by what identifies"):
+        _window_of_filter(asked(database, filter="patient_id: P1"), date(2026, 11, 26))
     with pytest.raises(CohortRequestError, match="exclude each other"):
         _window_of_filter(
             asked(database, filter="all: [study_date: {year: 2020}, study_date: {year: 2021}]"), date(2026, 11, 26)

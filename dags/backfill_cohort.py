@@ -1,21 +1,27 @@
 """# backfill_cohort
 
 A researcher's cohort, from a list or a filter to a release: finds the studies in the PACS, moves what we lack,
-extracts, checks, lets the models read, and exports to one project. It uses the same steps as the daily chain, so what
-is already here is not moved or read again.
+extracts, checks, lets the models read, freezes who is in it, and exports that to one project. It uses the same steps as
+the daily chain, so what is already here is not moved or read again.
 
-**How to ask.** *Trigger*, choose the project, name the cohort, and either paste a CSV (`accession_number`, or
-`patient_id` and `study_date`, or `study_instance_uid`) or fill in the filter. The window is `cohort/<project>/<name>`;
-the same name again asks for what is still missing.
+**How to ask.** Best from the page *Cohorts*, which says beforehand what a filter takes, and takes lists of up to a
+million rows. Or *Trigger*, choose the project, name the cohort, and give one of these: a short CSV (`accession_number`,
+or `patient_id` and `study_date`, or `study_instance_uid`); a filter in YAML; a version of a frozen cohort, which is
+released exactly as it is; or nothing more, for the list or the newest filter that stands under the name. The window is
+`cohort/<project>/<name>`; the same name again asks for what is still missing.
 
-**Normal.** The output of `find` has an answer for each row of the list, by its line: found, several, not-found,
-refused and why. Rows that the PACS does not know are answers, not failures.
+**Normal.** The output of `answers` has an answer for each row of a list, by its line: found, several, not yet, not
+found, refused and why; the page Cohorts shows the same. Rows that the PACS does not know are answers, not failures.
+The PACS is asked by what it knows of a study (date, modality, description), so it may send more than a filter takes;
+`members` freezes those that satisfy all of the filter, and only they are released. `pacs_was_asked` is false where a
+filter names no first study date: then only what sweeps have listed before is fetched.
 
 **Worry when** `find` is red: the form could not be understood, or the PACS refused; the last line of the log says
 which field or what to do. Red tiles further on are the same as in the daily DAGs: see there.
 
 **Privacy.** What is typed into the form stays in Airflow's database, visible to who may see this DAG's runs. Prefer
-accession numbers to patient ids, and delete the run when the release is published.
+the upload, and accession numbers to patient ids; delete the run when the release is published. A list itself is kept
+until `sluice cohort list delete`, or the button on the page, forgets it.
 """
 
 from __future__ import annotations
@@ -39,11 +45,13 @@ def backfill_cohort() -> None:
     found = cohort.find_cohort()
     moved = steps.retrieve(window, after=found)
     extracted = steps.extract_headers(window, after=moved)
+    cohort.answer_rows(after=extracted)
     checked = steps.check_quality(window, after=extracted)
     read = steps.infer_body_part(window, after=extracted)
     steps.fuse_body_part(window, after=read)
     looked = steps.detect_ivc_filter(window, after=read)
-    export_release(window, project="{{ params.project }}", after=[checked, looked])
+    members = cohort.cohort_members(after=[checked, looked])
+    export_release(window, project="{{ params.project }}", members=members)
 
 
 backfill_cohort()

@@ -1,12 +1,13 @@
 """A researcher's request: the trigger form, and what of it is asked of the PACS.
 
-A request is a list (CSV text, `sluice.pacs.find.cohort_csv`) or a filter (modality, dates, description). Its rows name
-patients, so they go from the form straight to the PACS within one task and never into an XCom or a log; answers name
-rows by their line.
+A request is a list (CSV text, or one that was uploaded before; `sluice.cohorts.lists`), a filter
+(`sluice.cohorts.language`), or a version of a frozen cohort. A list's rows name patients, so they never go into an XCom
+or a log; answers name rows by their line.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -14,17 +15,17 @@ from airflow.sdk import Param
 
 from operators.counts import Counts
 from operators.policies import PACS
-from operators.steps import PacsOperator
+from operators.steps import PacsOperator, SummaryOperator
 from sluice.settings import settings
 
 if TYPE_CHECKING:
+    from sluice.cohorts.lists import CohortList
     from sluice.database import Database
-    from sluice.pacs.find.cohort import CohortFilter, CohortRow, RowAnswer
     from sluice.windows import Window
 
-WINDOW = "cohort/{{ params.project }}/{{ params.name }}"
+# A frozen version that is released as it is has a window of its own, in which nothing is expected or fetched.
+WINDOW = "cohort/{{ params.project }}/{{ params.name }}{{ '/v%d' % params.version if params.version else '' }}"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
-MODALITIES = ("CR", "DX", "CT", "MR", "US", "MG", "XA", "RF", "PT", "NM")
 PRIORITIES = ("urgent", "routine", "backfill")
 ANSWERS_SHOWN = 1_000  # rows whose answers are shown one by one; XCom is no place for more
 
@@ -65,27 +66,26 @@ def form() -> dict[str, Param]:
             format="multiline",
             title="List of studies (CSV)",
             description="With a heading: accession_number, or patient_id and study_date (2026-10-26), or "
-            "study_instance_uid, as it comes out of a spreadsheet. Leave it empty to use the filter below.",
-            section="Either a list",
+            "study_instance_uid, as it comes out of a spreadsheet. Long lists are uploaded on the page Cohorts.",
+            section="Either a short list",
         ),
-        "modality": Param(
-            None,
-            type=["null", "array"],
-            items={"type": "string", "maxLength": 16},
-            examples=list(MODALITIES),
-            title="Modalities",
-            description="Studies that hold at least one of these.",
-            section="Or a filter",
-        ),
-        "from_date": Param(None, type=["null", "string"], format="date", title="From", section="Or a filter"),
-        "to_date": Param(None, type=["null", "string"], format="date", title="To", section="Or a filter"),
-        "description": Param(
+        "filter": Param(
             None,
             type=["null", "string"],
-            maxLength=64,
-            title="Study description",
-            description="Words, any of which the study description holds.",
+            format="multiline",
+            title="Filter (YAML)",
+            description="Like `{modality: [CR, DX], study_date: {from: 2026-10-01, to: 2026-10-31}}`; the page Cohorts "
+            "writes it, and says beforehand what it takes.",
             section="Or a filter",
+        ),
+        "version": Param(
+            None,
+            type=["null", "integer"],
+            minimum=1,
+            title="Version",
+            description="Release this version of the frozen cohort of this name, exactly as it is. Leave list, filter "
+            "and version empty for the list or the newest filter that stands under the name.",
+            section="Or what is frozen",
         ),
     }
 
@@ -97,29 +97,107 @@ def find_cohort() -> Any:
         python_callable=_find,
         op_kwargs={"window": WINDOW},
         pool=PACS,
-        doc_md="Asks the PACS for each row of the list, or for what the filter matches. `answers` has a line for each "
-        "row: found, several, not-found, or refused and why.",
+        doc_md="Asks the PACS for each row of the list of which nothing is known yet, or for the studies that the "
+        "filter may take by date, modality and description.",
     ).output
+
+
+def answer_rows(after: Any) -> Any:
+    """Answer each row of the list once more, by what has arrived."""
+    made = SummaryOperator(
+        task_id="answers",
+        python_callable=_answers,
+        op_kwargs={"window": WINDOW},
+        doc_md="`answers` has a line for each row of the list, the first thousand of them: found, several, not yet, "
+        "not found, or refused and why. All of them stand on the page Cohorts.",
+    )
+    after >> made
+    return made.output
+
+
+def cohort_members(after: Any) -> Any:
+    """Who is released: the members of a frozen version, which is frozen now where a filter is asked for."""
+    made = SummaryOperator(
+        task_id="members",
+        python_callable=_members,
+        op_kwargs={"window": WINDOW},
+        doc_md="Freezes what the filter takes now as a version of the cohort; the same members are the same version. "
+        "Of a list: the studies that its rows stand for.",
+    )
+    after >> made
+    return made.output
 
 
 def _find(window: str, params: dict[str, Any], ti: Any, dag_run: Any) -> Counts:
     from operators.connections import database, pacs_node
     from operators.governed import governor_of, use_of
-    from sluice.pacs.find.cohort import sweep_cohort
+    from sluice.cohorts.filter_sweep import sweep_filter
+    from sluice.cohorts.list_sweep import sweep_list, window_of_list
+    from sluice.windows import Window, remember_window
 
-    request, wanted, unusable = read_form(params)
-    store, node = database(), pacs_node()
+    store, today = database(), date.today()
+    asked = read_form(params, store, _who(dag_run))
+    if asked.kind == "version":
+        remember_window(store, Window(window, "cohort", today, today))
+        return {"window_key": window, "version": params["version"]}
+    request = window_of_list(store, asked.kept, today) if asked.kept else _window_of_filter(asked, today)
     _order(store, request, params.get("priority"), dag_run)
-    use = use_of(ti, dag_run, "cohort", window, "list" if isinstance(wanted, list) else "filter")
-    summary = sweep_cohort(store, node, request, wanted, governor=governor_of(store, node, use))
-    answers = sorted([*unusable, *summary.answers], key=lambda answer: answer.row_number)
+    node = pacs_node()
+    governor = governor_of(store, node, use_of(ti, dag_run, "cohort", window, asked.kind))
+    if asked.kept:
+        return sweep_list(store, node, asked.kept, dag_run.run_after, governor).as_dict()
+    return sweep_filter(store, node, request, asked.expression, today, governor).as_dict()
+
+
+def _window_of_filter(asked: Request, today: date) -> Window:
+    from sluice.cohorts.errors import CohortError
+    from sluice.cohorts.filter_sweep import window_of_filter
+    from sluice.release.cohorts import project_for
+
+    try:
+        project_for(asked.project, asked.expression)  # before anything is fetched for it
+        return window_of_filter(asked.project, asked.name, asked.expression, today)
+    except CohortError as error:
+        raise CohortRequestError(str(error)) from None
+
+
+def _members(window: str, params: dict[str, Any], dag_run: Any) -> Counts:
+    from operators.connections import database
+    from sluice.release.cohorts import freeze_for
+
+    store, by = database(), _who(dag_run)
+    asked = read_form(params, store, by)
+    if asked.kept:
+        return {"window_key": window, "list_id": asked.kept.list_id}
+    if asked.kind == "version":
+        return {"window_key": window, "version_id": asked.version_id}
+    why = f"to be released by run {dag_run.run_id}"
+    frozen = freeze_for(store, asked.project, asked.name, asked.expression, by, why)
+    return {"window_key": window, **frozen.as_dict()}
+
+
+def _answers(window: str, params: dict[str, Any]) -> Counts:
+    """A list's answers as XCom may carry them: by line, without the rows themselves."""
+    from operators.connections import database
+    from sluice.cohorts.lists import answer_list, find_list, rows_of
+
+    store = database()
+    kept = find_list(store, params["project"], params["name"])
+    if kept is None:
+        return {"window_key": window, "rows": 0}
+    counts = answer_list(store, kept.list_id)
+    rows, more = rows_of(store, kept.list_id, size=ANSWERS_SHOWN)
     return {
-        **summary.as_dict(),
-        "rows": len(answers),
-        "unusable_rows": len(unusable),
-        "answers": [f"line {one.row_number}: {one.outcome}. {one.reason}" for one in answers[:ANSWERS_SHOWN]],
-        "more_answers": max(0, len(answers) - ANSWERS_SHOWN),
+        "window_key": window,
+        "rows": kept.rows,
+        "rows_by_answer": counts,
+        "answers": [f"line {row['line']}: {row['answer']}. {row['words']}" for row in rows],
+        "more_answers": kept.rows - len(rows) if more else 0,
     }
+
+
+def _who(dag_run: Any) -> str:
+    return getattr(dag_run, "triggering_user_name", None) or "the form"
 
 
 def _order(database: Database, window: Window, priority: str | None, dag_run: Any) -> None:
@@ -138,42 +216,103 @@ def _order(database: Database, window: Window, priority: str | None, dag_run: An
         return
     if before.state == "cancelled" or before.priority != wanted:
         state = "active" if before.state == "cancelled" else None
-        by = getattr(dag_run, "triggering_user_name", None) or "the form"
-        order_retrieval(database, window.key, by, state, wanted)
+        order_retrieval(database, window.key, _who(dag_run), state, wanted)
 
 
-def read_form(params: dict[str, Any]) -> tuple[Window, list[CohortRow] | CohortFilter, list[RowAnswer]]:
-    """What a form asks for: its window, the rows or the filter, and answers for rows that cannot be asked.
+@dataclass(frozen=True)
+class Request:
+    """What a form asks for.
+
+    Attributes:
+        kind: `list`, `filter` or `version`.
+        kept: the list.
+        expression: the filter.
+        version_id: of the version of a frozen cohort that is to be released as it is.
+    """
+
+    kind: str
+    project: str
+    name: str
+    kept: CohortList | None = None
+    expression: Any = None
+    version_id: int | None = None
+
+
+def read_form(params: dict[str, Any], store: Database, by: str) -> Request:
+    """What a form asks for; a list in it is kept from now on.
 
     Raises:
-        CohortRequestError: neither a list nor a filter, both, or dates in the wrong order.
+        CohortRequestError: nothing, or more than one thing, or what cannot be used.
     """
-    from sluice.pacs.find.cohort import CohortFilter, window_of_rows
-    from sluice.pacs.find.cohort_csv import read_cohort_csv
-    from sluice.windows import Window
-
-    project, name, content = params["project"], params["name"], (params.get("csv") or "").strip()
-    if content:
-        if any(params.get(field) for field in ("modality", "description", "from_date", "to_date")):
-            raise CohortRequestError("The form holds a list and a filter. Empty one of them.")
-        try:
-            rows, unusable = read_cohort_csv(content)
-        except ValueError as error:
-            raise CohortRequestError(str(error)) from None
-        return window_of_rows(project, name, rows, date.today()), rows, unusable
-    starts_on, ends_on = _day(params, "from_date", "From"), _day(params, "to_date", "To")
-    if starts_on is None or ends_on is None:
-        raise CohortRequestError("Fill in either the list of studies, or the filter with From and To.")
-    if ends_on < starts_on:
-        raise CohortRequestError(f"To ({ends_on}) is before From ({starts_on}). Exchange them.")
-    words = tuple((params.get("description") or "").split())
-    asked = CohortFilter(tuple(params.get("modality") or ()), words)
-    return Window.of_cohort(project, name, starts_on, ends_on), asked, []
+    project, name = params["project"], params["name"]
+    content, text, version = (params.get(field) or "" for field in ("csv", "filter", "version"))
+    given = [word for word, value in (("list", content), ("filter", text), ("version", version)) if str(value).strip()]
+    if len(given) > 1:
+        raise CohortRequestError(f"The form holds a {' and a '.join(given)}. Leave one of them.")
+    match given:
+        case ["list"]:
+            return Request("list", project, name, kept=_keep(store, project, name, content, by))
+        case ["filter"]:
+            return Request("filter", project, name, expression=_filter(store, text))
+        case ["version"]:
+            return Request("version", project, name, version_id=_version(store, project, name, version)["version_id"])
+    return _standing(store, project, name)
 
 
-def _day(params: dict[str, Any], field: str, title: str) -> date | None:
-    value = params.get(field)
+def _keep(store: Database, project: str, name: str, content: str, by: str) -> CohortList:
+    from io import BytesIO
+
+    from sluice.cohorts.lists import add_list
+    from sluice.cohorts.sheets import ListError
+
     try:
-        return date.fromisoformat(value) if value else None
-    except ValueError:
-        raise CohortRequestError(f"{title} is no date. Write it like 2026-10-26.") from None
+        return add_list(store, project, name, BytesIO(content.strip().encode()), "trigger form", by, replace=True)
+    except ListError as error:
+        raise CohortRequestError(str(error)) from None
+
+
+def _filter(store: Database, text: str) -> Any:
+    from sluice.cohorts.errors import ExpressionError
+    from sluice.cohorts.language import parse_text
+    from sluice.cohorts.promoted import registry_of
+
+    try:
+        return parse_text(text, registry_of(store))
+    except ExpressionError as error:
+        raise CohortRequestError(f"The filter cannot be read. {error}") from None
+
+
+def _version(store: Database, project: str, name: str, version: int | None = None) -> dict[str, Any]:
+    """A version of a frozen cohort, or its newest one."""
+    from sluice.cohorts.versions import cohorts, versions
+
+    found = [row for row in cohorts(store, project) if row["name"] == name]
+    of_number = [row for one in found for row in versions(store, one["cohort_id"]) if version in (None, row["version"])]
+    if not of_number:
+        what = f"no version {version} of a" if version else "no"
+        raise CohortRequestError(f"There is {what} frozen cohort {name!r} of {project}. See the page Cohorts.")
+    return of_number[0]
+
+
+def _standing(store: Database, project: str, name: str) -> Request:
+    """What stands under the name: a list that was uploaded, or the newest filter that was frozen."""
+    from sluice.cohorts.language import parse
+    from sluice.cohorts.lists import find_list
+    from sluice.cohorts.promoted import registry_of
+    from sluice.cohorts.versions import cohorts
+
+    kept = find_list(store, project, name)
+    frozen = [row for row in cohorts(store, project) if row["name"] == name]
+    if kept and frozen:
+        raise CohortRequestError(
+            f"Both a list and a frozen cohort of {project} are called {name!r}. Fill in the filter or the version, or "
+            "upload the list under another name."
+        )
+    if kept:
+        return Request("list", project, name, kept=kept)
+    if frozen:
+        return Request("filter", project, name, expression=parse(frozen[0]["expression"], registry_of(store)))
+    raise CohortRequestError(
+        "Fill in a list, a filter, or the name of what was uploaded or frozen on the page Cohorts: nothing stands "
+        f"under {name!r}."
+    )

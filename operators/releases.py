@@ -16,12 +16,15 @@ from operators.counts import Counts
 from operators.steps import Outlets, ReleaseOperator, SummaryOperator, require_window
 
 
-def export_release(window: Any, project: Any = None, outlets: Outlets = (), after: Any = None) -> Any:
-    """Release a window to one project, or to all that there are."""
+def export_release(
+    window: Any, project: Any = None, outlets: Outlets = (), after: Any = None, members: Any = None
+) -> Any:
+    """Release a window to one project, or to all that there are; `members`, the output of a task, may name a frozen
+    cohort or a list whose members take the place of the window's."""
     with TaskGroup("export_release"):
         names = task(task_id="projects")(_projects)(window, project)
         prepared = task(task_id="prepare", map_index_template="{{ task.op_kwargs.project }}")(_prepare)
-        plans = prepared.partial(window=window).expand(project=names)
+        plans = prepared.partial(window=window, members=members).expand(project=names)
         parts = task(task_id="parts", trigger_rule=TriggerRule.ALL_DONE)(_parts)(plans)
         releases = task(task_id="releases", trigger_rule=TriggerRule.ALL_DONE)(_releases)(plans)
         exported = task(
@@ -74,12 +77,13 @@ def _projects(window: str, project: str | None = None) -> list[str]:
     return [project] if project else project_names()
 
 
-def _prepare(window: str, project: str) -> dict[str, Any]:
+def _prepare(window: str, project: str, members: dict[str, Any] | None = None) -> dict[str, Any]:
     """Freeze who is in the release, and note a reason for everyone who is not."""
     from operators.connections import database
     from sluice.release.export import prepare
 
-    return prepare(database(), project, require_window(window)).as_dict()
+    whose = {name: (members or {}).get(name) for name in ("version_id", "list_id")}
+    return prepare(database(), project, require_window(window), **whose).as_dict()
 
 
 def _parts(plans: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

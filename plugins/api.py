@@ -196,5 +196,6 @@ def run(dag_id: str, run_id: str) -> dict[str, str | None]:
         asked = found.conf or {}
         window = found.partition_key or asked.get("window_key")
         if window is None and {"project", "name"} <= asked.keys():
-            window = f"cohort/{asked['project']}/{asked['name']}"
+            as_frozen = f"/v{asked['version']}" if asked.get("version") else ""
+            window = f"cohort/{asked['project']}/{asked['name']}{as_frozen}"
     return {"window": window}

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 
-from plugins import anatomy, api, files, find, pacs, trend
+from plugins import anatomy, api, cohort_lists, cohorts, files, find, pacs, trend
 from sluice.database import DatabaseError
 
 log = logging.getLogger(__name__)
@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 READERS_OF = "sweep"
 # Whoever may start runs of this DAG may pause, resume and cancel what they do.
 STARTERS_OF = "retrieve"
+# Whoever may start runs of this DAG may ask for cohorts: freeze them, upload lists, see whom they name.
+COHORTS_OF = "backfill_cohort"
 # Whoever may start runs of this DAG may accept what it found, or keep objects out because of it.
 DECIDERS_OF = "check_quality"
 
@@ -39,6 +41,7 @@ def behind_login() -> FastAPI:
 
     starts_retrieval = requires_access_dag("POST", DagAccessEntity.RUN, STARTERS_OF)
     starts_checks = requires_access_dag("POST", DagAccessEntity.RUN, DECIDERS_OF)
+    starts_cohorts = requires_access_dag("POST", DagAccessEntity.RUN, COHORTS_OF)
     logged_in = Depends(get_user)
 
     def person(request: Request, user: Any = logged_in) -> pacs.Person:
@@ -53,7 +56,13 @@ def behind_login() -> FastAPI:
             details = ConnectionDetails(conn_id=conn_id, team_name=Connection.get_team_name(conn_id))
             return get_auth_manager().is_authorized_connection(method="PUT", details=details, user=user)
 
-        return pacs.Person(user.get_name(), may(starts_retrieval), may_change, may(starts_checks))
+        return pacs.Person(
+            user.get_name(),
+            may_order=may(starts_retrieval),
+            may_change=may_change,
+            may_decide=may(starts_checks),
+            may_ask=may(starts_cohorts),
+        )
 
     return build([Depends(get_user), Depends(requires_access_dag("GET", param_dag_id=READERS_OF))], person)
 
@@ -65,6 +74,8 @@ def build(dependencies: Sequence[Any], person: Callable[..., pacs.Person] = pacs
     app.include_router(api.router, prefix="/api")
     app.include_router(find.router, prefix="/api")
     app.include_router(pacs.routes(person), prefix="/api")
+    app.include_router(cohorts.routes(person), prefix="/api/cohorts")
+    app.include_router(cohort_lists.routes(person), prefix="/api/cohorts/lists")
     app.include_router(trend.routes(person), prefix="/api")
     app.include_router(anatomy.routes(person), prefix="/api")
     app.include_router(files.router)

@@ -23,6 +23,11 @@ def writable() -> Database:
     return _with_options(_url(), IN_TIME)
 
 
+def unhurried() -> Database:
+    """Sluice's database for an upload, which may bring a million rows."""
+    return _with_options(_url(), "-c statement_timeout=600000")
+
+
 def _url() -> str:
     from airflow.exceptions import AirflowNotFoundException
     from airflow.models.connection import Connection

@@ -51,6 +51,12 @@ def find_page() -> FileResponse:
     return _file(PAGES / "find.html")
 
 
+@router.get("/cohorts")
+def cohorts_page() -> FileResponse:
+    """The page Cohorts."""
+    return _file(PAGES / "cohorts.html")
+
+
 @router.get("/trend")
 def trend_page() -> FileResponse:
     """The page Quality trend."""

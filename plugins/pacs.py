@@ -35,12 +35,15 @@ class Person:
         may_order: whether they may start runs of `retrieve`, and so pause, resume and cancel what it does.
         may_change: whether they may edit the connection of a PACS, and so its policy.
         may_decide: whether they may start runs of `check_quality`, and so decide about its findings.
+        may_ask: whether they may start runs of `backfill_cohort`, and so freeze cohorts, upload lists, and see and
+            filter by what identifies patients.
     """
 
     name: str
     may_order: bool
     may_change: Callable[[str], bool]
     may_decide: bool = False
+    may_ask: bool = False
 
 
 class Order(BaseModel):
@@ -118,8 +121,18 @@ def from_our_page(request: Request) -> None:
     Browsers add Sec-Fetch-Site and Origin themselves and no script can change them. A client without either is no
     browser; it has to bring its token itself instead of a cookie.
     """
-    if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
-        raise HTTPException(415, "Send JSON, with Content-Type: application/json.")
+    _from_our_page(request, "application/json")
+
+
+def file_from_our_page(request: Request) -> None:
+    """The same for a route that takes a file as the body."""
+    _from_our_page(request, "application/octet-stream")
+
+
+def _from_our_page(request: Request, kind: str) -> None:
+    # Neither type is one that a form of another site can send, so a browser asks us before it sends one.
+    if request.headers.get("content-type", "").split(";")[0].strip().lower() != kind:
+        raise HTTPException(415, f"Send Content-Type: {kind}.")
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     if site is not None:
         allowed = site == "same-origin"

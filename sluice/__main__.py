@@ -12,7 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sluice.commands import WrongUsage, anatomy, headers, quality
+from sluice.commands import WrongUsage, anatomy, cohorts, headers, quality
 from sluice.settings import CHECKOUT, SECRETS, settings
 
 if TYPE_CHECKING:
@@ -95,6 +95,8 @@ def command_line() -> argparse.ArgumentParser:
     headers.add_headers(add("headers", _of_room(headers.run_headers), words), _path, _said)
     words = "the quality rules: list them, or check a hospital's own suites"
     quality.add_orders(add("quality", _of_room(quality.run), words), _path, _said)
+    words = "count what a filter takes, freeze it, list what a filter can name; lists of studies"
+    cohorts.add_orders(add("cohort", _of_room(cohorts.run), words), _path, _said)
     return parser
 
 

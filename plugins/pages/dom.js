@@ -21,9 +21,9 @@ export async function ask(path, parameters = {}) {
 }
 
 // Change something; the server wants JSON and our own origin, which no other site can send.
-export async function tell(method, path, body) {
+export async function tell(method, path, body, signal) {
   const headers = { Accept: "application/json", "Content-Type": "application/json" };
-  return answerOf(await fetch(`api/${path}`, { method, headers, body: JSON.stringify(body) }));
+  return answerOf(await fetch(`api/${path}`, { method, headers, body: JSON.stringify(body), signal }));
 }
 
 async function answerOf(response) {

@@ -56,7 +56,11 @@ def publish(database: Database, store: ObjectStore, release_id: int) -> PublishS
                    (select max(uploaded_at) from released_object o where o.release_id = r.release_id) as last_upload,
                    (select count(*) from release_member m
                       left join released_object o using (release_id, sop_instance_uid)
-                     where m.release_id = r.release_id and m.held_reason is null and o.uploaded_at is null) as open
+                     where m.release_id = r.release_id and m.held_reason is null and o.uploaded_at is null) as open,
+                   (select jsonb_build_object('name', c.name, 'version', v.version, 'filter_digest', v.digest,
+                                              'member_digest', v.member_digest, 'frozen_by', v.frozen_by)
+                      from cohort_version v join cohort c using (cohort_id)
+                     where v.version_id = r.cohort_version_id) as cohort
               from release r where release_id = %s
             """,
             (release_id,),
@@ -122,6 +126,7 @@ def _manifest(
         "project": release["project"],
         "version": release["version"],
         "window": release["window_key"],
+        "cohort": release["cohort"],
         "prepared_at": release["started_at"].isoformat(),
         "verified_at": release["verified_at"].isoformat(),
         "profile": release["profile"],

@@ -16,6 +16,7 @@ from sluice import __version__
 from sluice.database import Database, named_query, select
 from sluice.deid.identities import Identities, project_key
 from sluice.deid.profile import sop_classes
+from sluice.release.chosen import choose
 from sluice.release.projects import Project, load_project
 from sluice.settings import settings
 
@@ -99,12 +100,18 @@ def prepare(
     window_key: str,
     part_size: int = PART_SIZE,
     keys: Path | None = None,
+    version_id: int | None = None,
+    list_id: int | None = None,
 ) -> ReleasePlan:
-    """Freeze the members of a release of one window.
+    """Freeze the members of a release of one window, or of a cohort, whose window it then goes by.
 
     Members are the indexed and checked instances of SOP classes that may leave, that the project selects and no
     quality finding holds; every other indexed instance gets a gap at the step `released` with its reason. The same
     window with the same members and profile is the same release; otherwise the project's next version begins.
+
+    Args:
+        version_id: of a frozen cohort, whose members take the place of the window's.
+        list_id: of a researcher's list; the instances of the studies that its rows stand for take the place.
 
     Raises:
         ProjectError, ProjectKeyError: the project or its key cannot be used.
@@ -115,15 +122,17 @@ def prepare(
         _one_at_a_time(connection, project.name)
         members: list[str] = []
         reasons: list[tuple[str, str, str | None]] = []
-        for candidate in select(connection, named_query("release_candidates"), {"window_key": window_key}):
-            reason = _reason_against(candidate, project)
+        asked = {"window_key": window_key, "version_id": version_id, "list_id": list_id}
+        choose(connection, project.released, asked)
+        for candidate in select(connection, named_query("release_candidates"), asked):
+            reason = _reason_against(candidate)
             if reason is None:
                 members.append(candidate["sop_instance_uid"])
             else:
                 reasons.append((candidate["sop_instance_uid"], *reason))
         note_gaps(connection, reasons)
         _note_pending(connection, members)
-        release = _find_or_begin(connection, project, window_key, profile, members)
+        release = _find_or_begin(connection, project, window_key, profile, members, version_id)
         batches = _cut(connection, release["release_id"], part_size)
     counted: dict[str, int] = {}
     for _, code, _ in reasons:
@@ -188,10 +197,11 @@ def _note_pending(connection: Connection, members: list[str]) -> None:
         )
 
 
-def _reason_against(candidate: dict[str, Any], project: Project) -> tuple[str, str | None] | None:
-    missed = project.selection.misses(candidate)
-    if missed:
-        return "not-in-project", missed
+def _reason_against(candidate: dict[str, Any]) -> tuple[str, str | None] | None:
+    if not candidate["has_block"]:
+        return "not-indexed-yet", "its header was read before headers were kept in blocks; extract the window again"
+    if candidate["missed"]:
+        return "not-in-project", candidate["missed"]
     if candidate["quality_severity"]:
         return f"quality-{candidate['quality_severity']}", candidate["quality_rules"]
     if (candidate["patient_ids"] or 0) > 1:
@@ -211,7 +221,12 @@ def _one_at_a_time(connection: Connection, project: str) -> None:
 
 
 def _find_or_begin(
-    connection: Connection, project: Project, window_key: str, profile: dict[str, Any], members: list[str]
+    connection: Connection,
+    project: Project,
+    window_key: str,
+    profile: dict[str, Any],
+    members: list[str],
+    version_id: int | None,
 ) -> dict[str, Any]:
     digest = hashlib.sha256(json.dumps([profile, sorted(members)], sort_keys=True).encode()).hexdigest()
     key = {"project": project.name, "window_key": window_key, "digest": digest}
@@ -229,13 +244,15 @@ def _find_or_begin(
     begun = select(
         connection,
         """
-        insert into release (project, version, window_key, profile, member_digest, bucket, prefix)
-        values (%(project)s, %(version)s, %(window_key)s, %(profile)s, %(digest)s, %(bucket)s, %(prefix)s)
+        insert into release (project, version, window_key, profile, member_digest, bucket, prefix, cohort_version_id)
+        values (%(project)s, %(version)s, %(window_key)s, %(profile)s, %(digest)s, %(bucket)s, %(prefix)s,
+                %(version_id)s)
         returning *
         """,
         key
         | {
             "version": version,
+            "version_id": version_id,
             "profile": Json(profile),
             "bucket": project.bucket,
             "prefix": f"{project.name}/v{version}/",

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
+from sluice.cohorts.errors import ExpressionError
+from sluice.cohorts.expressions import AllOf, Expression, sensitive_names
+from sluice.cohorts.language import as_json, parse
 from sluice.deid.profile import PRESETS, Profile
 from sluice.settings import settings
 
@@ -17,31 +29,14 @@ class ProjectError(RuntimeError):
     """A project cannot be used; the message says what to do."""
 
 
-class Selection(BaseModel):
-    """What a project asks for; each list is an allow-list, an empty one allows all.
+def _expression(given: Any) -> Expression:
+    try:
+        return parse(given)
+    except ExpressionError as error:
+        raise PydanticCustomError("expression", "{faults}", {"faults": str(error)}) from None
 
-    Attributes:
-        modalities: Modality (0008,0060) of the series.
-        regions: body region read from the header (`header_anatomy.region_key`).
-        body_parts: body part that the model saw (`prediction.label` of the task `body_part`).
-    """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    modalities: tuple[str, ...] = Field(min_length=1)
-    regions: tuple[str, ...] = ()
-    body_parts: tuple[str, ...] = ()
-
-    def misses(self, candidate: Mapping[str, Any]) -> str | None:
-        """Why the selection does not ask for a candidate, None where it does."""
-        for name, wanted in (
-            ("modality", self.modalities),
-            ("region", self.regions),
-            ("body_part", self.body_parts),
-        ):
-            if wanted and candidate[name] not in wanted:
-                return f"another {name.replace('_', ' ')}" if candidate[name] else f"no {name.replace('_', ' ')} known"
-        return None
+Filter = Annotated[Expression, PlainValidator(_expression), PlainSerializer(as_json)]
 
 
 class Project(BaseModel):
@@ -50,6 +45,9 @@ class Project(BaseModel):
     Attributes:
         name: as in bucket keys and the file's name.
         profile: a preset of `sluice.deid.profile`.
+        selection: what it asks for, in the filter language (docs/cohorts.md).
+        may_see: what it may see at all, likewise; everything where none is given.
+        may_use_identifiers: whether its cohorts may be filtered by what identifies patients, like lists of Patient IDs.
         bucket: where releases go, as `<name>/v<N>/`.
         pseudonym_prefix: of patients' pseudonyms in this project.
     """
@@ -59,7 +57,9 @@ class Project(BaseModel):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{1,39}$")]
     title: str
     profile: str
-    selection: Selection
+    selection: Filter
+    may_see: Filter = AllOf(())
+    may_use_identifiers: bool = False
     bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
     pseudonym_prefix: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9]{1,7}$")]
 
@@ -69,6 +69,22 @@ class Project(BaseModel):
         if value not in PRESETS:
             raise ValueError(f"use one of: {', '.join(PRESETS)}")
         return value
+
+    @property
+    def released(self) -> Expression:
+        """What may be released: selected, and within what the project may see."""
+        return self.selection if self.may_see == AllOf(()) else AllOf((self.selection, self.may_see))
+
+    @model_validator(mode="after")
+    def _no_identifiers(self) -> Self:
+        names = [] if self.may_use_identifiers else sensitive_names(self.selection)
+        if names:
+            raise PydanticCustomError(
+                "identifiers",
+                "selection: {names} identifies patients; write may_use_identifiers: true if that is approved",
+                {"names": ", ".join(names)},
+            )
+        return self
 
     def deid_profile(self) -> Profile:
         """The de-identification profile."""
@@ -95,7 +111,7 @@ def load_project(name: str, folder: Path | None = None) -> Project:
     except yaml.YAMLError as error:
         raise ProjectError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        faults = "; ".join(": ".join([*map(str, fault["loc"]), fault["msg"]]) for fault in error.errors())
         raise ProjectError(f"{path} is no valid project. {faults}") from error
     if project.name != name:
         raise ProjectError(f"{path} calls its project {project.name!r}. Name and file name must agree.")

@@ -143,9 +143,17 @@ def _show(stack: Stack, truth: Truth, time_line: Timeline, say: Callable[[str], 
 
 def _asked_for() -> set[str]:
     """Modalities that at least one project releases."""
+    from sluice.cohorts.expressions import FieldIs, walk
     from sluice.release.projects import load_project, project_names
 
-    return {modality for name in project_names() for modality in load_project(name).selection.modalities}
+    return {
+        str(modality)
+        for name in project_names()
+        for part in walk(load_project(name).selection)
+        if isinstance(part, FieldIs) and part.field.name == "modality"
+        for criterion in part.criteria
+        for modality in criterion.values
+    }
 
 
 def _push(stack: Stack, say: Callable[[str], None]) -> None:

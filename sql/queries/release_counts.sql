@@ -1,4 +1,18 @@
--- Counts of a release at every stage. Reasons are counted, instances never named.
+-- Counts of a release at every stage. Reasons are counted, instances never named. Of a frozen version that is released
+-- as it is no window knows what was expected or received.
+with besides as (
+    select g.sop_instance_uid, g.reason_code
+      from release r join open_gap g using (window_key)
+     where r.release_id = %(release_id)s and r.cohort_version_id is null and g.step = 'released'
+    union all
+    select c.sop_instance_uid, g.reason_code
+      from release r
+      join cohort_instance c on c.version_id = r.cohort_version_id
+      join lateral (select reason_code from gap
+                     where gap.sop_instance_uid = c.sop_instance_uid and gap.step = 'released'
+                     order by gap_id desc limit 1) g on true
+     where r.release_id = %(release_id)s
+)
 select f.studies, f.series, f.members, f.expected, f.received, f.indexed, f.checked,
        (select count(*) from release_member m where m.release_id = r.release_id) as selected,
        (select count(*) from released_object o
@@ -10,11 +24,10 @@ select f.studies, f.series, f.members, f.expected, f.received, f.indexed, f.chec
                  group by held_reason) held)                                      as held,
        (select coalesce(jsonb_object_agg(reason_code, number), '{}')
           from (select g.reason_code, count(*) as number
-                  from open_gap g
-                 where g.window_key = r.window_key and g.step = 'released'
-                   and not exists (select from release_member m
+                  from besides g
+                 where not exists (select from release_member m
                                     where m.release_id = r.release_id and m.sop_instance_uid = g.sop_instance_uid)
                  group by g.reason_code) left_out)                                as left_out
   from release r
-  join window_funnel f using (window_key)
+  left join window_funnel f using (window_key)
  where r.release_id = %(release_id)s

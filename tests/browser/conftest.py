@@ -81,6 +81,7 @@ def serve_page(database: Database, *person: Any) -> Iterator[str]:
     page = app.build([], *person)
     page.dependency_overrides[connections.database] = lambda: read_only(database.url)
     page.dependency_overrides[connections.writable] = lambda: database
+    page.dependency_overrides[connections.unhurried] = lambda: database
     outer = FastAPI()
     outer.mount("/sluice", page)
     outer.get("/plugin", response_class=HTMLResponse)(lambda: FRAME)

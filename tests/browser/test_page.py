@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, ConsoleMessage, Page
+    from playwright.sync_api import Browser, ConsoleMessage, Page, Request
 
 pytestmark = pytest.mark.browser
 
@@ -18,6 +18,11 @@ pytestmark = pytest.mark.browser
 def complains(message: ConsoleMessage) -> bool:
     """Whether the browser complains of us; that Airflow's sandbox is a loose one is not ours to change."""
     return message.type in {"error", "warning"} and "can escape its sandboxing" not in message.text
+
+
+def stopped(request: Request) -> bool:
+    """Whether the page ended the request before it was answered."""
+    return request.failure == "net::ERR_ABORTED"
 
 
 @pytest.fixture
@@ -28,7 +33,8 @@ def page(browser: Browser) -> Iterator[Page]:
     complaints: list[str] = []
     tab.on("console", lambda message: complaints.append(message.text) if complains(message) else None)
     tab.on("pageerror", lambda error: complaints.append(str(error)))
-    tab.on("requestfailed", lambda request: complaints.append(f"{request.url} failed"))
+    # what a page has stopped itself, because it asked anew, is no failure
+    tab.on("requestfailed", lambda request: None if stopped(request) else complaints.append(f"{request.url} failed"))
     yield tab
     context.close()
     assert not complaints

@@ -216,9 +216,9 @@ def test_a_day_without_studies_succeeds_with_zero_counts(scene: Scene, run: Any)
 def test_a_researchers_list_gets_an_answer_for_each_row_and_a_release(scene: Scene, run: Any) -> None:
     wanted = [study for study in scene.truth.studies if study.in_pacs and study.accession_number][:2]
     table = ["Accession Number", *(study.accession_number for study in wanted), "NO-SUCH-STUDY", "*"]
-    done, returned = run("backfill_cohort", project="radiographs", name="first", csv="\n".join(table))
+    done, returned = run("backfill_cohort", project="radiographs", name="first", csv="\n".join(table), filter=None)
     assert done.state == "success", [(ti.task_id, ti.state) for ti in done.get_task_instances()]
-    answers = returned["find"]["answers"]
+    answers = returned["answers"]["answers"]
     assert [answer.split(".")[0] for answer in answers] == [
         "line 2: found",
         "line 3: found",
@@ -229,10 +229,38 @@ def test_a_researchers_list_gets_an_answer_for_each_row_and_a_release(scene: Sce
     (window,) = scene.rows("select * from sweep_window where kind = 'cohort'")
     assert window["window_key"] == "cohort/radiographs/first"
     assert returned["export_release.summary"]["projects"] == 1
+    released = scene.rows(
+        "select distinct r.study_instance_uid from release_member join release using (release_id) "
+        "join receipt r using (sop_instance_uid) where window_key = 'cohort/radiographs/first'"
+    )
+    assert {row["study_instance_uid"] for row in released} <= {study.study_instance_uid for study in wanted}
+    assert released
     studies = scene.rows(
         "select distinct study_instance_uid from expectation where window_key = 'cohort/radiographs/first'"
     )
     assert {row["study_instance_uid"] for row in studies} == {study.study_instance_uid for study in wanted}
+
+
+def test_a_filter_is_frozen_and_exactly_its_members_are_released(scene: Scene, run: Any) -> None:
+    text = f"modality: [DX, CR]\nstudy_date: {scene.day}\nbody_part: {{present: true}}\n"
+    # the runs of these tests share one DAG, which keeps what the run before was given
+    done, returned = run("backfill_cohort", project="radiographs", name="films", csv=None, filter=text)
+    assert done.state == "success", [(ti.task_id, ti.state) for ti in done.get_task_instances()]
+    assert returned["find"]["pacs_was_asked"] is True
+    frozen = returned["members"]
+    assert (frozen["version"], frozen["instances"] > 0) == (1, True)
+    members = f"select sop_instance_uid from cohort_instance where version_id = {frozen['version_id']}"
+    released = "select sop_instance_uid from release_member join release using (release_id) where window_key = '{}'"
+    of_filter = scene.rows(released.format("cohort/radiographs/films"))
+    assert of_filter
+    assert {row["sop_instance_uid"] for row in of_filter} <= {row["sop_instance_uid"] for row in scene.rows(members)}
+    expected = scene.rows("select count(*) as n from expectation where window_key = 'cohort/radiographs/films'")
+    assert expected[0]["n"] > len(of_filter), "the PACS cannot tell the body part"
+    done, again = run("backfill_cohort", project="radiographs", name="films", csv=None, filter=None, version=1)
+    assert done.state == "success"
+    assert again["members"] == {"window_key": "cohort/radiographs/films/v1", "version_id": frozen["version_id"]}
+    assert "rows" not in again["find"]
+    assert scene.rows(released.format("cohort/radiographs/films/v1")) == of_filter
 
 
 def test_no_identifier_travels_through_airflow(scene: Scene, run: Any) -> None:

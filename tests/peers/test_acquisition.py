@@ -25,7 +25,7 @@ from sluice.pacs.echo import echo
 from sluice.pacs.errors import PacsError, PacsRefused, PacsStatusError
 from sluice.pacs.fetch.retrieve import missing_studies, note_gaps, retrieve_missing
 from sluice.pacs.fetch.ways import Source
-from sluice.pacs.find.cohort import CohortRow, sweep_cohort
+from sluice.pacs.find.cohort import CohortRow, RowAnswer, sweep_cohort
 from sluice.pacs.find.sweep import sweep
 from sluice.pacs.receiver.receive import Receiver
 from sluice.stack.processes import free_port
@@ -266,8 +266,9 @@ def test_rows_of_a_cohort_are_answered(
         CohortRow(4, patient_id="P4", starts_on=date(2026, 10, 1), ends_on=date(2026, 10, 31)),
         CohortRow(5, study_uid=days["before"].studies[0][0].StudyInstanceUID),
     ]
-    summary = sweep_cohort(database, peer.node, window, wanted)
-    assert [answer.outcome for answer in summary.answers] == ["found", "not-found", "found", "found"]
+    answers: list[RowAnswer] = []
+    sweep_cohort(database, peer.node, window, wanted, answered=answers.append)
+    assert [answer.outcome for answer in answers] == ["found", "not-found", "found", "found"]
     assert fetch(database, peer, window, storing) == {}
     assert len(receipts(database)) == 5
 

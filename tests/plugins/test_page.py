@@ -20,14 +20,15 @@ def routes() -> list[tuple[str, str]]:
     """Method and path of every route of the page, with something plausible for its parameters."""
     from plugins.app import build
 
-    filled = {"name": "app.js", "sop_instance_uid": "1.2.3", "path": "quality/x/index.html", "release_id": "1"}
+    filled = {"name": "app.js", "sop_instance_uid": "1.2.3", "path": "quality/x/index.html", "field": "modality"}
+    filled |= dict.fromkeys(("release_id", "list_id", "cohort_id", "version_id"), "1") | {"what": "studies"}
     paths = {
         (method, route.path.replace(":path}", "}").format(**filled))
         for route in build([]).routes
         for method in route.methods
     }
     assert len(paths) >= 15
-    assert {"GET", "POST", "PUT"} <= {method for method, _ in paths}
+    assert {"GET", "POST", "PUT", "DELETE"} <= {method for method, _ in paths}
     return sorted(paths)
 
 

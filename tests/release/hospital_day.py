@@ -12,7 +12,7 @@ from pathlib import Path
 import pydicom
 from pydicom.dataset import Dataset
 
-from sluice.database import Database, copy_rows
+from sluice.database import Database, copy_rows, select
 from sluice.windows import Window, remember_window
 from tests.deid.planted import encoded
 
@@ -56,12 +56,18 @@ def store(database: Database, archive: Path, data: bytes, checked: bool = True) 
             connection, "series", ("series_instance_uid", "study_instance_uid", "modality"),
             [(series, study, dataset.Modality)],
         )  # fmt: skip
+        (block,) = select(
+            connection,
+            "insert into header_block (series_instance_uid, study_instance_uid, instances, file_bytes, sop_class_uid, "
+            "transfer_syntax_uid, shared, content) values (%s, %s, 1, %s, %s, %s, '{}', '') returning block_id",
+            (series, study, len(data), str(dataset.SOPClassUID), syntax),
+        )
         copy_rows(
             connection,
             "instance",
             ("sop_instance_uid", "series_instance_uid", "study_instance_uid", "sop_class_uid", "transfer_syntax_uid",
-             "patient_id"),
-            [(uid, series, study, str(dataset.SOPClassUID), syntax, dataset.PatientID)],
+             "patient_id", "block_id", "block_position"),
+            [(uid, series, study, str(dataset.SOPClassUID), syntax, dataset.PatientID, block["block_id"], 0)],
         )  # fmt: skip
         if checked:
             copy_rows(

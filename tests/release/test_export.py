@@ -8,19 +8,24 @@ import io
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from pathlib import Path
 
 import pydicom
 import pytest
 
 import sluice.release.export as export
+from sluice.cohorts.freeze import freeze
+from sluice.cohorts.language import parse, parse_text
+from sluice.cohorts.lists import add_list
 from sluice.database import Database, select
 from sluice.objects import ObjectStore, ObjectStoreError, connect
 from sluice.quality.decisions import decide
 from sluice.release.export import ReleaseError, export_batch, prepare, publish, verify
 from sluice.release.plan import note_gaps
-from sluice.release.projects import Project, Selection
+from sluice.release.projects import Project
 from sluice.stack.s3 import EmbeddedS3
+from sluice.windows import Window, remember_window
 from tests.deid.planted import DX, SECONDARY_CAPTURE, image
 from tests.release.hospital_day import DAY, store_day
 
@@ -30,7 +35,7 @@ def project(bucket: ObjectStore, name: str = "radiographs", profile: str = "basi
         name=name,
         title="Test",
         profile=profile,
-        selection=Selection(modalities=("CR", "DX", "CT")),
+        selection={"modality": ["CR", "DX", "CT"]},
         bucket=bucket.bucket,
         pseudonym_prefix="RAD",
     )
@@ -130,6 +135,32 @@ def test_twice_is_once_and_new_members_make_a_new_version(
     assert all(bucket.get(key) == body for key, body in before.items())  # v1 is untouched
 
 
+def test_of_a_frozen_cohort_or_a_list_only_its_members_are_released(
+    database: Database, archive: Path, bucket: ObjectStore, keys: Path, day: list[str]
+) -> None:
+    chosen = project(bucket)
+    frozen = freeze(database, "films", parse_text("modality: [DX, MR]"), "rita", "a test", "radiographs")
+    remember_window(database, Window("cohort/radiographs/films/v1", "cohort", date(2026, 10, 26), date(2026, 10, 26)))
+    plan = prepare(database, chosen, "cohort/radiographs/films/v1", keys=keys, version_id=frozen.version_id)
+    assert (plan.members, plan.left_out) == (2, {"not-in-project": 1})
+    for part in plan.batches:
+        export_batch(database, archive, bucket, chosen, plan.release_id, part, keys=keys)
+    verify(database, bucket, plan.release_id)
+    published = publish(database, bucket, plan.release_id)
+    assert (published.objects, published.counts["selected"], published.counts["left_out"]) == (
+        2, 2, {"not-in-project": 1},
+    )  # fmt: skip
+    manifest = json.loads(bucket.get(published.manifest_key))
+    assert (manifest["cohort"]["name"], manifest["cohort"]["version"]) == ("films", 1)
+    with database.transaction() as connection:
+        (study,) = select(connection, "select study_instance_uid from instance where sop_instance_uid = %s", (day[6],))
+    listed = f"study_uid\n{study['study_instance_uid']}\n"
+    kept = add_list(database, "radiographs", "one", io.BytesIO(listed.encode()), "list.csv", "rita")
+    remember_window(database, Window.of_cohort("radiographs", "one", date(2026, 10, 26), date(2026, 10, 26)))
+    assert kept.answers == {"found": 1}
+    assert prepare(database, chosen, kept.window_key, keys=keys, list_id=kept.list_id).members == 2
+
+
 def test_pseudonyms_are_the_same_in_every_version_and_differ_between_projects(
     database: Database, archive: Path, bucket: ObjectStore, keys: Path, day: list[str]
 ) -> None:
@@ -139,6 +170,26 @@ def test_pseudonyms_are_the_same_in_every_version_and_differ_between_projects(
     ours, others = ({rest for head, rest in names if head.startswith(who)} for who in ("radiographs", "other"))
     assert len(ours) == len(others) == 8
     assert not ours & others
+
+
+def test_what_is_not_asked_for_says_which_condition_it_fails(
+    database: Database, bucket: ObjectStore, keys: Path, day: list[str]
+) -> None:
+    limits = {"may_see": parse({"not": {"patient_id": "PID-88"}}), "may_use_identifiers": True}
+    plan = prepare(database, project(bucket).model_copy(update=limits), DAY, keys=keys)
+    assert plan.left_out["not-in-project"] == 3
+    database.execute(
+        "update instance set block_id = null, block_position = null where sop_instance_uid = %s", (day[0],)
+    )
+    assert prepare(database, project(bucket), DAY, keys=keys).left_out["not-indexed-yet"] == 1
+    with database.transaction() as connection:
+        rows = select(connection, "select sop_instance_uid, reason_code, detail from gap order by gap_id")
+    said = {row["sop_instance_uid"]: (row["reason_code"], row["detail"]) for row in rows}
+    assert said[day[9]] == ("not-in-project", "fails: modality is CR, CT or DX")
+    assert said[day[6]] == ("not-released-yet", None)  # what another plan does not want says less
+    details = [row["detail"] for row in rows if row["sop_instance_uid"] == day[6]]
+    assert details[0] == "fails: a condition on what identifies patients"
+    assert said[day[0]][0] == "not-indexed-yet"
 
 
 def test_not_eligible_instances_stay_with_their_reason(
@@ -193,7 +244,7 @@ def test_a_project_that_wants_nothing_hides_no_reason_of_another(
         "values (%s, 'test', 'stop', 'instance', %s)",
         (DAY, day[0]),
     )
-    picky = project(bucket, "picky").model_copy(update={"selection": Selection(modalities=("MG",))})
+    picky = project(bucket, "picky").model_copy(update={"selection": parse({"modality": "MG"})})
     for _ in range(2):
         prepare(database, picky, DAY, keys=keys)
         plan = prepare(database, project(bucket), DAY, keys=keys)
@@ -211,7 +262,7 @@ def test_a_project_that_wants_nothing_hides_no_reason_of_another(
 def test_a_lesser_reason_written_at_the_same_moment_does_not_win(
     database: Database, bucket: ObjectStore, keys: Path, day: list[str]
 ) -> None:
-    picky = project(bucket, "picky").model_copy(update={"selection": Selection(modalities=("MG",))})
+    picky = project(bucket, "picky").model_copy(update={"selection": parse({"modality": "MG"})})
     with ThreadPoolExecutor(1) as other:
         with database.transaction() as connection:
             note_gaps(connection, [(day[8], "held-class", None)])

@@ -11,7 +11,7 @@ from pathlib import Path
 from sluice.database import Database, select
 from sluice.objects import connect
 from sluice.release.export import export_batch, prepare, publish, verify
-from sluice.release.projects import Project, Selection
+from sluice.release.projects import Project
 from sluice.stack.s3 import EmbeddedS3
 from tests.deid.planted import image
 from tests.release.hospital_day import DAY, store_day
@@ -36,7 +36,7 @@ def test_a_killed_export_is_finished_by_the_next(database: Database, s3: Embedde
         name="killed",
         title="Test",
         profile="basic",
-        selection=Selection(modalities=("CT",)),
+        selection={"modality": "CT"},
         bucket=bucket.bucket,
         pseudonym_prefix="KIL",
     )

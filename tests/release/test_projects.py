@@ -13,7 +13,7 @@ GOOD = """
 name: good
 title: Good
 profile: basic
-selection: {modalities: [CR]}
+selection: {modality: [CR]}
 bucket: releases
 pseudonym_prefix: RAD
 """
@@ -29,12 +29,15 @@ def test_the_projects_of_this_repository_are_valid() -> None:
     ("old", "new", "message"),
     [
         ("basic", "public", "basic, longitudinal"),
-        ("[CR]", "[]", "modalities"),
+        ("[CR]", "[]", "selection: modality: the list is empty"),
+        ("modality:", "modalities:", "selection: modalities: there is no such field. Did you mean modality?"),
+        ("{modality: [CR]}", "{patient_id: X}", "patient_id identifies patients; write may_use_identifiers"),
+        ("bucket:", "may_see: {age: old}\nbucket:", "may_see: age: a number"),
         ("title: Good", "titel: Good", "titel"),
         ("RAD", "Smith John", "pseudonym_prefix"),
         ("name: good", "name: other", "must agree"),
         ("name: good", "name: ../good", "name"),
-        ("{modalities", "{{", "no YAML"),
+        ("{modality", "{{", "no YAML"),
     ],
 )
 def test_wrong_projects_say_what_is_wrong(tmp_path: Path, old: str, new: str, message: str) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import date, timedelta
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from pydicom.dataset import Dataset
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sluice.pacs.governor import Governor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CohortRow:
     """One wanted row: an accession number, a patient id with dates, or a study UID.
 
@@ -68,22 +68,29 @@ class CohortFilter:
 
 @dataclass(frozen=True)
 class RowAnswer:
-    """What became of one row.
+    """What the PACS said of one row.
 
     Attributes:
         row_number: `CohortRow.number`.
         outcome: `found`, `several`, `not-found` or `refused`.
-        reason: one sentence without an identifier.
+        reason: why not, or what else to know, without an identifier; may be empty.
+        study_uids: what was taken for it.
     """
 
     row_number: int
     outcome: str
-    reason: str
+    reason: str = ""
+    study_uids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class CohortSweepSummary:
-    """What a cohort sweep found; for a filter `answers` is empty."""
+    """What a cohort sweep found.
+
+    Attributes:
+        rows: asked, by outcome in `outcomes`; none for a filter.
+        studies, series, instances: expected in the window now.
+    """
 
     window_key: str
     rows: int
@@ -92,26 +99,29 @@ class CohortSweepSummary:
     instances: int
     queries: int
     uncertain: int
-    answers: list[RowAnswer] = field(default_factory=list)
+    outcomes: dict[str, int] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """Counts as XCom carries them, with the rows by outcome; the answers themselves stay with the caller."""
-        counts = {name: value for name, value in asdict(self).items() if name != "answers"}
-        outcomes = Counter(answer.outcome for answer in self.answers)
-        return counts | {f"rows_{name.replace('-', '_')}": count for name, count in sorted(outcomes.items())}
+        """Counts as XCom carries them."""
+        return asdict(self)
 
 
 def sweep_cohort(
     database: Database,
     node: PacsNode,
     window: Window,
-    wanted: Sequence[CohortRow] | CohortFilter,
+    wanted: Iterable[CohortRow] | CohortFilter,
     governor: Governor | None = None,
+    answered: Callable[[RowAnswer], None] = lambda answer: None,
 ) -> CohortSweepSummary:
     """C-FIND what is wanted and write it as the window's expectation, as `sweep` does for a day.
 
     A row with several studies takes them all and says so: an accession number may rightly stand for several. An answer
     that does not carry the value asked for (a PACS that matches loosely or ignores the key) is not taken.
+
+    Args:
+        wanted: rows are taken one by one, so they may be more than fit into memory.
+        answered: is told of each row once its studies are expected.
 
     Raises:
         PacsError: the PACS cannot be asked; what was found before stays.
@@ -120,7 +130,7 @@ def sweep_cohort(
     remember_window(database, window)
     facts = recall(database, node.name)
     run = begin_run(database, node.name, window)
-    answers: list[RowAnswer] = []
+    outcomes: Counter[str] = Counter()
     uncertain, assumes = 0, set[str]()
     with Inventory(database, node, window, run, facts, governor) as inventory:
         try:
@@ -129,8 +139,9 @@ def sweep_cohort(
             else:
                 for row in wanted:
                     answer, of_row, leaf = _answer(inventory, row)
-                    answers.append(answer)
                     inventory.expect(of_row, leaf)
+                    outcomes[answer.outcome] += 1
+                    answered(answer)
         finally:
             remember(database, node.name, facts)
     reader, counts = inventory.reader, inventory.counts
@@ -139,19 +150,19 @@ def sweep_cohort(
     (totals,) = database.rows("sweep_totals", {"run_id": run.run_id, "window_key": window.key})
     return CohortSweepSummary(
         window_key=window.key,
-        rows=len(answers),
+        rows=outcomes.total(),
         studies=totals["studies"],
         series=totals["series"],
         instances=totals["instances"],
         queries=counts.queries,
         uncertain=uncertain,
-        answers=answers,
+        outcomes=dict(sorted(outcomes.items())),
     )
 
 
 def _answer(inventory: Inventory, row: CohortRow) -> tuple[RowAnswer, Mapping[str, Dataset], int | None]:
     """One row asked; identifiers stay out of the reason."""
-    problem = _problem(row)
+    problem = problem_with(row)
     if problem:
         return RowAnswer(row.number, "refused", problem), {}, None
     try:
@@ -163,7 +174,7 @@ def _answer(inventory: Inventory, row: CohortRow) -> tuple[RowAnswer, Mapping[st
             raise
         return RowAnswer(row.number, "refused", str(error)), {}, None
     studies = {uid: answer for uid, answer in asked.answers.items() if _belongs(row, answer)}
-    return RowAnswer(row.number, *_outcome(asked, studies)), studies, asked.leaf_id
+    return RowAnswer(row.number, *_outcome(asked, studies), tuple(studies)), studies, asked.leaf_id
 
 
 def _outcome(asked: Asked, studies: Mapping[str, Dataset]) -> tuple[str, str]:
@@ -172,11 +183,12 @@ def _outcome(asked: Asked, studies: Mapping[str, Dataset]) -> tuple[str, str]:
         others = " It answered with studies that do not carry the value asked for." if asked.answers else ""
         return "not-found", f"The PACS knows no such study.{others}{cut}"
     if len(studies) > 1:
-        return "several", f"{len(studies)} studies match; all of them are taken.{cut}"
-    return "found", f"One study.{cut}"
+        return "several", cut.strip()
+    return "found", cut.strip()
 
 
-def _problem(row: CohortRow) -> str | None:
+def problem_with(row: CohortRow) -> str | None:
+    """Why a row cannot be asked of a PACS; None where it can. Holds no identifier."""
     values = [value for value in (row.accession, row.patient_id, row.study_uid) if value]
     if not values:
         return "The row has no accession number, patient id or study UID."
@@ -239,11 +251,3 @@ def _date_key(starts_on: date | None, ends_on: date | None) -> str:
     if not starts_on and not ends_on:
         return ""
     return f"{starts_on:%Y%m%d}-" * bool(starts_on) + "-" * (not starts_on) + (f"{ends_on:%Y%m%d}" if ends_on else "")
-
-
-def window_of_rows(project: str, name: str, rows: Sequence[CohortRow], today: date) -> Window:
-    """The window that spans the rows' dates; without any it reaches back a hundred years."""
-    first = [row.starts_on for row in rows if row.starts_on]
-    last = [row.ends_on for row in rows if row.ends_on]
-    starts_on = min(first) if len(first) == len(rows) and first else today - timedelta(days=36_525)
-    return Window.of_cohort(project, name, starts_on, max(last) if len(last) == len(rows) and last else today)

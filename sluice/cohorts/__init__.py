@@ -1,0 +1,1 @@
+"""Cohorts: a typed filter language over headers, anatomy, quality and predictions; previewed, then frozen."""

@@ -1,0 +1,349 @@
+"""From a filter to SQL: which instances of which blocks.
+
+A header block (0012) holds instances of one series that agree in nearly everything a filter asks for, so the statement
+decides block by block. A condition that tells instances of one block apart comes as a set of instances, and only those
+are looked at one by one: an instance outside all sets answers as its block does. Whatever text a filter came from, its
+values are bound and its identifiers come from the registry.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+from sluice.cohorts.conditions import Parameters, number
+from sluice.cohorts.criteria import Criterion
+from sluice.cohorts.expressions import (
+    AllOf,
+    AnyOf,
+    Expression,
+    FieldIs,
+    Holds,
+    Not,
+    PredictionIs,
+    QualityIs,
+    RegionIs,
+    TagIs,
+)
+from sluice.cohorts.fields import Level
+from sluice.cohorts.leaves import (
+    Leaf,
+    OfBlock,
+    OfInstance,
+    of_field,
+    of_prediction,
+    of_quality,
+    of_region,
+    of_tag,
+)
+
+# What a statement is joined with, where it names an alias of it.
+JOINS = {
+    "s": " join series s on s.series_key = b.series_key",
+    "st": " join study st on st.study_key = b.study_key",
+    "a": " left join header_anatomy a on a.series_key = b.series_key",
+}
+_ALIASES = re.compile(r"\b(s|st|a)\.").findall
+SAME_PATIENT = "(st.patient_id, coalesce(st.patient_id_issuer, ''))"
+
+
+@dataclass(frozen=True)
+class Statement:
+    """SQL with bound values, to run or to put into another statement as a subquery."""
+
+    sql: str
+    params: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _All:
+    parts: tuple[_Formula, ...]
+
+
+@dataclass(frozen=True)
+class _Any:
+    parts: tuple[_Formula, ...]
+
+
+@dataclass(frozen=True)
+class _Not:
+    part: _Formula
+
+
+_Formula = _All | _Any | _Not | Leaf
+
+
+@dataclass
+class Compiler:
+    """One statement being written: its common table expressions and its values.
+
+    Attributes:
+        today: what `last_days` counts from.
+        studies: the only studies to look at, where not None; what patients and studies hold besides is looked at whole.
+        bound: its values.
+    """
+
+    today: date
+    studies: Sequence[str] | None = None
+    bound: Parameters = field(default_factory=Parameters)
+    tables: list[tuple[str, str]] = field(default_factory=list)
+
+    def matched(self, expression: Expression, columns: str = "", positions: bool = False) -> str:
+        """Add the table of what a filter selects and return its name.
+
+        Its columns: block_id; study_key and series_key as the block says; `instances`, the number
+        that match, above 0; `bytes`, of their files (in proportion where not the whole block matches); with
+        `positions` the positions of those that match, NULL for all; and `columns`.
+
+        Args:
+            columns: further ones, SQL over the aliases.
+        """
+        parts = _lowered_all(self._lower(expression))
+        alike = [part for part in parts if not _sets(part)]
+        mixed = [part for part in parts if _sets(part)]
+        where = [_truth(part, {}) for part in alike]
+        if self.studies is not None:
+            where.append(f"b.study_instance_uid = any({self.bound.bind(list(self.studies), 'text[]')})")
+        standing = "b.block_id, b.study_key, b.series_key, b.file_bytes" + (f", {columns}" if columns else "")
+        if not mixed:
+            own = ", b.instances, b.file_bytes as bytes" + (", null::integer[] as positions" if positions else "")
+            return self._table("matched", f"select {standing}{own} from {_from(standing, *where)}{_where(where)}")
+        return self._mixed(mixed, where, standing, positions)
+
+    def _mixed(self, mixed: list[_Formula], where: list[str], standing: str, positions: bool) -> str:
+        sets = [one for part in mixed for one in _sets(part)]
+        names: dict[int, str] = {}
+        for one in sets:
+            if one.few:
+                names[id(one)] = self._table("few", one.members)
+        possible = {id(one): _possible(one, names) for one in sets}
+        where = [*where, *(_upper(part, possible) for part in mixed)]
+        blocks = [leaf for part in mixed for leaf in _leaves(part) if isinstance(leaf, OfBlock)]
+        as_columns = {id(leaf): f"c{number}" for number, leaf in enumerate([*blocks, *sets])}
+        answers = [f"({leaf.sql}) as {as_columns[id(leaf)]}" for leaf in blocks]
+        answers += [f"({leaf.otherwise}) as {as_columns[id(leaf)]}" for leaf in sets]
+        chosen = ", ".join([standing, "b.instances as held", *answers])
+        base = self._table("base", f"select {chosen} from {_from(chosen, *where)}{_where(where)}")
+        for one in sets:
+            if not one.few:
+                names[id(one)] = self._table("many", one.members.replace("{base}", base))
+        members = " union all ".join(
+            f"select block_id, block_position, {number} as nth from {names[id(one)]}" for number, one in enumerate(sets)
+        )
+        flags = ", ".join(f"bool_or(u.nth = {number}) as f{number}" for number in range(len(sets)))
+        flagged = (
+            f"select u.block_id, u.block_position, {flags} from ({members}) u group by u.block_id, u.block_position"
+        )
+        by_block = {id(leaf): f"base.{as_columns[id(leaf)]}" for leaf in [*blocks, *sets]}
+        by_one = by_block | {
+            id(leaf): f"(base.{as_columns[id(leaf)]} or t.f{number})" for number, leaf in enumerate(sets)
+        }
+        wanted = " and ".join(_truth(part, by_one) for part in mixed)
+        whole = " and ".join(_truth(part, by_block) for part in mixed)
+        listed = ", array_agg(t.block_position) filter (where ({0}) is {1} true) as {2}"
+        lists = listed.format(wanted, "", "taken") + listed.format(wanted, "not", "left") if positions else ""
+        looked = self._table(
+            "looked",
+            f"select base.block_id, count(*) as looked, count(*) filter (where {wanted}) as yes{lists} "
+            f"from ({flagged}) t join {base} base on base.block_id = t.block_id group by base.block_id",
+        )
+        counted = self._table(
+            "counted",
+            f"select base.*, ({whole}) is true as whole, coalesce(l.yes, 0) "
+            f"+ case when ({whole}) is true then base.held - coalesce(l.looked, 0) else 0 end as instances"
+            + (", l.taken, l.left" if positions else "")
+            + f" from {base} base left join {looked} l on l.block_id = base.block_id",
+        )
+        listed = (
+            ", case when c.instances = c.held then null when not c.whole then c.taken "
+            "else array(select g from generate_series(0, c.held - 1) g where g <> all(c.left)) end as positions"
+        )
+        return self._table(
+            "matched",
+            "select c.*, c.file_bytes * c.instances / c.held as bytes"
+            f"{listed if positions else ''} from {counted} c where c.instances > 0",
+        )
+
+    def statement(self, select: str) -> Statement:
+        """The statement with everything added so far in front of `select`."""
+        tables = ", ".join(f"{name} as materialized ({query})" for name, query in self.tables)
+        return Statement(f"with {tables} {select}" if tables else select, self.bound.values)
+
+    def _table(self, word: str, query: str) -> str:
+        name = f"{word}_{len(self.tables)}"
+        self.tables.append((name, query))
+        return name
+
+    def _lower(self, expression: Expression) -> _Formula:
+        match expression:
+            case AllOf(parts):
+                return _All(tuple(self._lower(part) for part in parts))
+            case AnyOf(parts):
+                return _Any(tuple(self._lower(part) for part in parts))
+            case Not(part):
+                return _Not(self._lower(part))
+            case Holds():
+                return OfBlock(self._holds(expression))
+            case FieldIs():
+                return of_field(expression, self.today, self.bound)
+            case TagIs():
+                return of_tag(expression, self.today, self.bound)
+            case QualityIs(held):
+                some = _Any(tuple(of_quality(expression, self.bound)))
+                return some if held else _Not(some)
+            case PredictionIs():
+                return of_prediction(expression, self.bound)
+            case RegionIs():
+                return self._region(expression)
+
+    def _region(self, condition: RegionIs) -> _Formula:
+        of_each: list[_Formula] = []
+        for criterion in condition.criteria:
+            ways: list[_Formula] = []
+            for how, leaves in of_region(RegionIs(condition.by, (criterion,)), self.bound):
+                ways.append(_All((leaves[0], _Not(leaves[1]))) if how == "unless" else _All(tuple(leaves)))
+            of_each.append(_Any(tuple(ways)))
+        return _All(tuple(of_each))
+
+    def _holds(self, holds: Holds) -> str:
+        """A condition on the aliases `st` and `b` that the patient, study or series holds what is asked for."""
+        of_these = self.studies
+        if holds.level is Level.PATIENT:
+            self.studies = None
+        others = self.matched(holds.part)
+        self.studies = of_these
+        if holds.level is not Level.PATIENT:
+            key = f"{holds.level.value}_key"
+            having = self._having(holds, "m.series_key", "m.instances")
+            of = self._table("holding", f"select m.{key} from {others} m group by m.{key}{having}")
+            return f"b.{key} in (select {key} from {of})"
+        per_study = self._table(
+            "per_study",
+            "select m.study_key, st.patient_id, coalesce(st.patient_id_issuer, '') as issuer, st.study_date, "
+            "count(distinct m.series_key) as series, sum(m.instances) as instances "
+            f"from {others} m join study st on st.study_key = m.study_key "
+            "where st.patient_id is not null group by m.study_key, st.patient_id, issuer, st.study_date",
+        )
+        having = self._having(holds, "", "o.instances", "sum(o.series)", "count(*)")
+        if not holds.days_before:
+            of = self._table(
+                "holding", f"select o.patient_id, o.issuer from {per_study} o group by o.patient_id, o.issuer{having}"
+            )
+            return f"{SAME_PATIENT} in (select patient_id, issuer from {of})"
+        days = " and ".join(number("(st.study_date - o.study_date)", one, self.bound) for one in holds.days_before)
+        of = self._table(
+            "holding",
+            f"select st.study_key from study st join {per_study} o on st.patient_id = o.patient_id "
+            f"and coalesce(st.patient_id_issuer, '') = o.issuer where {days} group by st.study_key{having}",
+        )
+        return f"b.study_key in (select study_key from {of})"
+
+    def _having(self, holds: Holds, series: str, instances: str, of_series: str = "", of_studies: str = "") -> str:
+        counted: tuple[tuple[tuple[Criterion, ...], str], ...] = (
+            (holds.studies, of_studies),
+            (holds.series, of_series or f"count(distinct {series})"),
+            (holds.instances, f"sum({instances})"),
+        )
+        asked = [number(what, one, self.bound) for criteria, what in counted for one in criteria]
+        return f" having {' and '.join(asked)}" if asked else ""
+
+
+def selected(
+    expression: Expression,
+    level: Level,
+    today: date | None = None,
+    studies: Sequence[str] | None = None,
+    prefix: str = "v",
+) -> Statement:
+    """The UIDs that a filter selects, as one column `uid` without repeats.
+
+    Args:
+        level: STUDY or SERIES: those with an instance that matches; INSTANCE.
+        today: what `last_days` counts from; the present day when None.
+        studies: Study Instance UIDs to look at; all when None.
+        prefix: of the names of its values, where it will stand in a statement with other values.
+    """
+    compiler = Compiler(today or date.today(), studies, Parameters(prefix))
+    if level is Level.INSTANCE:
+        matched = compiler.matched(expression, positions=True)
+        return compiler.statement(
+            f"select i.sop_instance_uid as uid from {matched} m join instance i on i.block_id = m.block_id "
+            "where m.positions is null or i.block_position = any(m.positions)"
+        )
+    if level not in (Level.STUDY, Level.SERIES):
+        raise ValueError(f"UIDs are those of studies, series or instances, not of {level}s")
+    matched = compiler.matched(expression)
+    return compiler.statement(
+        f"select t.{level.value}_instance_uid as uid from {level.value} t "
+        f"where t.{level.value}_key in (select m.{level.value}_key from {matched} m)"
+    )
+
+
+def _lowered_all(formula: _Formula) -> list[_Formula]:
+    """The parts that all have to hold."""
+    if isinstance(formula, _All):
+        return [one for part in formula.parts for one in _lowered_all(part)]
+    return [formula]
+
+
+def _leaves(formula: _Formula) -> list[Leaf]:
+    match formula:
+        case _All(parts) | _Any(parts):
+            return [leaf for part in parts for leaf in _leaves(part)]
+        case _Not(part):
+            return _leaves(part)
+    return [formula]
+
+
+def _sets(formula: _Formula) -> list[OfInstance]:
+    return [leaf for leaf in _leaves(formula) if isinstance(leaf, OfInstance)]
+
+
+def _truth(formula: _Formula, answers: dict[int, str]) -> str:
+    """The formula as SQL; what is NULL counts as false, and `not` makes it true."""
+    match formula:
+        case _All(parts):
+            return f"({' and '.join(_truth(part, answers) for part in parts)})" if parts else "true"
+        case _Any(parts):
+            return f"({' or '.join(_truth(part, answers) for part in parts)})" if parts else "false"
+        case _Not(part):
+            return f"(({_truth(part, answers)}) is not true)"
+        case OfBlock(sql):
+            return answers.get(id(formula), f"({sql})")
+        case OfInstance():
+            return answers[id(formula)]
+
+
+def _possible(one: OfInstance, names: dict[int, str]) -> str:
+    """Whether an instance of the block can be in the set."""
+    if not one.few:
+        return "true"
+    return f"b.block_id in (select block_id from {names[id(one)]})"
+
+
+def _upper(formula: _Formula, possible: dict[int, str], negated: bool = False) -> str:
+    """A condition on a block that holds at least where one of its instances satisfies the formula (with `negated`: at
+    most where all of them do)."""
+    match formula:
+        case _All(parts) | _Any(parts):
+            word = " and " if isinstance(formula, _All) else " or "
+            said = word.join(_upper(part, possible, negated) for part in parts)
+            return f"({said})" if parts else ("true" if isinstance(formula, _All) else "false")
+        case _Not(part):
+            return f"(({_upper(part, possible, not negated)}) is not true)"
+        case OfBlock(sql):
+            return f"({sql})"
+        case OfInstance(otherwise=otherwise):
+            return "false" if negated else f"({otherwise} or {possible[id(formula)]})"
+
+
+def _from(*used: str) -> str:
+    named = {alias for text in used for alias in _ALIASES(text)}
+    return "header_block b" + "".join(join for alias, join in JOINS.items() if alias in named)
+
+
+def _where(conditions: Sequence[str]) -> str:
+    return f" where {' and '.join(conditions)}" if conditions else ""

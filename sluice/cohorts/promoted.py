@@ -1,0 +1,38 @@
+"""Fields of this site: elements that people promoted to columns (`sluice.headers.promotion`)."""
+
+from __future__ import annotations
+
+from sluice.cohorts.fields import FIELDS, Field, Kind, Level, Registry
+from sluice.cohorts.tags import SENSITIVE, SENSITIVE_GROUPS
+from sluice.database import Database
+from sluice.headers.paths import ElementPath
+from sluice.headers.promotion import Promoted, promoted_columns
+
+_KINDS = {"text": Kind.TEXT, "integer": Kind.NUMBER, "real": Kind.NUMBER, "date": Kind.DATE, "timestamp": Kind.DATE}
+
+
+def registry_of(database: Database) -> Registry:
+    """The registry with the columns that were promoted here; a time of day has no operators and is left out."""
+    own = {field.name for field in FIELDS}
+    return Registry.of(
+        _field(column) for column in promoted_columns(database) if column.name not in own and column.type in _KINDS
+    )
+
+
+def _field(column: Promoted) -> Field:
+    value = f'i."{column.name}"' + ("::date" if column.type == "timestamp" else "")
+    return Field(
+        column.name,
+        _KINDS[column.type],
+        Level.INSTANCE,
+        value,
+        f"{column.path}, promoted here",
+        sensitive=_is_sensitive(ElementPath.of(column.path)),
+    )
+
+
+def _is_sensitive(path: ElementPath) -> bool:
+    tags = [f"{step.tag:08X}" for step in path.steps]
+    return any(step.creator for step in path.steps) or any(
+        tag in SENSITIVE or tag.startswith(SENSITIVE_GROUPS) for tag in tags
+    )

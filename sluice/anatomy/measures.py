@@ -24,6 +24,10 @@ SHOWN_FROM = 20  # films of a region, below which its figures say little
 COLUMNS = ("sop_instance_uid", "region")
 
 
+class NothingMeasured(RuntimeError):  # noqa: N818
+    """No strategy was measured yet; the message says how."""
+
+
 class LabelsUnusable(RuntimeError):  # noqa: N818
     """A file of labels cannot be read as one, or has nothing to do with this database; the message says why."""
 

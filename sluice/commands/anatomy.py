@@ -10,8 +10,6 @@ from getpass import getuser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sluice.commands.usage import WrongUsage
-
 if TYPE_CHECKING:
     from sluice.anatomy.rederive import Rederived
     from sluice.database import Database
@@ -155,7 +153,7 @@ def _strategies(options: argparse.Namespace, database: Database) -> int:
     if options.truth is None:
         rows = measures.measured(database)
         if not rows:
-            raise WrongUsage(
+            raise measures.NothingMeasured(
                 "No strategy was measured here yet. Give labelled films: anatomy strategies --truth labels.csv"
             )
         of = rows[0]

@@ -57,7 +57,9 @@ def test_the_command_measures_keeps_and_shows_again(
     assert capsys.readouterr().out.splitlines()[2:] == told.splitlines()[4:]
     assert main(["anatomy", "fuse"]) == 0
     assert "21 films, by what 21 films taught" in capsys.readouterr().out
-    assert main(["anatomy", "fuse", "--truth", str(path)]) == 2
+    with pytest.raises(SystemExit) as wrong:
+        main(["anatomy", "fuse", "--truth", str(path)])
+    assert wrong.value.code == 2
 
 
 @pytest.mark.parametrize(("separator", "bom"), [(";", ""), ("\t", "\ufeff"), (",", "\ufeff")])

@@ -140,7 +140,7 @@ def test_a_text_is_shown_with_what_stands_beside_it_and_pictures(database: Datab
     add(database, ["1.3"], elements(series="Quengelgips", part="KNEE"))
     database.execute(
         "insert into instance (sop_instance_uid, series_instance_uid, study_instance_uid, sop_class_uid, "
-        "transfer_syntax_uid, header) values ('1.1.1', '1.1', '1', '1', '1', '{}')"
+        "transfer_syntax_uid) values ('1.1.1', '1.1', '1', '1', '1')"
     )
     database.execute(
         "insert into canonical_image (sop_instance_uid, path, source_rows, source_columns) values ('1.1.1', 'x', 1, 1)"
@@ -215,9 +215,18 @@ def test_a_mapping_that_is_added_during_an_extraction_reaches_its_series(databas
 def test_series_of_before_get_their_evidence_from_stored_headers(database: Database) -> None:
     add(database, ["1.1"], elements("MR", series="Quengelgips"))
     database.execute(
-        "insert into instance (sop_instance_uid, series_instance_uid, study_instance_uid, sop_class_uid, "
-        "transfer_syntax_uid, header) values ('1.1.1', '1.1', '1', '1', '1', "
-        """'{"00080060": {"vr": "CS", "Value": ["MR"]}, "0008103E": {"vr": "LO", "Value": ["t2_tse_fs Knie"]}}')"""
+        """
+        with block as (
+            insert into header_block (series_instance_uid, study_instance_uid, instances, file_bytes, sop_class_uid,
+                                      transfer_syntax_uid, shared, content)
+            values ('1.1', '1', 1, 1, '1', '1',
+            '{"00080060": {"vr": "CS", "Value": ["MR"]}, "0008103E": {"vr": "LO", "Value": ["t2_tse_fs Knie"]}}',
+                    '')
+            returning block_id)
+        insert into instance (sop_instance_uid, series_instance_uid, study_instance_uid, sop_class_uid,
+                              transfer_syntax_uid, block_id, block_position)
+        select '1.1.1', '1.1', '1', '1', '1', block_id, 0 from block
+        """
     )
     database.execute("update header_anatomy set evidence = null, mr_sequence = null")
     done = rederive_all(database)

@@ -7,13 +7,13 @@ so pixels that were compressed on the way are no candidates.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sluice.database import Database, copy_rows, named_query, select
+from sluice.headers.whole_pixels import whole_pixel_digest
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def _stored(proofs: Sequence[Proof]) -> Iterator[tuple[str, str | None, bool]]:
 
 
 def confirm(archive: Path, files: Sequence[tuple[str, str]]) -> Iterator[Proof]:
-    """SHA-256 over the whole of Pixel Data (7FE0,0010) of each file, and whether it shows nothing.
+    """The digest of the whole pixels of each file, and whether they show nothing.
 
     Args:
         files: SOP Instance UID and path below the archive.
@@ -62,13 +62,14 @@ def confirm(archive: Path, files: Sequence[tuple[str, str]]) -> Iterator[Proof]:
 
     for uid, path in files:
         try:
+            digest = whole_pixel_digest(archive / path)
             dataset = pydicom.dcmread(archive / path, specific_tags=["PixelData", *_PIXEL_MODULE])
-            pixels = dataset.PixelData
+            is_blank = digest is not None and _is_blank(dataset, dataset.PixelData)
         except Exception as error:  # whatever a damaged file makes of a parser: then nothing is proven
             log.warning("Pixels of %s cannot be compared (%s)", uid, type(error).__name__)
             yield Proof(uid, None, False)
             continue
-        yield Proof(uid, hashlib.sha256(pixels).digest(), _is_blank(dataset, pixels))
+        yield Proof(uid, None if digest is None else bytes.fromhex(digest), is_blank)
 
 
 _PIXEL_MODULE = (

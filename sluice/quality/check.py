@@ -81,7 +81,6 @@ def check(
     suites: Path = SUITES,
     site: Path | None = None,
     archive: Path | None = None,
-    select: Any = None,
 ) -> QualitySummary:
     """Check everything indexed of a window and publish its Data Docs.
 
@@ -94,25 +93,28 @@ def check(
         site: folder of the hospital's own; `settings().quality_suites` when None.
         archive: root of received files, whose pixels are compared where they may be alike; `settings().archive`
             when None.
-        select: what understands `select` of a rule: (expression, level) -> UIDs (`sluice.quality.evaluation.Select`).
 
     Raises:
         QualityError: a suite is not valid, or a rule cannot be evaluated.
     """
+    from sluice.cohorts.promoted import registry_of
     from sluice.quality import duplicates, scanner_days
     from sluice.quality.documents import folder, publish, publish_overview
     from sluice.quality.evaluation import Evaluation, complete
     from sluice.quality.frames import Frames
     from sluice.quality.record import Record
+    from sluice.quality.selecting import selecting
 
     started = time.monotonic()
     rules = load_suites(suites, site or settings().quality_suites)
     folder(docs, window_key)  # a key that can name none is refused before anything is done
     duplicates.prove(database, archive or settings().archive, window_key)
+    registry = registry_of(database)
     results: dict[Level, Any] = {}
     rows: Counter[Level] = Counter()
     with _snapshot(database) as reading, database.transaction() as writing:
         record = Record(writing, window_key, rules)  # waits for another check of this window, before anything is read
+        select = selecting(reading, window_key, registry)
         frames = Frames(reading, window_key, settings().time_zone, rules)
         for level in ORDER:
             evaluation = None

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sluice.quality.columns import KEYS
 from sluice.quality.finding import Finding, shown
+from sluice.quality.selecting import Select, nothing
 from sluice.quality.suites import APPLIES_TO, Applies, Level, QualityError, Rule, Suites
 
 if TYPE_CHECKING:
     import pandas
 
 COUNTS = ("element_count", "unexpected_count", "missing_count")
-# An expression of a selection language over objects of a level -> the UIDs that it names.
-Select = Callable[[str, Level], set[str]]
 
 
 class Evaluation:
     """One level's rules, evaluated frame by frame; memory holds one frame and the counts.
 
     Args:
-        select: what understands `select` of a rule; None where this installation has no selection language.
+        select: what understands `select` of a rule; it names nothing where there is no window.
         said: words about what was observed, by key and column, where the value alone says little.
 
     Raises:
@@ -34,7 +33,7 @@ class Evaluation:
         self,
         level: Level,
         suites: Suites,
-        select: Select | None = None,
+        select: Select = nothing,
         said: Mapping[tuple[str, str], str] | None = None,
     ) -> None:
         self.level = level
@@ -42,7 +41,7 @@ class Evaluation:
         self._rules = suites.of_level(level)
         self._key = KEYS[level]
         self._said = said or {}
-        self._selected = {rule.name: _selected(rule, select) for rule in self._rules if rule.select is not None}
+        self._selected = {rule.name: select(rule) for rule in self._rules if rule.select is not None}
         self._expectations = {rule.name: expectation(rule) for rule in self._rules}
 
     def check(self, frame: pandas.DataFrame) -> Iterator[Finding]:
@@ -60,6 +59,9 @@ class Evaluation:
         masks = Masks(frame)
         for rule in self._rules:
             mask = masks.of(rule)
+            if rule.name in self._selected:
+                named = frame[self._key].isin(self._selected[rule.name])
+                mask = named if mask is None else mask & named
             if mask is None or mask.all():
                 asked.append(self._expectations[rule.name])
             elif mask.any():
@@ -73,10 +75,8 @@ class Evaluation:
         for outcome in result.results:
             rule = rules[outcome.expectation_config.meta["rule"]]
             _raise_problems(rule, outcome)
-            selected = self._selected.get(rule.name)
             for failed in outcome.result.get("unexpected_index_list") or ():
-                if selected is None or failed[self._key] in selected:
-                    yield self._finding(rule, rows.loc[failed[self._key]])
+                yield self._finding(rule, rows.loc[failed[self._key]])
             outcome.result = {name: outcome.result[name] for name in COUNTS if name in outcome.result}
         self.result = result if self.result is None else _added(self.result, result)
 
@@ -98,12 +98,6 @@ class Evaluation:
         if column.startswith("same_pixels"):
             words = f"the same as {', '.join(row['same_pixels_uids'] or ())}"
         return f"{text} ({words})" if words else text
-
-
-def _selected(rule: Rule, select: Select | None) -> set[str]:
-    if select is None:
-        raise QualityError(f"Quality rule {rule.name!r} has a `select`, and nothing here understands it. Use `where`.")
-    return select(rule.select or "", rule.level)
 
 
 class Masks:

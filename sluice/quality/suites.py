@@ -117,7 +117,7 @@ class Rule(BaseModel):
         kwargs: its arguments.
         where: only rows for which this condition holds, in the syntax of `pandas.DataFrame.query`.
         applies: only rows of these scanners; written `for`.
-        select: only objects that this expression of the selection language names.
+        select: only objects that this filter names, as a cohort's is written (docs/cohorts.md).
         why: what goes wrong when the rule is broken.
         advice: what a person does about it.
         enabled: a hospital's `false` switches a rule off that ships.
@@ -134,7 +134,7 @@ class Rule(BaseModel):
     kwargs: dict[str, Any]
     where: str | None = None
     applies: Applies | None = Field(default=None, alias="for")
-    select: str | None = None
+    select: dict[str, Any] | None = None
     why: str = Field(min_length=10)
     advice: str = Field(min_length=5)
     enabled: bool = True
@@ -157,6 +157,8 @@ class Rule(BaseModel):
             raise ValueError("a rule of level window is a warn, or a stop with `halts: true`")
         if self.level == "scanner" and self.severity != "warn":
             raise ValueError("a rule of level scanner is a warn: a scanner's day cannot be held, its objects can")
+        if self.select is not None and self.level in ("window", "scanner"):
+            raise ValueError(f"`select` does not go with level {self.level}: a filter names studies, series, instances")
         if self.applies and self.level in ("window", "study"):
             raise ValueError(f"`for` does not go with level {self.level}, whose rows may be of several scanners")
         return self

@@ -106,20 +106,19 @@ def test_a_selector_says_for_which_scanners(tmp_path: Path) -> None:
     assert Applies(modality="*").matches(dict.fromkeys(("modality",)))
 
 
-def test_a_selection_narrows_a_rule_where_there_is_a_language(tmp_path: Path) -> None:
-    suites = load_suites(write(tmp_path, OWN | {"select": "cohort lung", "for": None}))
+def test_a_selection_narrows_a_rule_and_must_be_a_filter(tmp_path: Path) -> None:
+    filtered = OWN | {"select": {"modality": "CT"}, "for": None}
+    suites = load_suites(write(tmp_path, filtered))
     rows = [SOUND["instance"] | {"sop_instance_uid": uid, "slice_thickness_mm": 8} for uid in ("1.2", "1.3")]
     frame = frame_of("instance", rows, suites)
-    asked = []
-
-    def select(expression: str, level: str) -> set[str]:
-        asked.append((expression, level))
-        return {"1.3"}
-
-    assert [finding.object for finding in Evaluation("instance", suites, select).check(frame)] == ["1.3"]
-    assert asked == [("cohort lung", "instance")]
-    with pytest.raises(QualityError, match="nothing here understands it"):
-        Evaluation("instance", suites)
+    evaluation = Evaluation("instance", suites, lambda rule: {"1.3"})
+    assert [finding.object for finding in evaluation.check(frame)] == ["1.3"]
+    assert [finding.object for finding in Evaluation("instance", suites).check(frame)] == []
+    wrong = load_suites(write(tmp_path, filtered | {"select": {"modalty": "CT"}}))
+    with pytest.raises(QualityError, match=r"in ours.yaml: select.modalty: there is no such field. Did you mean modality"):
+        Evaluation("instance", wrong)
+    with pytest.raises(QualityError, match="does not go with level scanner"):
+        load_suites(write(tmp_path, filtered | {"level": "scanner", "severity": "warn"}))
 
 
 def test_frames_have_the_columns_that_are_documented(database: Database) -> None:

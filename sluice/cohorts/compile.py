@@ -46,6 +46,7 @@ JOINS = {
     "st": " join study st on st.study_key = b.study_key",
     "a": " left join header_anatomy a on a.series_key = b.series_key",
 }
+INLINED = ("plain", "one_series", "alike", "counted_all")
 _ALIASES = re.compile(r"\b(s|st|a)\.").findall
 SAME_PATIENT = "(st.patient_id, coalesce(st.patient_id_issuer, ''))"
 
@@ -110,7 +111,7 @@ class Compiler:
         standing = "b.block_id, b.study_key, b.series_key, b.file_bytes" + (f", {columns}" if columns else "")
         if not mixed:
             own = ", b.instances, b.file_bytes as bytes" + (", null::integer[] as positions" if positions else "")
-            return self._table("matched", f"select {standing}{own} from {_from(standing, *where)}{_where(where)}")
+            return self._table("plain", f"select {standing}{own} from {_from(standing, *where)}{_where(where)}")
         return self._mixed(mixed, where, standing, positions)
 
     def _mixed(self, mixed: list[_Formula], where: list[str], standing: str, positions: bool) -> str:
@@ -169,7 +170,10 @@ class Compiler:
 
     def statement(self, select: str) -> Statement:
         """The statement with everything added so far in front of `select`."""
-        tables = ", ".join(f"{name} as materialized ({query})" for name, query in self.tables)
+        # what comes together from sets is worked out once; a plain scan is best planned with what reads it
+        tables = ", ".join(
+            f"{name} as {'' if name.startswith(INLINED) else 'materialized '}({query})" for name, query in self.tables
+        )
         return Statement(f"with {tables} {select}" if tables else select, self.bound.values)
 
     def _table(self, word: str, query: str) -> str:

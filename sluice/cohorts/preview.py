@@ -210,7 +210,7 @@ def _here(
             f"group by b.study_key, {', '.join(OF_SERIES.values())}",
         ),
         (
-            "counted",
+            "counted_all",
             f"select b.*, {PATIENT} as patient, {OF_STUDY} as year from alike b{JOINS['st']}",
         ),
     ]
@@ -220,7 +220,7 @@ def _here(
         f"select {said}, count(distinct patient) as patients, count(distinct study_key) as studies, "
         "coalesce(sum(series), 0) as series, coalesce(sum(instances), 0) as instances, "
         "coalesce(sum(bytes), 0) as bytes "
-        f"from counted group by grouping sets ((), {sets})"
+        f"from counted_all group by grouping sets ((), {sets})"
     )
     rows = select(connection, *_pair(statement))
     here, by, rest = Counts(0, 0, 0, 0, 0), dict[str, tuple[Group, ...]](), dict[str, Rest]()

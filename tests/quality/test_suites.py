@@ -115,7 +115,7 @@ def test_a_selection_narrows_a_rule_and_must_be_a_filter(tmp_path: Path) -> None
     assert [finding.object for finding in evaluation.check(frame)] == ["1.3"]
     assert [finding.object for finding in Evaluation("instance", suites).check(frame)] == []
     wrong = load_suites(write(tmp_path, filtered | {"select": {"modalty": "CT"}}))
-    with pytest.raises(QualityError, match=r"in ours.yaml: select.modalty: there is no such field. Did you mean modality"):
+    with pytest.raises(QualityError, match=r"in ours.yaml: select.modalty: .* Did you mean modality"):
         Evaluation("instance", wrong)
     with pytest.raises(QualityError, match="does not go with level scanner"):
         load_suites(write(tmp_path, filtered | {"level": "scanner", "severity": "warn"}))

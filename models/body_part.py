@@ -1,8 +1,8 @@
-"""Read body parts from canonical images: router class, examined region, visible regions."""
+"""Read body parts from canonical images: router class, examined and visible regions, view, orientation and more."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,12 +11,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.labels import PEDIATRIC_BELOW_YEARS, REGIONS36, ROUTER5
-from models.networks import TRUNKS, BodyPartNetwork, standardise
+from models.labels import PEDIATRIC_BELOW_YEARS, REGIONS36, ROUTER5, ROUTER5_OF_REGION, UPRIGHT_REGIONS, VIEWS
+from models.networks import TRUNKS, BodyPartNetwork, for_inference, standardise
 from models.weights_files import SHIPPED, Weights, WeightsUnusable, load_weights
 
 BATCH = 64
 ADULT, PEDIATRIC = ROUTER5.index("adult_chest"), ROUTER5.index("pediatric_chest")
+CHEST = REGIONS36.index("CHEST")
+UNKNOWN = "unknown"
+"""Label of a picture whose reading is not confident enough to be one of the five classes."""
+SOFTMAX_HEADS = ("router5", "examined36", "view", "orientation")
+BINARY_HEADS = ("inverted", "mirrored", "pediatric")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a head says: its answer, the calibrated probability of it, and whether that suffices to rely on it."""
+
+    value: str | int | bool
+    score: float
+    confident: bool
 
 
 @dataclass(frozen=True)
@@ -24,13 +38,21 @@ class BodyPartReading:
     """What the network reads in one picture.
 
     Attributes:
-        router5: `abdominal`, `adult_chest`, `pediatric_chest`, `spine` or `others`; always one of them.
+        router5: `abdominal`, `adult_chest`, `pediatric_chest`, `spine` or `others`; the likeliest, however unsure.
         router5_score: its calibrated probability; for a chest whose patient's age is known, that of a chest.
         examined: key of the region examined.
         examined_score: its probability.
-        visible: keys of the regions seen, the likeliest first; may be empty.
-        confident: False when the calibrated confidence is below the threshold of the card: ask a person.
+        examined_confident: whether that is above the threshold of the card.
+        visible: keys of the regions seen, the likeliest first; the examined one where no other is.
+        confident: False when the calibrated confidence is below the threshold of the card, or when the router class
+            is not the one that the examined region implies: ask a person.
+        agrees: whether the router class is the one that the examined region implies.
         age_decided: whether the patient's age, not the picture, told an adult's chest from a child's.
+        view: `AP`, `PA` or `LATERAL`.
+        orientation: degrees clockwise from upright, 0, 90, 180 or 270; None for regions without an upright.
+        inverted: whether bone is dark.
+        mirrored: whether the heart lies right, on a frontal chest; None for every other picture. Not a laterality.
+        pediatric: whether the patient is a child; None when the picture is no chest, for then it was never learnt.
         probabilities: `router5`, `examined36` (five likeliest) and `visible36` (over 0.05) by name.
     """
 
@@ -38,21 +60,26 @@ class BodyPartReading:
     router5_score: float
     examined: str
     examined_score: float
+    examined_confident: bool
     visible: list[str]
     confident: bool
+    agrees: bool
     age_decided: bool
+    view: Answer
+    orientation: Answer | None
+    inverted: Answer
+    mirrored: Answer | None
+    pediatric: Answer | None
     probabilities: dict[str, dict[str, float]]
+
+    @property
+    def label(self) -> str:
+        """The router class, or `unknown` rather than one that is forced."""
+        return self.router5 if self.confident else UNKNOWN
 
     def detail(self) -> dict[str, Any]:
         """The reading without label and score, as JSON."""
-        return {
-            "examined": self.examined,
-            "examined_score": self.examined_score,
-            "visible": self.visible,
-            "confident": self.confident,
-            "age_decided": self.age_decided,
-            "probabilities": self.probabilities,
-        }
+        return {name: value for name, value in asdict(self).items() if name != "router5_score"}
 
 
 class BodyPartReader:
@@ -65,7 +92,7 @@ class BodyPartReader:
         card: the model card as JSON, `{}` when none stands beside the weights.
     """
 
-    def __init__(self, weights: Weights) -> None:
+    def __init__(self, weights: Weights, device: torch.device | str = "cpu") -> None:
         if weights.architecture not in TRUNKS or "trained_regions" not in weights.settings:
             raise WeightsUnusable(
                 f"the weights are for {weights.architecture!r}, no body-part network ({', '.join(TRUNKS)}); "
@@ -76,26 +103,28 @@ class BodyPartReader:
         self.model_id = f"body_part-{self.architecture}-{weights.sha256[:12]}"
         self.card = weights.card
         self.settings = weights.settings
+        self.device = torch.device(device)
         self._side = int(weights.settings["side"])
         calibration = weights.settings.get("calibration", {})
-        self._temperatures = {
-            name: float(calibration.get(f"{name}_temperature", 1.0)) for name in ("router5", "examined36")
+        self._temperature = {name: float(calibration.get("temperature", {}).get(name, 1)) for name in SOFTMAX_HEADS}
+        self._confident_above = {
+            name: float(calibration.get("confident_above", {}).get(name, 0.5))
+            for name in (*SOFTMAX_HEADS, *BINARY_HEADS)
         }
         self._visible_threshold = float(calibration.get("visible_threshold", 0.5))
-        self._confident_above = float(calibration.get("confident_above", 0.5))
         self._trained = torch.tensor([region in weights.settings["trained_regions"] for region in REGIONS36])
         self._network = BodyPartNetwork(self.architecture)
         weights.put_into(self._network)
-        self._network.eval()
+        for_inference(self._network).to(self.device)
 
     @classmethod
-    def load(cls, weights: Path | None = None) -> Self:
+    def load(cls, weights: Path | None = None, device: torch.device | str = "cpu") -> Self:
         """Load a weights file, by default the one that ships with the project.
 
         Raises:
             WeightsUnusable: missing, damaged or foreign weights.
         """
-        return cls(load_weights(SHIPPED / "body_part.pt" if weights is None else weights))
+        return cls(load_weights(SHIPPED / "body_part.pt" if weights is None else weights), device)
 
     def read(self, images: list[NDArray[np.uint8]], ages: list[float | None] | None = None) -> list[BodyPartReading]:
         """Read pictures in order, in batches.
@@ -109,54 +138,92 @@ class BodyPartReader:
             raise ValueError(f"{len(images)} images but {len(ages)} ages")
         readings: list[BodyPartReading] = []
         for start in range(0, len(images), BATCH):
-            chosen = images[start : start + BATCH]
-            logits = self.logits(np.stack(chosen))
-            readings += self._interpret(logits, ages[start : start + BATCH])
+            logits = self.logits(np.stack(images[start : start + BATCH]))
+            readings += self.interpret(logits, ages[start : start + BATCH])
         return readings
+
+    def interpret(self, logits: dict[str, Tensor], ages: list[float | None]) -> list[BodyPartReading]:
+        """Readings from raw outputs, in order."""
+        by_head = self.probabilities(logits)
+        return [
+            self._interpret({name: values[row] for name, values in by_head.items()}, age)
+            for row, age in enumerate(ages)
+        ]
 
     def logits(self, images: NDArray[np.uint8]) -> dict[str, Tensor]:
         """Raw outputs by head for `(n, 512, 512)` (or any square) pictures."""
         with torch.inference_mode():
-            pictures = torch.from_numpy(images)[:, None].float() / 255
+            pictures = torch.from_numpy(images).to(self.device)[:, None].float() / 255
             small = torch.nn.functional.interpolate(
                 pictures, size=(self._side, self._side), mode="bilinear", antialias=True, align_corners=False
             )
-            outputs: dict[str, Tensor] = self._network(standardise(small))
-        return outputs
+            inputs = standardise(small).contiguous(memory_format=torch.channels_last)
+            return {name: logits.cpu() for name, logits in self._network(inputs).items()}
+
+    def all_logits(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """Raw outputs by head for many pictures, in batches."""
+        parts: dict[str, list[NDArray[np.float32]]] = {}
+        for start in range(0, len(images), BATCH):
+            for name, logits in self.logits(images[start : start + BATCH]).items():
+                parts.setdefault(name, []).append(logits.numpy())
+        return {name: np.concatenate(arrays) for name, arrays in parts.items()}
 
     def probabilities(self, logits: dict[str, Tensor]) -> dict[str, NDArray[np.float32]]:
         """Calibrated probabilities by head; regions without training data have none."""
-        router = torch.softmax(logits["router5"] / self._temperatures["router5"], 1)
-        masked = logits["examined36"].masked_fill(~self._trained, -1e4) / self._temperatures["examined36"]
-        visible = torch.sigmoid(logits["visible36"]) * self._trained
-        return {"router5": router.numpy(), "examined36": torch.softmax(masked, 1).numpy(), "visible36": visible.numpy()}
+        logits = logits | {"examined36": logits["examined36"].masked_fill(~self._trained, -1e4)}
+        found = {name: torch.softmax(logits[name] / self._temperature[name], 1) for name in SOFTMAX_HEADS}
+        found |= {name: torch.sigmoid(logits[name]) for name in ("visible36", *BINARY_HEADS)}
+        found["visible36"] = found["visible36"] * self._trained
+        return {name: tensor.numpy() for name, tensor in found.items()}
 
-    def _interpret(self, logits: dict[str, Tensor], ages: list[float | None]) -> list[BodyPartReading]:
-        by_head = self.probabilities(logits)
-        readings = []
-        for router, examined, visible, age in zip(
-            by_head["router5"], by_head["examined36"], by_head["visible36"], ages, strict=True
-        ):
-            label, score, by_age = decide_router5(router, age)
-            best = int(examined.argmax())
-            seen = [int(i) for i in np.argsort(-visible) if visible[i] >= self._visible_threshold]
-            readings.append(
-                BodyPartReading(
-                    router5=ROUTER5[label],
-                    router5_score=score,
-                    examined=REGIONS36[best],
-                    examined_score=float(examined[best]),
-                    visible=[REGIONS36[i] for i in seen],
-                    confident=score >= self._confident_above,
-                    age_decided=by_age,
-                    probabilities={
-                        "router5": _named(ROUTER5, router, range(len(ROUTER5))),
-                        "examined36": _named(REGIONS36, examined, np.argsort(-examined)[:5]),
-                        "visible36": _named(REGIONS36, visible, np.flatnonzero(visible > 0.05)),
-                    },
-                )
-            )
-        return readings
+    def _interpret(self, by_head: dict[str, NDArray[np.float32]], age: float | None) -> BodyPartReading:
+        router, examined, visible = by_head["router5"], by_head["examined36"], by_head["visible36"]
+        label, score, by_age = decide_router5(router, age)
+        best = int(examined.argmax())
+        agrees = _group(ROUTER5[label]) == _group(ROUTER5_OF_REGION.get(REGIONS36[best], "others"))
+        view = self._answer("view", VIEWS[int(by_head["view"].argmax())], by_head["view"].max())
+        chest = best == CHEST
+        turned = by_head["orientation"]
+        return BodyPartReading(
+            router5=ROUTER5[label],
+            router5_score=score,
+            examined=REGIONS36[best],
+            examined_score=float(examined[best]),
+            examined_confident=float(examined[best]) >= self._confident_above["examined36"],
+            visible=self._seen(visible, best),
+            confident=score >= self._confident_above["router5"] and agrees,
+            agrees=agrees,
+            age_decided=by_age,
+            view=view,
+            orientation=self._answer("orientation", 90 * int(turned.argmax()), turned.max())
+            if REGIONS36[best] in UPRIGHT_REGIONS
+            else None,
+            inverted=self._binary("inverted", by_head),
+            mirrored=self._binary("mirrored", by_head) if chest and view.value != "LATERAL" else None,
+            pediatric=self._binary("pediatric", by_head) if chest else None,
+            probabilities={
+                "router5": _named(ROUTER5, router, range(len(ROUTER5))),
+                "examined36": _named(REGIONS36, examined, np.argsort(-examined)[:5]),
+                "visible36": _named(REGIONS36, visible, np.flatnonzero(visible > 0.05)),
+            },
+        )
+
+    def _seen(self, visible: NDArray[np.float32], examined: int) -> list[str]:
+        """Regions over the threshold; the examined one when there is none, for what is examined is seen."""
+        seen = [REGIONS36[int(i)] for i in np.argsort(-visible) if visible[i] >= self._visible_threshold]
+        return seen or ([] if REGIONS36[examined] == "SPINE" else [REGIONS36[examined]])
+
+    def _answer(self, head: str, value: str | int | bool, score: Any) -> Answer:
+        return Answer(value, round(float(score), 4), float(score) >= self._confident_above[head])
+
+    def _binary(self, head: str, by_head: dict[str, NDArray[np.float32]]) -> Answer:
+        probability = float(by_head[head][0])
+        return self._answer(head, probability >= 0.5, max(probability, 1 - probability))
+
+
+def _group(router5: str) -> str:
+    """Router classes that no region tells apart are one: a child's chest is a chest."""
+    return "adult_chest" if router5 == "pediatric_chest" else router5
 
 
 def decide_router5(router: NDArray[np.float32], age: float | None) -> tuple[int, float, bool]:

@@ -1,7 +1,8 @@
 """Calibrate trained weights on the validation split: temperatures, confidence and score thresholds.
 
 `python -m models.calibrate --data ../shared/data --out models/weights` reads the weights in `--out`, adds what it
-finds to their settings and writes them again, so that one digest covers weights and thresholds.
+finds to their settings and writes them again, so that one digest covers weights and thresholds. Weights that were
+trained on the validation films too are calibrated by those of their twin (`--twin`): same recipe, without these films.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.body_part import BodyPartReader
+from models.body_part import SOFTMAX_HEADS, BodyPartReader
 from models.data import Film, films, images_of, targets_of
 from models.filter_data import Scene, backgrounds, can_carry_filter, compose
+from models.framing import SIZE
 from models.ivc_filter import IvcFilterReader
 from models.labels import REGIONS36
-from models.weights_files import Weights, load_weights, save_weights
+from models.weights_files import Weights, WeightsUnusable, load_weights, save_weights
 from models.wires import TRAINING_DESIGNS
 
 log = logging.getLogger("models.calibrate")
@@ -53,30 +55,86 @@ def class_balanced(labels: NDArray[np.int64]) -> NDArray[np.int64]:
     )
 
 
-def calibrate_body_part(weights: Weights, selection: list[Film], images: NDArray[np.uint8]) -> dict[str, Any]:
-    """Temperatures of both softmax heads, the confidence threshold, and the threshold of the visible head."""
-    reader = BodyPartReader(replace(weights, settings={**weights.settings, "calibration": {}}))
-    logits = {name: [] for name in ("router5", "examined36", "visible36")}  # type: dict[str, list[NDArray[np.float32]]]
-    for start in range(0, len(images), 64):
-        for name, tensor in reader.logits(images[start : start + 64]).items():
-            logits[name].append(tensor.numpy())
-    outputs = {name: np.concatenate(parts) for name, parts in logits.items()}
-    targets = targets_of(selection)
-    drawn = class_balanced(targets.router5)
-    router = temperature(outputs["router5"][drawn], targets.router5[drawn])
-    trained = np.array([region in weights.settings["trained_regions"] for region in REGIONS36])
-    known = (targets.examined >= 0) & trained[np.maximum(targets.examined, 0)]
-    masked = np.where(trained, outputs["examined36"], np.float32(-1e4))
-    drawn = np.flatnonzero(known)[class_balanced(targets.examined[known])]
-    examined = temperature(masked[drawn], targets.examined[drawn])
-    calibration = {"router5_temperature": router, "examined36_temperature": examined}
-    calibration["visible_threshold"] = _visible_threshold(outputs["visible36"], targets.visible, targets.visible_known)
+def calibrate_body_part(twin: Weights, selection: list[Film], images: NDArray[np.uint8]) -> dict[str, Any]:
+    """Temperatures of the softmax heads, confidence thresholds of all, and the threshold of the visible head.
 
-    scored = BodyPartReader(replace(weights, settings={**weights.settings, "calibration": calibration}))
-    probabilities = scored.probabilities({name: torch.from_numpy(array) for name, array in outputs.items()})["router5"]
-    right = probabilities.argmax(1) == targets.router5
-    calibration["confident_above"] = _confidence_threshold(probabilities.max(1), right)
+    Args:
+        twin: weights that never saw these films: the shipped ones, or those of the same recipe trained without them.
+        selection: validation films.
+        images: their canonical images.
+    """
+    reader = BodyPartReader(replace(twin, settings={**twin.settings, "calibration": {}}))
+    outputs = reader.all_logits(images)
+    answers = _answers(reader, outputs, selection, images, np.random.default_rng(505))
+    temperatures: dict[str, float] = {}
+    for name, (logits, labels) in answers.items():
+        if name in SOFTMAX_HEADS:
+            drawn = class_balanced(labels)
+            temperatures[name] = temperature(logits[drawn], labels[drawn])
+    calibration: dict[str, Any] = {"temperature": temperatures, "confident_above": {}}
+    for name, (logits, labels) in answers.items():
+        scores, right = _scored(logits / temperatures.get(name, 1.0), labels)
+        calibration["confident_above"][name] = _confidence_threshold(scores, right)
+    targets = targets_of(selection)
+    trained = np.array([region in twin.settings["trained_regions"] for region in REGIONS36])
+    visible = np.where(trained, outputs["visible36"], np.float32(-30))
+    calibration["visible_threshold"] = _visible_threshold(visible, targets.visible, targets.visible_known)
     return calibration
+
+
+def _answers(
+    reader: BodyPartReader,
+    outputs: dict[str, NDArray[np.float32]],
+    selection: list[Film],
+    images: NDArray[np.uint8],
+    generator: np.random.Generator,
+) -> dict[str, tuple[NDArray[np.float32], NDArray[np.int64]]]:
+    """Logits and labels by head, over the films whose label is known; for changes to a picture, over changed ones."""
+    targets = targets_of(selection)
+    trained = np.array([region in reader.settings["trained_regions"] for region in REGIONS36])
+    examined = (targets.examined >= 0) & trained[np.maximum(targets.examined, 0)]
+    masked = np.where(trained, outputs["examined36"], np.float32(-1e4))
+    view, children = targets.view.sum(1) == 1, targets.pediatric >= 0
+    found = {
+        "router5": (outputs["router5"], targets.router5),
+        "examined36": (masked[examined], targets.examined[examined]),
+        "view": (outputs["view"][view], targets.view[view].argmax(1)),
+        "pediatric": (outputs["pediatric"][children], targets.pediatric[children]),
+    }
+    for name, usable in (
+        ("orientation", targets.upright),
+        ("inverted", targets.router5 >= 0),
+        ("mirrored", targets.sided),
+    ):
+        pictures, labels = changed(images[usable], name, generator)
+        found[name] = (reader.all_logits(pictures)[name], labels)
+    return found
+
+
+def changed(
+    images: NDArray[np.uint8], change: str, generator: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Pictures turned by a random number of quarters (`orientation`), or half of them `inverted` or `mirrored`.
+
+    Returns:
+        The pictures, and the number of quarter turns clockwise or whether each was changed.
+    """
+    labels = generator.integers(4 if change == "orientation" else 2, size=len(images))
+    ways = {
+        "orientation": lambda image, turns: np.rot90(image, -turns),
+        "inverted": lambda image, yes: 255 - image if yes else image,
+        "mirrored": lambda image, yes: image[:, ::-1] if yes else image,
+    }
+    return np.stack([ways[change](image, label) for image, label in zip(images, labels, strict=True)]), labels
+
+
+def _scored(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Confidence of each answer and whether it is right, of a softmax head or of one with a single sigmoid."""
+    if logits.shape[1] == 1:
+        logits = np.concatenate([np.zeros_like(logits), logits], 1)
+    powers = np.exp(logits - logits.max(1, keepdims=True))
+    probabilities = powers / powers.sum(1, keepdims=True)
+    return probabilities.max(1), probabilities.argmax(1) == labels
 
 
 def _visible_threshold(logits: NDArray[np.float32], truth: NDArray[np.float32], known: NDArray[np.bool_]) -> float:
@@ -93,6 +151,25 @@ def _confidence_threshold(scores: NDArray[np.float32], right: NDArray[np.bool_])
     share = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
     enough = np.flatnonzero(share >= WANTED_ACCURACY)
     return float(scores[order[enough[-1]]]) if len(enough) else 1.0
+
+
+def twin_of(weights: Weights, twin: Path | None) -> Weights:
+    """The weights to calibrate on validation films: these, or their twin where these were trained on them too.
+
+    Raises:
+        WeightsUnusable: these saw the validation films and there is no twin of the same recipe that did not.
+    """
+    if weights.settings.get("held_out", "validation") == "validation":
+        return weights
+    if twin is None:
+        raise WeightsUnusable(
+            "these weights were trained on the validation films too, so these films tell nothing of them: train the "
+            "same recipe with --hold-out validation and pass its weights by --twin"
+        )
+    other = load_weights(twin)
+    if other.settings.get("held_out") != "validation" or other.settings["recipe"] != weights.settings["recipe"]:
+        raise WeightsUnusable(f"{twin.name} is no twin: its recipe differs, or it saw the validation films")
+    return other
 
 
 def positive_scenes(
@@ -128,6 +205,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("models/weights"))
     parser.add_argument("--cache", type=Path, default=Path("var/models"))
+    parser.add_argument("--twin", type=Path, help="body-part weights of the same recipe that never saw validation")
     parser.add_argument("--only", choices=("body_part", "ivc_filter"))
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -135,7 +213,9 @@ def main() -> None:
     if arguments.only in (None, "body_part"):
         weights = load_weights(arguments.out / "body_part.pt")
         selection = [film for film in films(arguments.data) if film.split == "validation"]
-        calibration = calibrate_body_part(weights, selection, images_of(selection, arguments.cache))
+        twin = twin_of(weights, arguments.twin)
+        calibration = calibrate_body_part(twin, selection, images_of(selection, arguments.cache, SIZE))
+        calibration["by"] = twin.sha256[:12]
         log.info("body_part: %s", calibration)
         save_weights(
             arguments.out / "body_part.pt",

@@ -28,12 +28,9 @@ class Scene:
     design: str | None
 
 
-def backgrounds(
-    data: Path, splits: set[str], cache: Path, limits: dict[str, int]
-) -> tuple[list[Film], NDArray[np.uint8]]:
-    """Films of the given splits with canonical images; at most `limits[source]` of a source, evenly picked."""
+def thinned_by_source(candidates: list[Film], limits: dict[str, int]) -> list[Film]:
+    """At most `limits[source]` films of each source, evenly picked."""
     chosen: list[Film] = []
-    candidates = [film for film in films(data) if film.split in splits]
     for source in sorted({film.source for film in candidates}):
         of_source = [film for film in candidates if film.source == source]
         if source == "unifesp":
@@ -43,6 +40,14 @@ def backgrounds(
         if source != "unifesp" and len(of_source) > limit:
             of_source = [of_source[int(i)] for i in np.linspace(0, len(of_source) - 1, limit)]
         chosen += of_source[:limit]
+    return chosen
+
+
+def backgrounds(
+    data: Path, splits: set[str], cache: Path, limits: dict[str, int]
+) -> tuple[list[Film], NDArray[np.uint8]]:
+    """Films of the given splits with canonical images; at most `limits[source]` of a source, evenly picked."""
+    chosen = thinned_by_source([film for film in films(data) if film.split in splits], limits)
     stored = cache / f"backgrounds-{'-'.join(sorted(splits))}-{len(chosen)}.npy"
     if stored.is_file():
         images: NDArray[np.uint8] = np.load(stored)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.networks import FilterNetwork, local_contrast
+from models.networks import FilterNetwork, for_inference, local_contrast
 from models.weights_files import SHIPPED, Weights, WeightsUnusable, load_weights
 
 ARCHITECTURE = "centre_heatmap_fpn"
@@ -63,7 +63,7 @@ class IvcFilterReader:
         self.threshold = float(weights.settings["threshold"])
         self._network = FilterNetwork()
         weights.put_into(self._network)
-        self._network.eval()
+        for_inference(self._network)
 
     @classmethod
     def load(cls, weights: Path | None = None) -> Self:
@@ -91,7 +91,8 @@ class IvcFilterReader:
     def places(self, images: NDArray[np.uint8]) -> list[list[dict[str, Any]]]:
         """The best places of each picture `(n, 512, 512)` with boxes and scores, whatever the threshold."""
         with torch.inference_mode():
-            outputs = self._network(local_contrast(torch.from_numpy(images)[:, None].float() / 255))
+            inputs = local_contrast(torch.from_numpy(images)[:, None].float() / 255)
+            outputs = self._network(inputs.contiguous(memory_format=torch.channels_last))
             heat = torch.sigmoid(outputs[:, :1])
             # A place is a peak where it is the highest of its neighbourhood.
             peaks = heat * (torch.nn.functional.max_pool2d(heat, 9, 1, 4) == heat)

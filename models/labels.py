@@ -15,6 +15,32 @@ REGIONS36 = (
     "CALCANEUS", "FOOT", "TOE",
 )  # fmt: skip
 
+VIEWS = ("AP", "PA", "LATERAL")
+"""Views (defined terms of View Position, PS3.3 C.8.11.5.1.1 kept to what there are labels for)."""
+
+UPRIGHT_REGIONS = frozenset(
+    ("SKULL", "SINUS", "CSPINE", "TSPINE", "LSPINE", "SPINE", "CHEST", "CLAVICLE", "SHOULDER", "ABDOMEN", "PELVIS",
+     "HIP", "FEMUR", "KNEE", "LOWERLEG", "ANKLE")
+)  # fmt: skip
+"""Regions shown upright by custom; a hand or a foot lies as it lies, so its orientation means nothing."""
+
+ROUTER5_OF_REGION = {
+    "ABDOMEN": "abdominal",
+    **dict.fromkeys(("CHEST", "RIB", "STERNUM"), "adult_chest"),
+    **dict.fromkeys(("TSPINE", "LSPINE", "CSPINE", "SPINE", "SSPINE"), "spine"),
+}
+"""Router class that a region of an adult implies; every other region is `others`."""
+
+REASONABLE = (
+    ("SKULL", "FACIALBONES", "NASALBONE", "SINUS", "JAW"), ("CSPINE", "NECK"),
+    ("CSPINE", "TSPINE", "LSPINE", "SPINE", "SSPINE"), ("CHEST", "RIB", "STERNUM"),
+    ("CLAVICLE", "SCAPULA", "SHOULDER"), ("SHOULDER", "HUMERUS"), ("ELBOW", "FOREARM"), ("ELBOW", "HUMERUS"),
+    ("FOREARM", "WRIST"), ("WRIST", "HAND", "FINGER", "THUMB"), ("PELVIS", "SIJOINT", "HIP"), ("HIP", "FEMUR"),
+    ("FEMUR", "KNEE"), ("KNEE", "PATELLA"), ("KNEE", "LOWERLEG"), ("LOWERLEG", "ANKLE"),
+    ("ANKLE", "CALCANEUS", "FOOT", "TOE"),
+)  # fmt: skip
+"""Regions that one film shows together, so that taking one for another is a reasonable error (as in Fang 2020)."""
+
 PEDIATRIC_BELOW_YEARS = 15.0
 """A chest of a patient younger than this is a pediatric chest, when the age is known (README of the training data:
 children are under 15; 15 to 17 belongs to neither class there)."""

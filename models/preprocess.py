@@ -16,19 +16,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.pixels import pixel_array
 
 from models.decode_apart import DECODER, DecodeFailed
+from models.framing import MIN_SIDE, FloatImage, Mask, NotReadable, percentile_levels, square
 
-SIZE = 512
-"""Side of the canonical image, pixels."""
 WORKING_SIDE = 1024
 """Stored values are averaged down to about this longest side before anything else, pixels."""
-MIN_SIDE = 32
-"""A picture with a shorter side shows no body part."""
 MAX_PIXELS = 150_000_000
 MAX_BYTES = 1 << 30  # of a file, which is read whole; the largest radiograph of `MAX_PIXELS` has a third of it
 """A frame with more pixels is refused before it is decoded."""
@@ -37,23 +33,6 @@ MAX_BYTES = 1 << 30  # of a file, which is read whole; the largest radiograph of
 warnings.filterwarnings("ignore", module=r"pydicom\b.*")
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
-
-FloatImage = NDArray[np.float32]
-Mask = NDArray[np.bool_]
-
-
-class NotReadable(RuntimeError):  # noqa: N818 - the name the other rooms call it by
-    """The file gives no canonical image.
-
-    Attributes:
-        reason_code: `pixels-unreadable` (cannot be decoded) or `pixels-unsuitable` (decodes, shows no radiograph).
-        detail: what was wrong, without anything that identifies the patient.
-    """
-
-    def __init__(self, reason_code: str, detail: str) -> None:
-        self.reason_code = reason_code
-        self.detail = detail
-        super().__init__(f"{reason_code}: {detail}")
 
 
 @dataclass(frozen=True)
@@ -197,26 +176,7 @@ def _grey_levels(dataset: Dataset, values: FloatImage, padding: Mask) -> tuple[F
     for name, levels in (("voi-lut", _voi_lut(dataset, values)), ("window", _window(dataset, values))):
         if levels is not None and _shows_something(levels[~padding]):
             return levels, name
-    return _percentile_levels(values, content), "percentile"
-
-
-def _percentile_levels(values: FloatImage, content: FloatImage) -> FloatImage:
-    """Grey levels between the 1st and 99th percentile of the content."""
-    low, high = np.percentile(content[:: max(1, content.size // 200_000)], (1, 99))
-    if high <= low:
-        low, high = content.min(), content.max()
-    return np.clip((values - low) / (high - low), 0, 1).astype(np.float32)
-
-
-def canonical_of_values(values: FloatImage) -> NDArray[np.uint8]:
-    """The canonical image of grey values without a header: percentile window, bone white.
-
-    Raises:
-        NotReadable: every pixel has the same value, or nothing is left to see.
-    """
-    if float(values.min()) == float(values.max()):
-        raise NotReadable("pixels-unsuitable", "every pixel has the same value")
-    return square(_percentile_levels(values, values))
+    return percentile_levels(values, content), "percentile"
 
 
 def _modality(dataset: Dataset, values: FloatImage) -> FloatImage:
@@ -277,54 +237,6 @@ def _look_up(table: tuple[float, NDArray[np.float32]], values: FloatImage) -> Fl
     first, entries = table
     index = np.clip(np.nan_to_num(values) - first, 0, entries.size - 1).round().astype(np.int64)
     return entries[index]
-
-
-def square(grey: FloatImage) -> NDArray[np.uint8]:
-    """Strip borders, pad to a square and bring to 512 x 512 by area averaging.
-
-    Args:
-        grey: grey levels in 0..1, any size.
-
-    Returns:
-        uint8, 512 x 512; the content keeps its aspect and stands in the middle, the rest is black.
-
-    Raises:
-        NotReadable: when nothing is left to see.
-    """
-    grey = strip_borders(grey)
-    if float(grey.max()) - float(grey.min()) < 0.02:
-        raise NotReadable("pixels-unsuitable", "the picture is empty")
-    rows, columns = grey.shape
-    scale = SIZE / max(rows, columns)
-    height, width = max(1, round(rows * scale)), max(1, round(columns * scale))
-    method = Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR
-    resized = np.asarray(Image.fromarray(grey.astype(np.float32)).resize((width, height), method))
-    out = np.zeros((SIZE, SIZE), dtype=np.uint8)
-    top, left = (SIZE - height) // 2, (SIZE - width) // 2
-    out[top : top + height, left : left + width] = np.clip(resized * 255 + 0.5, 0, 255).astype(np.uint8)
-    return out
-
-
-def strip_borders(grey: FloatImage) -> FloatImage:
-    """Cut away rows and columns at the edges that are flat black or flat white: shutters and collimation."""
-
-    def flat(lines: FloatImage) -> Mask:
-        low, high = np.percentile(lines, (2, 98), axis=1)
-        result: Mask = (high <= 0.03) | (low >= 0.985)
-        return result
-
-    rows, columns = flat(grey), flat(np.ascontiguousarray(grey.T))
-    top, bottom = _inner(rows)
-    left, right = _inner(columns)
-    return grey[top:bottom, left:right]
-
-
-def _inner(flat: Mask) -> tuple[int, int]:
-    """First and last-plus-one line that is not flat; all of them when too little would be left."""
-    lines = np.flatnonzero(~flat)
-    if lines.size == 0 or lines[-1] + 1 - lines[0] < max(MIN_SIDE, flat.size // 5):
-        return 0, flat.size
-    return int(lines[0]), int(lines[-1]) + 1
 
 
 def patient_age_years(dataset: Dataset) -> float | None:

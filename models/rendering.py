@@ -88,34 +88,53 @@ def strip(image: Image, centre: int, half_width: float, top: float, bottom: floa
     return image[int(top * rows) : max(int(bottom * rows), int(top * rows) + 16), left:right]
 
 
-def renderings(folder: Path, count: int, seed: int) -> list[tuple[Image, str]]:
-    """Up to `count` renderings of each of four kinds from the training volumes, with the region each shows.
+@dataclass(frozen=True)
+class Rendering:
+    """A rendered film: grey levels in 0..1, the region it shows, `AP` or `LATERAL`."""
 
-    Kinds: abdomen, lumbar spine (AP and lateral), thoracic spine, whole spine (chest set above abdomen).
+    picture: Image
+    region: str
+    view: str
+
+
+def renderings(folder: Path, count: int, seed: int) -> list[Rendering]:
+    """Renderings from the training volumes, up to `count` of each kind, with the region and the view of each.
+
+    Kinds: abdomen, lumbar spine (AP and lateral), thoracic spine, whole spine (chest set above abdomen), and some
+    pelves and chests.
 
     Raises:
         FileNotFoundError: a volume is missing from `folder`.
     """
     generator = np.random.default_rng(seed)
     abdomen, chest = (load_volume(folder / name) for name in TRAINING_VOLUMES)
-    pictures: list[tuple[Image, str]] = []
+    made: list[Rendering] = []
     for index in range(count):
         lateral = index % 4 == 3
+        view = "LATERAL" if lateral else "AP"
         belly, belly_bone = project(abdomen, lateral, generator)
-        thorax, thorax_bone = project(chest, False, generator)
+        thorax, thorax_bone = project(chest, index % 4 == 2, generator)
         at, at_chest = spine_column(belly_bone), spine_column(thorax_bone)
         uniform = generator.uniform
         if not lateral:
             half = uniform(70, 100)
-            pictures.append((grey(strip(belly, at, half, uniform(0, 0.15), uniform(0.85, 1)), generator), "ABDOMEN"))
+            picture = strip(belly, at, half, uniform(0, 0.15), uniform(0.85, 1))
+            made.append(Rendering(grey(picture, generator), "ABDOMEN", view))
         narrow = strip(belly, at, uniform(18, 45), uniform(0.05, 0.3), uniform(0.65, 0.85))
-        pictures.append((grey(narrow, generator), "LSPINE"))
+        made.append(Rendering(grey(narrow, generator), "LSPINE", view))
+        thorax_view = "LATERAL" if index % 4 == 2 else "AP"
         if index % 2 == 0:
             narrow = strip(thorax, at_chest, uniform(16, 40), uniform(0, 0.1), uniform(0.75, 0.95))
-            pictures.append((grey(narrow, generator), "TSPINE"))
-        if not lateral:
-            pictures.append((grey(_stack(thorax, at_chest, belly, at, generator), generator), "SPINE"))
-    return pictures
+            made.append(Rendering(grey(narrow, generator), "TSPINE", thorax_view))
+        if not lateral and thorax_view == "AP":
+            made.append(Rendering(grey(_stack(thorax, at_chest, belly, at, generator), generator), "SPINE", "AP"))
+        if index % 8 == 0:
+            picture = strip(belly, at, uniform(75, 100), uniform(0.5, 0.6), uniform(0.95, 1))
+            made.append(Rendering(grey(picture, generator), "PELVIS", "AP"))
+        if index % 8 in (0, 2):
+            top = uniform(0, 0.1)
+            made.append(Rendering(grey(thorax[int(top * len(thorax)) :], generator), "CHEST", thorax_view))
+    return made
 
 
 def _stack(thorax: Image, at_chest: int, belly: Image, at: int, generator: np.random.Generator) -> Image:

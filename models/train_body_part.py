@@ -1,12 +1,14 @@
 """Train the body-part network: `python -m models.train_body_part --data ../shared/data --out models/weights`.
 
-One thread of a CPU suffices: about half an hour for the default recipe. Seeds fix the data order, the augmentation and
-the initial weights; an interrupted run continues from its last checkpoint.
+The same code runs on a CPU and on a GPU (`--device`); `--bundle` takes films from one file (`models.pack`) instead of
+the data folder. Seeds fix the data order, the augmentation and the initial weights; an interrupted run continues from
+its last checkpoint. On a GPU, half-precision arithmetic and the order of sums leave the last digits open.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import logging
 import math
 import time
@@ -15,15 +17,24 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models import data as films_room
-from models.augment import Augmenter, content_boxes
-from models.networks import BodyPartNetwork, averaged, standardise
+from models.augment import Augmenter, content_boxes, side_by_side
+from models.body_part import BodyPartReader
+from models.collage import collages
+from models.data import Film
+from models.labels import REGIONS36, ROUTER5
+from models.losses import Teachers, distillation_loss, loss_of
+from models.networks import BodyPartNetwork, RunningAverage, standardise
+from models.pack import training_films, unpack
+from models.scores import confusion, macro_f1
 from models.weights_files import Weights, load_weights, save_weights
 
 log = logging.getLogger("models.train_body_part")
 NAME = "body_part"
+CHECKPOINT_EVERY_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -32,44 +43,31 @@ class Recipe:
 
     Attributes:
         architecture: name of the trunk (`models.networks.TRUNKS`).
-        side: side of the training pictures, pixels.
+        side: side of the training pictures, pixels, a multiple of 32.
         steps, batch: optimiser steps and pictures a step.
         peak_rate: highest learning rate of the warm-up and cosine schedule.
         decay: weight decay of AdamW.
-        renderings: renderings of each kind from CT.
+        average: decay of the running average of the weights.
+        style_mixing: share of batches whose early features swap their style.
+        renderings, collages: renderings of each kind from CT, and films put together from training films.
+        pairs: share of a batch's pictures set beside another of the same region.
+        taught: share of the loss that comes from the teachers, where there are any.
         seed: of everything random.
     """
 
-    architecture: str = "compact_resnet"
-    side: int = 160
-    steps: int = 700
-    batch: int = 48
-    peak_rate: float = 3e-3
+    architecture: str = "mobilenet_v3_large"
+    side: int = 224
+    steps: int = 6000
+    batch: int = 128
+    peak_rate: float = 2e-3
     decay: float = 0.05
-    renderings: int = 36
+    average: float = 0.998
+    style_mixing: float = 0.25
+    renderings: int = 96
+    collages: int = 60
+    pairs: float = 0.08
+    taught: float = 0.6
     seed: int = 7
-
-
-def loss_of(outputs: dict[str, Tensor], targets: dict[str, Tensor], trained: Tensor) -> Tensor:
-    """Sum of the heads' losses; what is not known of a picture counts nothing.
-
-    Args:
-        outputs: logits of `BodyPartNetwork`.
-        targets: `router5`, `examined`, `visible`, `visible_known` as in `models.data.Targets`.
-        trained: bool `(36,)`, the regions with data.
-    """
-    router = nn.functional.cross_entropy(outputs["router5"], targets["router5"], label_smoothing=0.05)
-    masked = outputs["examined36"].masked_fill(~trained, -1e4)
-    known = targets["examined"] >= 0
-    examined = outputs["examined36"].sum() * 0
-    if known.any():
-        # Smoothing over untrained regions would pull at masked logits, so there is none here.
-        examined = nn.functional.cross_entropy(masked[known], targets["examined"][known])
-    visible = nn.functional.binary_cross_entropy_with_logits(
-        outputs["visible36"], targets["visible"], reduction="none"
-    )[:, trained]
-    share = targets["visible_known"].float()[:, None]
-    return router + examined + 4.0 * (visible * share).sum() / (share.sum().clamp_min(1) * trained.sum())
 
 
 def learning_rate(progress: float, peak: float) -> float:
@@ -108,59 +106,108 @@ class Clock:
 class Training:
     """A run over pictures in memory: network, its averaged copy, optimiser and the random state."""
 
-    def __init__(self, recipe: Recipe, images: np.ndarray, selection: list[films_room.Film]) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        images: NDArray[np.uint8],
+        selection: list[Film],
+        device: torch.device | str = "cpu",
+        teachers: list[Path] | None = None,
+    ) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe = recipe
-        self.images = torch.from_numpy(images)
-        self.boxes = content_boxes(self.images)
+        self.device = torch.device(device)
+        self.teachers = Teachers(teachers, self.device) if teachers else None
+        on_host = torch.from_numpy(images)
+        self.boxes = content_boxes(on_host).to(self.device)
+        self.images = on_host.to(self.device)
         targets = films_room.targets_of(selection)
-        self.targets = {name: torch.from_numpy(array) for name, array in vars(targets).items()}
+        self.targets = {name: torch.from_numpy(array).to(self.device) for name, array in vars(targets).items()}
         self.trained = torch.from_numpy(
             (targets.visible.sum(0) > 0) | (np.bincount(targets.examined[targets.examined >= 0], minlength=36) > 0)
-        )
+        ).to(self.device)
         self.weights = films_room.sampling_weights(selection)
-        self.network = BodyPartNetwork(recipe.architecture).to(memory_format=torch.channels_last)
-        self.average = averaged(self.network)
-        self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=recipe.peak_rate, weight_decay=recipe.decay)
+        self.peers = _peers(selection)
+        self.whole = torch.tensor(
+            [film.examined in ("SPINE", "PELVIS", None) for film in selection], device=self.device
+        )
+        self.network = BodyPartNetwork(recipe.architecture, style_mixing=recipe.style_mixing)
+        self.network.to(self.device, memory_format=torch.channels_last)
+        self.average = RunningAverage(self.network, recipe.average)
+        self.optimiser = torch.optim.AdamW(
+            _groups(self.network, recipe.decay), lr=recipe.peak_rate, fused=self.device.type == "cuda"
+        )
         self.step = 0
+        self.seconds = 0.0
 
     def run(self, limit_s: float | None = None, checkpoint: Path | None = None) -> list[float]:
         """Take the recipe's steps, or those that fit into `limit_s` seconds, and return their losses."""
-        losses = []
+        losses: list[Tensor] = []
         clock = Clock(self.recipe.steps, limit_s)
         clock.at_start = clock.progress(self.step)
+        saved = time.monotonic()
         self.network.train()
         while (progress := clock.progress(self.step)) < 1:
             losses.append(self.take_step(learning_rate(progress, self.recipe.peak_rate)))
             if self.step % 25 == 0:
-                log.info("step %d of %d: loss %.3f", self.step, self.recipe.steps, float(np.mean(losses[-25:])))
-            if checkpoint is not None and self.step % 50 == 0:
+                # Reading a loss waits for the device: now and then is enough, and keeps its queue short.
+                mean = float(torch.stack(losses[-25:]).mean())
+                if self.step % 250 == 0 or self.device.type == "cpu":
+                    log.info("step %d of %d, %.0f %%: loss %.3f", self.step, self.recipe.steps, 100 * progress, mean)
+            if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_EVERY_S:
                 self.save(checkpoint)
-        return losses
+                saved = time.monotonic()
+        self.seconds = time.monotonic() - clock.began
+        return torch.stack(losses).tolist() if losses else []
 
-    def take_step(self, rate: float) -> float:
-        """One optimiser step at a learning rate; returns its loss."""
+    def take_step(self, rate: float) -> Tensor:
+        """One optimiser step at a learning rate; returns its loss, still on the device."""
         recipe = self.recipe
         # Seeds by step: a continued run draws (and drops out) what an uninterrupted one would have.
-        torch.manual_seed(recipe.seed * 1_000_003 + self.step)
+        seed = recipe.seed * 1_000_003 + self.step
+        torch.manual_seed(seed)
         generator = np.random.default_rng((recipe.seed, self.step))
-        chosen = torch.from_numpy(generator.choice(len(self.images), recipe.batch, p=self.weights))
-        pictures, _ = Augmenter(recipe.side, recipe.seed * 1_000_003 + self.step)(
-            self.images[chosen], self.boxes[chosen]
-        )
+        rows = generator.choice(len(self.weights), recipe.batch, p=self.weights)
+        chosen = torch.from_numpy(rows).to(self.device, non_blocking=True)
+        images, boxes = self.images[chosen], self.boxes[chosen]
+        targets = {name: tensor[chosen] for name, tensor in self.targets.items()}
+        self._set_pairs(rows, images, boxes, targets, generator)
+        pictures, changes = Augmenter(recipe.side, seed, self.device)(images, boxes, self.whole[chosen])
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        targets = {name: tensor[chosen] for name, tensor in self.targets.items()}
-        loss = loss_of(
-            self.network(standardise(pictures).contiguous(memory_format=torch.channels_last)), targets, self.trained
-        )
+        inputs = standardise(pictures).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            outputs = self.network(inputs)
+            taught = None if self.teachers is None else self.teachers(inputs)
+        loss = loss_of(outputs, targets, changes, self.trained)
+        if taught is not None:
+            loss = (1 - recipe.taught) * loss + recipe.taught * distillation_loss(outputs, taught, self.trained)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
         self.optimiser.step()
-        self.average.update_parameters(self.network)
+        self.average.update()
         self.step += 1
-        return float(loss.detach())
+        return loss.detach()
+
+    def _set_pairs(
+        self,
+        rows: NDArray[np.int64],
+        images: Tensor,
+        boxes: Tensor,
+        targets: dict[str, Tensor],
+        generator: np.random.Generator,
+    ) -> None:
+        """Set some pictures beside another of the same region, in place, as films with two exposures are."""
+        able = [place for place, row in enumerate(rows) if row in self.peers]
+        places = able[: round(self.recipe.pairs * len(rows))]
+        if not places:
+            return
+        others = [int(generator.choice(self.peers[int(rows[place])])) for place in places]
+        here, there = (torch.tensor(index, device=self.device) for index in (places, others))
+        together, whole = side_by_side(images[here], self.images[there], boxes[here], self.boxes[there])
+        images[here], boxes[here] = together, whole
+        targets["view"][here] = 1.0  # of two views, neither
 
     def save(self, path: Path) -> None:
         """Write a checkpoint that `resume` continues from."""
@@ -173,7 +220,7 @@ class Training:
         """Continue from a checkpoint of the same recipe; False when there is none."""
         if not path.is_file():
             return False
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, weights_only=True, map_location=self.device)
         if state["recipe"] != asdict(self.recipe):
             return False
         self.network.load_state_dict(state["network"])
@@ -182,34 +229,106 @@ class Training:
         self.step = state["step"]
         return True
 
+    def write(self, path: Path, held_out: str) -> None:
+        """Write the averaged weights."""
+        regions = [REGIONS36[i] for i in torch.nonzero(self.trained).flatten().tolist()]
+        settings = {
+            "side": self.recipe.side,
+            "trained_regions": regions,
+            "recipe": asdict(self.recipe),
+            "steps_taken": self.step,
+            "held_out": held_out,
+            "device": self.device.type,
+            "minutes": round(self.seconds / 60, 1),
+            "teachers": 0 if self.teachers is None else len(self.teachers.networks),
+        }
+        state = {name: tensor.cpu() for name, tensor in self.average.module.state_dict().items()}
+        save_weights(path, state, self.recipe.architecture, settings)
+
+
+def _peers(selection: list[Film]) -> dict[int, list[int]]:
+    """For each limb, skull or spine segment: the films of the same region, that may stand beside it."""
+    by_region: dict[str, list[int]] = {}
+    for row, film in enumerate(selection):
+        if film.examined not in (None, "CHEST", "ABDOMEN", "SPINE"):
+            by_region.setdefault(str(film.examined), []).append(row)
+    return {row: rows for rows in by_region.values() for row in rows}
+
+
+def _groups(network: nn.Module, decay: float) -> list[dict[str, object]]:
+    """Parameters with weight decay, and biases and normalisations without."""
+    parameters = list(network.parameters())
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def held_out_of(selection: list[Film], rule: str) -> NDArray[np.bool_]:
+    """Which films a run does not train on.
+
+    Args:
+        rule: `validation`; `none`; or `2/4`, the second of four parts of the patients of training and validation.
+    """
+    if rule in ("validation", "none"):
+        return np.array([film.split == "validation" and rule == "validation" for film in selection])
+    part, parts = (int(number) for number in rule.split("/"))
+    digests = [hashlib.sha256(film.group.encode()).digest() for film in selection]
+    return np.array(
+        [
+            film.source not in films_room.SYNTHETIC and int.from_bytes(digest[:8], "big") % parts == part - 1
+            for film, digest in zip(selection, digests, strict=True)
+        ]
+    )
+
+
+def report(reader: BodyPartReader, selection: list[Film], images: NDArray[np.uint8]) -> str:
+    """Figures of held-out films in a line: router macro F1, accuracy of the examined region with and without chests."""
+    targets = films_room.targets_of(selection)
+    said = reader.all_logits(images)
+    router = macro_f1(confusion(targets.router5, said["router5"].argmax(1), len(ROUTER5)))
+    trained = [region in reader.settings["trained_regions"] for region in REGIONS36]
+    right = np.where(trained, said["examined36"], -np.inf).argmax(1) == targets.examined
+    known = targets.examined >= 0
+    limbs = known & (targets.examined != REGIONS36.index("CHEST"))
+    return (
+        f"{len(selection)} films: router5 macro F1 {router:.4f}, examined {right[known].mean():.4f}, "
+        f"without chests {right[limbs].mean():.4f}"
+    )
+
 
 def train(
-    data: Path, out: Path, cache: Path, recipe: Recipe, limit_s: float | None = None, start: Path | None = None
-) -> Path:
-    """Train by a recipe, from given weights or from scratch, and write weights; returns their path.
+    selection: list[Film],
+    images: NDArray[np.uint8],
+    path: Path,
+    recipe: Recipe,
+    hold_out: str = "validation",
+    device: str = "cpu",
+    limit_s: float | None = None,
+    start: Path | None = None,
+    teachers: list[Path] | None = None,
+) -> None:
+    """Train by a recipe, from given weights or from scratch, and write weights; figures of held-out films are logged.
 
     `models.calibrate` and `models.evaluate` then set thresholds and write the card.
     """
-    selection = [film for film in films_room.films(data) if film.split == "train"]
-    rendered, pictures = films_room.rendered_films(data, recipe.renderings, recipe.seed, cache)
-    images = np.concatenate([films_room.images_of(selection, cache), pictures])
-    training = Training(recipe, images, selection + rendered)
-    checkpoint = cache / f"{NAME}-{recipe.architecture}.checkpoint.pt"
+    held = held_out_of(selection, hold_out)
+    chosen = [film for film, out in zip(selection, held, strict=True) if not out]
+    collaged, pictures = collages(chosen, images[~held], recipe.collages, recipe.seed)
+    training = Training(recipe, np.concatenate([images[~held], pictures]), chosen + collaged, device, teachers)
+    log.info("%d films to train on, %d held out, on %s", len(chosen) + len(collaged), held.sum(), device)
+    checkpoint = path.with_suffix(".checkpoint")
     if training.resume(checkpoint):
         log.info("continuing at step %d", training.step)
     elif start is not None:
         start_from(load_weights(start), training)
     training.run(limit_s, checkpoint)
+    training.write(path, hold_out)
     checkpoint.unlink(missing_ok=True)
-    path = out / f"{NAME}.pt"
-    regions = [films_room.REGIONS36[i] for i in torch.nonzero(training.trained).flatten().tolist()]
-    save_weights(
-        path,
-        training.average.module.state_dict(),
-        recipe.architecture,
-        {"side": recipe.side, "trained_regions": regions, "recipe": asdict(recipe), "steps_taken": training.step},
-    )
-    return path
+    if held.any():
+        kept = [film for film, out in zip(selection, held, strict=True) if out]
+        figures = report(BodyPartReader(load_weights(path), device), kept, images[held])
+        log.info("%s after %d steps: %s", path.stem, training.step, figures)
 
 
 def start_from(weights: Weights, training: Training) -> None:
@@ -221,21 +340,48 @@ def start_from(weights: Weights, training: Training) -> None:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="Train the body-part network.")
-    parser.add_argument("--data", type=Path, required=True, help="folder with manifest.csv")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", type=Path, help="folder with manifest.csv")
+    source.add_argument("--bundle", type=Path, help="file that models.pack wrote")
     parser.add_argument("--out", type=Path, default=Path("models/weights"))
+    parser.add_argument("--name", default=NAME, help="of the weights file")
     parser.add_argument("--cache", type=Path, default=Path("var/models"))
-    parser.add_argument("--architecture", default=Recipe.architecture)
-    parser.add_argument("--steps", type=int, default=Recipe.steps)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--hold-out", default="validation", help="validation, none, or a part such as 2/4")
+    for name, kind in (("architecture", str), ("side", int), ("steps", int), ("batch", int), ("seed", int)):
+        parser.add_argument(f"--{name}", type=kind, default=getattr(Recipe, name))
+    for name in ("peak_rate", "style_mixing", "average", "pairs"):
+        parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=getattr(Recipe, name))
+    parser.add_argument("--collages", type=int, default=Recipe.collages)
     parser.add_argument("--minutes", type=float, help="end the schedule after this time")
     parser.add_argument("--start", type=Path, help="weights to begin with")
+    parser.add_argument("--teacher", type=Path, action="append", help="weights to learn from besides the labels")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(arguments.threads)
-    recipe = Recipe(architecture=arguments.architecture, steps=arguments.steps)
+    torch.backends.cudnn.benchmark = True
+    settings = {name: value for name, value in vars(arguments).items() if name in Recipe.__dataclass_fields__}
+    recipe = Recipe(**settings)
     arguments.out.mkdir(parents=True, exist_ok=True)
+    if arguments.bundle is not None:
+        selection, images = unpack(arguments.bundle)
+    else:
+        selection, images = training_films(arguments.data, recipe.renderings, recipe.seed, arguments.cache)
     limit_s = None if arguments.minutes is None else arguments.minutes * 60
-    print(train(arguments.data, arguments.out, arguments.cache, recipe, limit_s, arguments.start))
+    path = arguments.out / f"{arguments.name}.pt"
+    train(
+        selection,
+        images,
+        path,
+        recipe,
+        arguments.hold_out,
+        arguments.device,
+        limit_s,
+        arguments.start,
+        arguments.teacher,
+    )
+    print(path)
 
 
 if __name__ == "__main__":

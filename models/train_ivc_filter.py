@@ -14,10 +14,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from models.data import Film
-from models.filter_data import Scene, backgrounds, can_carry_filter, compose, film_changes, heat_target
-from models.networks import FilterNetwork, averaged, local_contrast
+from models.filter_data import (
+    SIDE,
+    Scene,
+    backgrounds,
+    can_carry_filter,
+    compose,
+    film_changes,
+    heat_target,
+    thinned_by_source,
+)
+from models.networks import FilterNetwork, RunningAverage, local_contrast
+from models.pack import unpack
 from models.train_body_part import Clock, learning_rate
 from models.weights_files import load_weights, save_weights
 
@@ -63,7 +74,7 @@ class SceneSource:
         self.weights = share / share.sum()
 
     def batch(self, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Standardised crops `(n, 1, side, side)`, heatmaps, log sizes and where these count."""
+        """Crops, uint8 `(n, 1, side, side)`, heatmaps, log sizes and where these count."""
         generator = np.random.default_rng((self.recipe.seed, step))
         crops, boxes = [], []
         for _ in range(0, self.recipe.batch, 2):
@@ -73,8 +84,8 @@ class SceneSource:
                 crops.append(crop)
                 boxes.append(box)
         heat, size, counts = heat_target(boxes, self.recipe.side, FilterNetwork.stride)
-        pictures = torch.from_numpy(np.stack(crops))[:, None].float() / 255
-        return local_contrast(pictures), torch.from_numpy(heat), torch.from_numpy(size), torch.from_numpy(counts)
+        pictures = torch.from_numpy(np.stack(crops))[:, None]
+        return pictures, torch.from_numpy(heat), torch.from_numpy(size), torch.from_numpy(counts)
 
     def _scene(self, generator: np.random.Generator) -> Scene:
         positive = bool(generator.random() < self.recipe.positives)
@@ -103,73 +114,117 @@ class SceneSource:
         return crop, box
 
 
+class _Steps(Dataset[tuple[Tensor, ...]]):
+    """The batches of the steps still to take, for processes that compose ahead."""
+
+    def __init__(self, source: SceneSource, first: int) -> None:
+        self.source, self.first = source, first
+
+    def __len__(self) -> int:
+        return self.source.recipe.steps - self.first
+
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+        torch.set_num_threads(1)
+        return self.source.batch(self.first + index)
+
+
 class Training:
     """A run: network, its average, optimiser, source of crops."""
 
-    def __init__(self, recipe: Recipe, source: SceneSource) -> None:
+    def __init__(self, recipe: Recipe, source: SceneSource, device: torch.device | str = "cpu") -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.source = recipe, source
-        self.network = FilterNetwork().to(memory_format=torch.channels_last)
-        self.average = averaged(self.network)
+        self.device = torch.device(device)
+        self.network = FilterNetwork().to(self.device, memory_format=torch.channels_last)
+        self.average = RunningAverage(self.network)
         self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=recipe.peak_rate, weight_decay=recipe.decay)
         self.step = 0
 
-    def run(self, limit_s: float | None = None) -> list[float]:
-        """Take the recipe's steps, or those that fit into `limit_s` seconds, and return their losses."""
-        losses = []
+    def run(self, limit_s: float | None = None, workers: int = 0) -> list[float]:
+        """Take the recipe's steps, or those that fit into `limit_s` seconds, and return their losses.
+
+        Args:
+            limit_s: seconds after which the run ends.
+            workers: processes that compose scenes ahead; the same scenes whatever their number.
+        """
+        losses: list[Tensor] = []
         clock = Clock(self.recipe.steps, limit_s)
         self.network.train()
-        recipe = self.recipe
-        while (progress := clock.progress(self.step)) < 1:
-            pictures, heat, size, counts = self.source.batch(self.step)
-            rate = learning_rate(progress, recipe.peak_rate)
-            for group in self.optimiser.param_groups:
-                group["lr"] = rate
-            loss = loss_of(self.network(pictures.contiguous(memory_format=torch.channels_last)), heat, size, counts)
-            self.optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
-            self.optimiser.step()
-            self.average.update_parameters(self.network)
-            self.step += 1
-            losses.append(float(loss.detach()))
+        for batch in DataLoader(_Steps(self.source, self.step), batch_size=None, num_workers=workers):
+            if (progress := clock.progress(self.step)) >= 1:
+                break
+            losses.append(self.take_step(batch, learning_rate(progress, self.recipe.peak_rate)))
             if self.step % 25 == 0:
-                log.info("step %d of %d: loss %.3f", self.step, recipe.steps, float(np.mean(losses[-25:])))
-        return losses
+                mean = float(torch.stack(losses[-25:]).mean())
+                log.info("step %d of %d, %.0f %%: loss %.3f", self.step, self.recipe.steps, 100 * progress, mean)
+        return torch.stack(losses).tolist() if losses else []
+
+    def take_step(self, batch: tuple[Tensor, ...], rate: float) -> Tensor:
+        """One optimiser step on a batch of the source; returns its loss, still on the device."""
+        pictures, heat, size, counts = (tensor.to(self.device, non_blocking=True) for tensor in batch)
+        inputs = local_contrast(pictures.float() / 255).contiguous(memory_format=torch.channels_last)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        loss = loss_of(self.network(inputs), heat, size, counts)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        self.optimiser.step()
+        self.average.update()
+        self.step += 1
+        return loss.detach()
+
+    def write(self, path: Path) -> None:
+        """Write the averaged weights."""
+        settings = {"threshold": 0.5, "recipe": asdict(self.recipe), "steps_taken": self.step}
+        state = {name: tensor.cpu() for name, tensor in self.average.module.state_dict().items()}
+        save_weights(path, state, ARCHITECTURE, settings)
 
 
 def train(
-    data: Path, out: Path, cache: Path, recipe: Recipe, limit_s: float | None = None, start: Path | None = None
-) -> Path:
-    """Train by a recipe, from given weights or from scratch, and write weights; returns their path.
+    selection: list[Film],
+    images: NDArray[np.uint8],
+    path: Path,
+    recipe: Recipe,
+    device: str = "cpu",
+    limit_s: float | None = None,
+    workers: int = 0,
+    start: Path | None = None,
+) -> None:
+    """Train by a recipe, from given weights or from scratch, and write weights.
 
     `models.calibrate` and `models.evaluate` then set the threshold and write the card.
     """
-    selection, images = backgrounds(data, {"train"}, cache, BACKGROUND_LIMITS)
     log.info("%d films behind the filters", len(selection))
-    training = Training(recipe, SceneSource(selection, images, recipe))
+    training = Training(recipe, SceneSource(selection, images, recipe), device)
     if start is not None:
         weights = load_weights(start)
         weights.put_into(training.network)
         weights.put_into(training.average.module)
-    training.run(limit_s)
-    path = out / f"{NAME}.pt"
-    save_weights(
-        path,
-        training.average.module.state_dict(),
-        ARCHITECTURE,
-        {"threshold": 0.5, "recipe": asdict(recipe), "steps_taken": training.step},
-    )
-    return path
+    training.run(limit_s, workers)
+    training.write(path)
+
+
+def packed_backgrounds(bundle: Path) -> tuple[list[Film], NDArray[np.uint8]]:
+    """Real training films of a packed file, as `backgrounds` picks them from the data folder."""
+    selection, images = unpack(bundle, SIDE)
+    candidates = {id(film): row for row, film in enumerate(selection) if film.split == "train" and film.path}
+    chosen = thinned_by_source([film for film in selection if id(film) in candidates], BACKGROUND_LIMITS)
+    return chosen, images[[candidates[id(film)] for film in chosen]]
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="Train the IVC-filter detector.")
-    parser.add_argument("--data", type=Path, required=True, help="folder with manifest.csv")
+    origin = parser.add_mutually_exclusive_group(required=True)
+    origin.add_argument("--data", type=Path, help="folder with manifest.csv")
+    origin.add_argument("--bundle", type=Path, help="file that models.pack wrote")
     parser.add_argument("--out", type=Path, default=Path("models/weights"))
     parser.add_argument("--cache", type=Path, default=Path("var/models"))
-    parser.add_argument("--steps", type=int, default=Recipe.steps)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--workers", type=int, default=0, help="processes that compose scenes ahead")
+    for name in ("side", "steps", "batch", "seed"):
+        parser.add_argument(f"--{name}", type=int, default=getattr(Recipe, name))
     parser.add_argument("--minutes", type=float, help="end the schedule after this time")
     parser.add_argument("--start", type=Path, help="weights to begin with")
     parser.add_argument("--threads", type=int, default=1)
@@ -177,10 +232,15 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(arguments.threads)
     arguments.out.mkdir(parents=True, exist_ok=True)
+    recipe = Recipe(side=arguments.side, steps=arguments.steps, batch=arguments.batch, seed=arguments.seed)
     limit_s = None if arguments.minutes is None else arguments.minutes * 60
-    print(
-        train(arguments.data, arguments.out, arguments.cache, Recipe(steps=arguments.steps), limit_s, arguments.start)
-    )
+    if arguments.bundle is not None:
+        selection, images = packed_backgrounds(arguments.bundle)
+    else:
+        selection, images = backgrounds(arguments.data, {"train"}, arguments.cache, BACKGROUND_LIMITS)
+    path = arguments.out / f"{NAME}.pt"
+    train(selection, images, path, recipe, arguments.device, limit_s, arguments.workers, arguments.start)
+    print(path)
 
 
 if __name__ == "__main__":

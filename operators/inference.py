@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 PIECE = 64  # images decoded, read and stored together
 DECODERS = 2  # threads; the decoders release the GIL
-SHOWS_CAVA = frozenset({"abdominal", "spine", "adult_chest"})
-"""Router classes whose pictures may show the inferior vena cava: the infrarenal cava lies beside L2 and L3, and the
-lower edge of an adult's chest film reaches it often enough that a filter there must not be missed."""
+SHOWS_CAVA = frozenset({"abdominal", "spine", "adult_chest", "unknown"})
+"""Labels whose pictures may show the inferior vena cava: the infrarenal cava lies beside L2 and L3, the lower edge of
+an adult's chest film reaches it often enough that a filter there must not be missed, and an unsure reading may be any
+of these."""
 
 
 @dataclass
@@ -106,7 +107,7 @@ def _read_piece(
     if task == "body_part":
         ages = decoder.ages([one.sop_instance_uid for one in decoded])
         answers = [
-            (reading.router5, reading.router5_score, reading.detail()) for reading in reader.read(pixels, ages=ages)
+            (reading.label, reading.router5_score, reading.detail()) for reading in reader.read(pixels, ages=ages)
         ]
     else:
         answers = [
@@ -179,7 +180,8 @@ class _Decoder:
 
     def _one(self, image: PendingImage) -> Any:
         """Path of the kept image, the image just made, or why there is none."""
-        from models.preprocess import NotReadable, canonical
+        from models.framing import NotReadable
+        from models.preprocess import canonical
         from sluice.predictions import CanonicalImage, UnreadableImage
 
         if image.canonical_path is not None and (self.root / image.canonical_path).is_file():

@@ -20,7 +20,8 @@ from pydicom.uid import (
 )
 
 from models.decode_apart import DecodeFailed, DecoderProcess
-from models.preprocess import NotReadable, canonical
+from models.framing import NotReadable
+from models.preprocess import canonical
 from tests.models.films import body, body_film, film, written
 
 

@@ -9,31 +9,35 @@ import numpy as np
 import pytest
 import torch
 
-from models.augment import Augmenter, content_boxes
-from models.data import Film, films, sampling_weights, split_of, targets_of
+from models.augment import Augmenter, Changes, content_boxes, jpeg, side_by_side
+from models.collage import collages
+from models.data import SYNTHETIC, DataMissing, Film, films, sampling_weights, split_of, targets_of
 from models.filter_data import compose, heat_target
 from models.labels import REGIONS36, ROUTER5, examined_of, regions_of
-from models.networks import TRUNKS, BodyPartNetwork, FilterNetwork, local_contrast
-from models.train_body_part import Recipe, Training
+from models.losses import distillation_loss, loss_of
+from models.networks import HEADS, TRUNKS, BodyPartNetwork, FilterNetwork, local_contrast
+from models.pack import pack, unpack
+from models.train_body_part import Recipe, Training, held_out_of
 from models.train_ivc_filter import Recipe as FilterRecipe
 from models.train_ivc_filter import SceneSource
 from models.train_ivc_filter import Training as FilterTraining
 from models.wires import DESIGNS, place_filter
 
-SMALL = Recipe(side=64, steps=16, batch=16, peak_rate=2e-3, seed=3)
+SMALL = Recipe("compact_resnet", side=64, steps=16, batch=16, peak_rate=2e-3, collages=0, seed=3)
 
 
 def pictures_of_two_kinds(count: int) -> tuple[np.ndarray, list[Film]]:
     """Bright discs ("abdomen") and bright bars ("lumbar spine") on noise."""
     generator = np.random.default_rng(5)
-    y, x = np.mgrid[-1:1:256j, -1:1:256j]
+    y, x = np.mgrid[-1:1:320j, -1:1:320j]
     images, known = [], []
     for index in range(count):
         bar = index % 2 == 1
         shape = np.abs(x) < 0.15 if bar else x**2 + y**2 < 0.4
         images.append((40 + 150 * shape + generator.integers(0, 40, x.shape)).astype(np.uint8))
         region, router5 = ("LSPINE", "spine") if bar else ("ABDOMEN", "abdominal")
-        known.append(Film(None, "drawn", f"p{index}", "train", router5, region, (region,)))
+        view = "FRONTAL" if index % 3 else None
+        known.append(Film(None, "drawn", f"p{index}", "train", router5, region, (region,), view=view))
     return np.stack(images), known
 
 
@@ -57,14 +61,14 @@ def test_a_stopped_run_continues_as_if_it_had_not_stopped(tmp_path: Path) -> Non
     checkpoint = tmp_path / "run.pt"
     whole = Training(replace(SMALL, steps=8), images, known)
     rates = [0.001] * 8
-    losses = [whole.take_step(rate) for rate in rates]
+    losses = [float(whole.take_step(rate)) for rate in rates]
     stopped = Training(replace(SMALL, steps=8), images, known)
     for rate in rates[:5]:
         stopped.take_step(rate)
     stopped.save(checkpoint)
     continued = Training(replace(SMALL, steps=8), images, known)
     assert continued.resume(checkpoint)
-    assert [continued.take_step(rate) for rate in rates[5:]] == pytest.approx(losses[5:], abs=1e-4)
+    assert [float(continued.take_step(rate)) for rate in rates[5:]] == pytest.approx(losses[5:], abs=1e-4)
     assert not Training(SMALL, images, known).resume(checkpoint)  # another recipe starts anew
 
 
@@ -85,6 +89,11 @@ def test_every_trunk_has_the_heads(architecture: str) -> None:
         "router5": (2, len(ROUTER5)),
         "examined36": (2, 36),
         "visible36": (2, 36),
+        "view": (2, 3),
+        "orientation": (2, 4),
+        "inverted": (2, 1),
+        "mirrored": (2, 1),
+        "pediatric": (2, 1),
     }
 
 
@@ -96,12 +105,121 @@ def test_filter_network_keeps_a_quarter_of_the_side() -> None:
 def test_augmentation_keeps_range_and_repeats_by_seed() -> None:
     images = torch.from_numpy(pictures_of_two_kinds(6)[0])
     boxes = content_boxes(images)
-    one, mirrored = Augmenter(96, 5)(images, boxes)
-    assert torch.equal(one, Augmenter(96, 5)(images, boxes)[0])
+    one, changes = Augmenter(96, 5)(images, boxes)
+    again, same = Augmenter(96, 5)(images, boxes)
+    assert torch.equal(one, again)
+    assert torch.equal(changes.mirrored, same.mirrored)
     assert one.shape == (6, 1, 96, 96)
     assert float(one.min()) >= 0
     assert float(one.max()) <= 1
-    assert mirrored.dtype == torch.bool
+
+
+def test_changes_say_what_was_done() -> None:
+    """A picture bright at the top and, a little, at the left: the labels must name its turn, inversion, mirroring."""
+    image = torch.full((160, 320, 320), 60, dtype=torch.uint8)
+    image[:, :110] = 220
+    image[:, 110:, :100] = 140
+    pictures, changes = Augmenter(64, 1)(image, content_boxes(image))
+    right = {"turns": 0, "mirrored": 0}
+    for picture, turns, inverted, mirrored in zip(
+        pictures[:, 0],
+        changes.quarter_turns.tolist(),
+        changes.inverted.tolist(),
+        changes.mirrored.tolist(),
+        strict=True,
+    ):
+        upright = np.rot90((1 - picture if inverted else picture).numpy(), turns)
+        top, bottom = upright[12:26, 16:48].mean(), upright[38:52, 16:48].mean()
+        left, other = upright[34:56, 8:24].mean(), upright[34:56, 40:56].mean()
+        right["turns"] += top > bottom
+        right["mirrored"] += (left < other) == mirrored
+    assert right["turns"] > 0.8 * len(pictures)
+    assert right["mirrored"] > 0.75 * len(pictures)
+    assert {0, 1, 2, 3} == set(changes.quarter_turns.tolist())
+    assert 0 < int(changes.inverted.sum()) < 80
+
+
+def test_side_by_side_shows_both() -> None:
+    dark = torch.full((1, 320, 320), 60, dtype=torch.uint8)
+    bright = torch.full((1, 320, 320), 200, dtype=torch.uint8)
+    together, box = side_by_side(dark, bright, content_boxes(dark), content_boxes(bright))
+    assert together[0, 160, 80] == 60
+    assert together[0, 160, 240] == 200
+    assert box.tolist() == [[-1, -1, 1, 1]]
+
+
+def test_jpeg_loses_detail_and_keeps_the_mean() -> None:
+    picture = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(1))
+    fine, coarse = (jpeg(picture, torch.full((2,), value)) for value in (0.01, 4.0))
+    assert torch.allclose(fine, picture, atol=0.02)
+    assert float((coarse - picture).abs().mean()) > 0.05
+    assert float(coarse.mean()) == pytest.approx(float(picture.mean()), abs=0.02)
+
+
+def test_a_student_learns_from_its_teachers(tmp_path: Path) -> None:
+    images, known = pictures_of_two_kinds(12)
+    teacher = Training(replace(SMALL, steps=2), images, known)
+    teacher.run()
+    teacher.write(tmp_path / "teacher.pt", "validation")
+    student = Training(replace(SMALL, steps=2, seed=9), images, known, teachers=[tmp_path / "teacher.pt"])
+    assert np.isfinite(student.run()).all()
+    pictures = torch.zeros(2, 1, 64, 64)
+    taught = student.teachers(pictures) if student.teachers else {}
+    assert taught["router5"].sum(1).tolist() == pytest.approx([1, 1])
+    certain = {name: probabilities.clamp(1e-6, 1 - 1e-6).log() for name, probabilities in taught.items()}
+    certain["visible36"] = torch.logit(taught["visible36"].clamp(1e-6, 1 - 1e-6))
+    other = {name: logits + torch.randn(logits.shape) for name, logits in certain.items()}
+    agreeing, differing = (distillation_loss(outputs, taught, student.trained) for outputs in (certain, other))
+    assert float(agreeing) < float(differing)
+
+
+def test_a_packed_file_gives_the_same_films(tmp_path: Path) -> None:
+    images, known = pictures_of_two_kinds(4)
+    pack(known, images, tmp_path / "films.zip")
+    again, pictures = unpack(tmp_path / "films.zip")
+    assert again == known
+    assert np.abs(pictures.astype(int) - images).mean() < 12  # lossy, and the drawing is noise
+    with pytest.raises(ValueError, match="test split"):
+        pack([replace(known[0], split="test")], images[:1], tmp_path / "no.zip")
+    with pytest.raises(DataMissing, match=r"python -m models\.pack"):
+        unpack(tmp_path / "absent.zip")
+
+
+def test_parts_of_the_patients_cover_them_once() -> None:
+    known = [Film(None, "s", f"p{i // 2}", "validation" if i > 30 else "train", "spine", None, None) for i in range(40)]
+    parts = np.stack([held_out_of(known, f"{part}/4") for part in (1, 2, 3, 4)])
+    assert (parts.sum(0) == 1).all()
+    assert (parts[:, ::2] == parts[:, 1::2]).all()  # both films of a patient
+    assert held_out_of(known, "validation").sum() == 9
+    assert not held_out_of(known, "none").any()
+
+
+def test_collages_show_scarce_regions() -> None:
+    generator = np.random.default_rng(4)
+    images = generator.integers(20, 200, (3, 320, 320), dtype=np.uint8)
+    known = [
+        Film(None, "s", "a", "train", "adult_chest", "CHEST", ("CHEST",), view="PA"),
+        Film(None, "s", "b", "train", "abdominal", "ABDOMEN", ("ABDOMEN",), view="FRONTAL"),
+        Film(None, "s", "c", "train", "others", "PELVIS", ("PELVIS",), view="FRONTAL"),
+    ]
+    made, pictures = collages(known, images, 4, 1)
+    assert {film.examined for film in made} == {"SPINE", "TSPINE", "LSPINE", "CLAVICLE", "HIP"}
+    assert pictures.shape == (len(made), 320, 320)
+    assert all(film.source in SYNTHETIC for film in made)
+    assert collages(known[:1], images[:1], 4, 1)[0] == []  # nothing to put together
+
+
+def test_losses_of_what_is_not_known_are_nothing() -> None:
+    unknown = [Film(None, "s", "a", "train", "others", None, None)]
+    known = [Film(None, "s", "a", "train", "adult_chest", "CHEST", ("CHEST",), view="AP")]
+    changes = Changes(torch.tensor([1]), torch.tensor([False]), torch.tensor([True]))
+    trained = torch.ones(36, dtype=torch.bool)
+    for films_, heads in ((unknown, set(HEADS) - {"router5", "inverted"}), (known, set())):
+        targets = {name: torch.from_numpy(array) for name, array in vars(targets_of(films_)).items()}
+        outputs = {name: torch.zeros(1, size, requires_grad=True) for name, size in HEADS.items()}
+        loss_of(outputs, targets, changes, trained).backward()
+        silent = {name for name, logits in outputs.items() if logits.grad is None or not logits.grad.any()}
+        assert silent == heads
 
 
 def test_labels() -> None:
@@ -137,6 +255,9 @@ def test_sampling_gives_every_class_its_share() -> None:
     targets = targets_of(few)
     assert targets.visible[0, REGIONS36.index("LSPINE")] == 1
     assert targets.examined[0] == REGIONS36.index("LSPINE")
+    assert targets.upright[0]
+    assert targets.view[0].tolist() == [1, 1, 1]
+    assert targets.pediatric.tolist() == [-1, -1, -1]
 
 
 @pytest.mark.parametrize("design", list(DESIGNS))

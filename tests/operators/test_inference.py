@@ -16,7 +16,7 @@ from sluice.database import Database, select
 from tests.ledger_rows import DAY, DX_IMAGE, LedgerRows
 
 KEY = DAY.isoformat()
-PARTS = ("abdominal", "others", "spine", "pediatric_chest")
+PARTS = ("abdominal", "others", "unknown", "pediatric_chest")
 
 
 class Network:
@@ -34,7 +34,7 @@ class Network:
             return [SimpleNamespace(present=False, score=0.25, detail=lambda: {"boxes": []}) for _ in images]
         assert ages is not None
         return [
-            SimpleNamespace(router5=PARTS[(first + place) % 4], router5_score=0.9, detail=lambda: {"examined": "KNEE"})
+            SimpleNamespace(label=PARTS[(first + place) % 4], router5_score=0.9, detail=lambda: {"examined": "KNEE"})
             for place in range(len(images))
         ]
 

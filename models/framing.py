@@ -1,0 +1,99 @@
+"""The frame that every model reads: grey values of any size become a 512-pixel square, content centred, bone white.
+
+Needs nothing of DICOM, so that training on another machine does without.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+SIZE = 512
+"""Side of the canonical image, pixels."""
+MIN_SIDE = 32
+"""A picture with a shorter side shows no body part."""
+
+FloatImage = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+
+class NotReadable(RuntimeError):  # noqa: N818 - the name the other rooms call it by
+    """The file gives no canonical image.
+
+    Attributes:
+        reason_code: `pixels-unreadable` (cannot be decoded) or `pixels-unsuitable` (decodes, shows no radiograph).
+        detail: what was wrong, without anything that identifies the patient.
+    """
+
+    def __init__(self, reason_code: str, detail: str) -> None:
+        self.reason_code = reason_code
+        self.detail = detail
+        super().__init__(f"{reason_code}: {detail}")
+
+
+def percentile_levels(values: FloatImage, content: FloatImage) -> FloatImage:
+    """Grey levels between the 1st and 99th percentile of the content."""
+    low, high = np.percentile(content[:: max(1, content.size // 200_000)], (1, 99))
+    if high <= low:
+        low, high = content.min(), content.max()
+    return np.clip((values - low) / (high - low), 0, 1).astype(np.float32)
+
+
+def canonical_of_values(values: FloatImage) -> NDArray[np.uint8]:
+    """The canonical image of grey values without a header: percentile window, bone white.
+
+    Raises:
+        NotReadable: every pixel has the same value, or nothing is left to see.
+    """
+    if float(values.min()) == float(values.max()):
+        raise NotReadable("pixels-unsuitable", "every pixel has the same value")
+    return square(percentile_levels(values, values))
+
+
+def square(grey: FloatImage) -> NDArray[np.uint8]:
+    """Strip borders, pad to a square and bring to 512 x 512 by area averaging.
+
+    Args:
+        grey: grey levels in 0..1, any size.
+
+    Returns:
+        uint8, 512 x 512; the content keeps its aspect and stands in the middle, the rest is black.
+
+    Raises:
+        NotReadable: when nothing is left to see.
+    """
+    grey = strip_borders(grey)
+    if float(grey.max()) - float(grey.min()) < 0.02:
+        raise NotReadable("pixels-unsuitable", "the picture is empty")
+    rows, columns = grey.shape
+    scale = SIZE / max(rows, columns)
+    height, width = max(1, round(rows * scale)), max(1, round(columns * scale))
+    method = Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR
+    resized = np.asarray(Image.fromarray(grey.astype(np.float32)).resize((width, height), method))
+    out = np.zeros((SIZE, SIZE), dtype=np.uint8)
+    top, left = (SIZE - height) // 2, (SIZE - width) // 2
+    out[top : top + height, left : left + width] = np.clip(resized * 255 + 0.5, 0, 255).astype(np.uint8)
+    return out
+
+
+def strip_borders(grey: FloatImage) -> FloatImage:
+    """Cut away rows and columns at the edges that are flat black or flat white: shutters and collimation."""
+
+    def flat(lines: FloatImage) -> Mask:
+        low, high = np.percentile(lines, (2, 98), axis=1)
+        result: Mask = (high <= 0.03) | (low >= 0.985)
+        return result
+
+    rows, columns = flat(grey), flat(np.ascontiguousarray(grey.T))
+    top, bottom = _inner(rows)
+    left, right = _inner(columns)
+    return grey[top:bottom, left:right]
+
+
+def _inner(flat: Mask) -> tuple[int, int]:
+    """First and last-plus-one line that is not flat; all of them when too little would be left."""
+    lines = np.flatnonzero(~flat)
+    if lines.size == 0 or lines[-1] + 1 - lines[0] < max(MIN_SIDE, flat.size // 5):
+        return 0, flat.size
+    return int(lines[0]), int(lines[-1]) + 1

@@ -130,7 +130,7 @@ class BodyPartNetwork(nn.Module):
 def for_inference(network: nn.Module) -> nn.Module:
     """A network for answers alone, in place: normalisations folded into their convolutions, weights channels last.
 
-    On a CPU of ours MobileNetV3-Large reads 50 pictures a second and core instead of 20.
+    On a CPU core of ours MobileNetV3-Large reads 50 pictures a second instead of 20.
     """
     network.eval()
     for module in list(network.modules()):

@@ -77,6 +77,17 @@ def test_batch_size_does_not_change_a_reading(body_part: BodyPartReader) -> None
     assert [reading.router5_score for reading in body_part.read(images)] == pytest.approx(alone, abs=1e-4)
 
 
+def test_threads_change_no_reading(body_part: BodyPartReader) -> None:
+    images = np.stack(noise(35))
+    torch.set_num_threads(2)
+    try:
+        shared = BodyPartReader.load().logits(images)
+    finally:
+        torch.set_num_threads(1)
+    for name, alone in body_part.logits(images).items():
+        assert torch.allclose(shared[name], alone, atol=1e-3), name
+
+
 def test_age_decides_between_chests() -> None:
     chest = np.array([0.05, 0.3, 0.5, 0.1, 0.05], dtype=np.float32)
     assert ROUTER5[decide_router5(chest, None)[0]] == "pediatric_chest"

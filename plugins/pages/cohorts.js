@@ -13,7 +13,8 @@ const PREVIEW_MS = 500; // and then before it is counted
 const place = (id) => document.getElementById(id);
 const text = place("text");
 let rows = null;
-let waiting = null;
+let toRead = null; // timers
+let toCount = null;
 let counting = null; // what the preview that is under way can be stopped with
 
 export function notice(said, kind = "bad") {
@@ -23,17 +24,20 @@ export function notice(said, kind = "bad") {
   if (said) place("notice").scrollIntoView({ block: "nearest" });
 }
 
-function later(work, ms) {
-  clearTimeout(waiting);
-  waiting = setTimeout(work, ms);
+let reads = 0;
+
+// The filter was changed: what was read or counted of it before says nothing any more, also an answer on its way.
+function changed(redraw) {
+  reads += 1;
+  clearTimeout(toCount);
+  clearTimeout(toRead);
+  toRead = setTimeout(() => read(redraw), READ_MS);
 }
 
 function fromRows() {
   text.value = toYaml(rows.top, rows.plain);
-  later(() => read(false), READ_MS);
+  changed(false);
 }
-
-let reads = 0;
 
 async function read(redraw) {
   const mine = (reads += 1);
@@ -62,7 +66,7 @@ async function read(redraw) {
   if (wrong) {
     place("preview").setAttribute("aria-busy", "true");
     document.body.dataset.state = "drawn";
-  } else later(preview, redraw === null ? 0 : PREVIEW_MS);
+  } else toCount = setTimeout(preview, redraw === null ? 0 : PREVIEW_MS);
 }
 
 async function preview() {
@@ -117,7 +121,7 @@ async function begin() {
     rows = builder(place("rows"), language, fromRows);
     rows.show(group("all", [condition()]));
     text.value = toYaml(rows.top, rows.plain);
-    text.addEventListener("input", () => later(() => read(true), READ_MS));
+    text.addEventListener("input", () => changed(true));
     const frozen = frozenOf(place("cohorts"), language, notice, edit);
     freezing(language, frozen);
     listsOf(place("upload"), place("lists"), language, notice);

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from sluice.database import Database
 from sluice.pacs.answers import as_json, day_of, text
 from sluice.pacs.association import identifier_of
-from sluice.pacs.find.cohort import CohortRow, sweep_cohort
+from sluice.pacs.find.cohort import CohortRow, RowAnswer, sweep_cohort
 from sluice.pacs.find.contents import NUMBER, ContentsReader
 from sluice.pacs.find.pieces import BY_PATIENT_END, Piece, Way, by_character
 from sluice.pacs.find.splitting import Asked, Facts, Splitter
@@ -301,10 +301,10 @@ def test_several_studies_on_one_accession_and_an_empty_one(database: Database) -
     assert (summary.studies, summary.uncertain) == (4, 0)
     with PretendPacs(holds) as pacs:
         window = Window.of_cohort("p", "n", date(2026, 1, 1), date(2026, 12, 31))
-        answers = sweep_cohort(
-            database, pacs.node(), window, [CohortRow(2, accession="A1"), CohortRow(3, accession=""),
-                                            CohortRow(4, accession="*"), CohortRow(5, accession="A?")],
-        ).answers  # fmt: skip
+        answers: list[RowAnswer] = []
+        rows = [CohortRow(2, accession="A1"), CohortRow(3, accession=""), CohortRow(4, accession="*"),
+                CohortRow(5, accession="A?")]  # fmt: skip
+        sweep_cohort(database, pacs.node(), window, rows, answered=answers.append)
         asked = [query.AccessionNumber for query in pacs.queries if query.QueryRetrieveLevel == "STUDY"]
     assert [answer.outcome for answer in answers] == ["several", "refused", "refused", "refused"]
     assert asked == ["A1"], "an empty or a wild accession number would match everybody"

@@ -54,6 +54,11 @@ class TagPath:
         return KINDS[self.vr]
 
     @property
+    def is_known(self) -> bool:
+        """Whether the dictionary knows it, and so its VR."""
+        return _vr(self.steps[-1], self.creator) is not None
+
+    @property
     def sensitive(self) -> bool:
         """Whether it may identify a patient; private elements may hold anything."""
         return self.creator is not None or any(

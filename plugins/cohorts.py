@@ -150,8 +150,8 @@ def routes(person: Callable[..., Person]) -> APIRouter:
 
 
 def _shown(store: Database, rows: list[dict[str, Any]], who: Person) -> list[dict[str, Any]]:
-    """Versions with their filters in words; for who may not see whom they name without either, and without what could be
-    tried against guesses (digests) or may name somebody (the reason)."""
+    """Versions with their filters in words; for who may not see whom they name without either, and without what could
+    be tried against guesses (digests) or may name somebody (the reason)."""
     from sluice.cohorts.expressions import sensitive_names
     from sluice.cohorts.language import as_json, parse
     from sluice.cohorts.promoted import registry_of

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from sluice.cohorts.compile import selected
+from sluice.cohorts.conditions import Parameters, text
+from sluice.cohorts.criteria import Criterion
 from sluice.cohorts.fields import Level
 from sluice.cohorts.language import parse
 from sluice.database import select
@@ -207,3 +209,18 @@ def test_values_are_bound(hospital: tuple[Connection, SmallHospital], evil: str)
         assert evil not in statement.sql
         assert uids(connection, asked) == set()
     assert uids(connection, {"study_uid": f"{ROOT}.1"})
+
+
+@pytest.mark.parametrize("locale", ["default", "C"])
+@pytest.mark.parametrize("written", ["MÜNCHEN Süd", "İSTANBUL", "GROẞE STRASSE", "ΟΔΟΣ"])
+def test_a_text_is_found_by_itself_whatever_letters_it_has(
+    hospital: tuple[Connection, SmallHospital], written: str, locale: str
+) -> None:
+    connection, _ = hospital
+    value = f'(%(written)s::text collate "{locale}")'
+    for operator in ("is", "contains", "starts_with", "word", "like"):
+        bound = Parameters()
+        said = text(value, Criterion(operator, (written,)), bound)
+        said = said.replace("lower(x)", f'lower(x collate "{locale}")')  # as the database's own
+        (row,) = select(connection, f"select {said} as found", bound.values | {"written": written})
+        assert row["found"] is True, operator

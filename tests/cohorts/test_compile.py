@@ -224,3 +224,24 @@ def test_a_text_is_found_by_itself_whatever_letters_it_has(
         said = said.replace("lower(x)", f'lower(x collate "{locale}")')  # as the database's own
         (row,) = select(connection, f"select {said} as found", bound.values | {"written": written})
         assert row["found"] is True, operator
+
+
+@pytest.mark.parametrize(
+    ("written", "number"),
+    [
+        (f"{'9' * 301}e99", None),  # what headers may hold, and doubles may not
+        (f"0.{'0' * 299}1e-99", None),
+        (f"-{'9' * 300}e99", None),
+        ("1e99", 1e99),
+        ("1e-99", 1e-99),
+        ("-30.50", -30.5),
+        ('" 7 "', 7.0),
+        ('"1e400"', None),
+        ('"NaN"', None),
+    ],
+)
+def test_a_number_out_of_range_is_none_and_no_error(
+    hospital: tuple[Connection, SmallHospital], written: str, number: float | None
+) -> None:
+    (row,) = select(hospital[0], "select json_number(%s::jsonb) as number", (written,))
+    assert row["number"] == number

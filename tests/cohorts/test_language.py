@@ -125,12 +125,25 @@ def test_depth_and_size_are_limited() -> None:
         "PatientID: X1",
         "series_has: {study_uid: 1.2.3}",
         '{tag: "0009,xx01", creator: A, vr: LO, is: b}',
+        '{tag: "0008,FFFE", vr: LO, is: b}',
+        "VerifyingObserverName: {contains: b}",
+        "ReferencedSOPInstanceUID: 1.2.3",
+        "ServiceEpisodeID: b",
+        "ClinicalTrialSubjectID: b",
+        "RequestAttributesSequence.RequestedProcedureID: b",
     ],
 )
 def test_identifiers_are_only_for_who_may_see_them(text: str) -> None:
     parse_text(text)
     with pytest.raises(ExpressionError, match="identifies patients"):
         parse_text(text, sensitive=False)
+
+
+@pytest.mark.parametrize(
+    "name", ["SOPClassUID", "EchoTime", "PatientAge", "ReferencedSOPClassUID"]
+)
+def test_what_identifies_nobody_is_for_all(name: str) -> None:
+    parse({name: {"present": True}}, sensitive=False)
 
 
 def test_mistakes_do_not_repeat_what_may_name_a_patient() -> None:

@@ -139,9 +139,7 @@ def test_identifiers_are_only_for_who_may_see_them(text: str) -> None:
         parse_text(text, sensitive=False)
 
 
-@pytest.mark.parametrize(
-    "name", ["SOPClassUID", "EchoTime", "PatientAge", "ReferencedSOPClassUID"]
-)
+@pytest.mark.parametrize("name", ["SOPClassUID", "EchoTime", "PatientAge", "ReferencedSOPClassUID"])
 def test_what_identifies_nobody_is_for_all(name: str) -> None:
     parse({name: {"present": True}}, sensitive=False)
 

@@ -194,4 +194,7 @@ def test_a_finding_does_not_repeat_what_names_a_patient(tmp_path: Path) -> None:
     suites = load_suites(write(tmp_path, *rules, tags=tags))
     frame = pandas.DataFrame([{"sop_instance_uid": "1.2", "given_id": "PAT-77", "mode": "120"}])
     found = {one.rule.name: one.observed for one in Evaluation("instance", suites).check(frame)}
-    assert found == {"given-id": "given_id: not shown, it may name a patient", "mode": "mode: 120"}
+    assert found == {
+        "our-given-id": "given_id: not shown, it may name a patient",
+        "our-mode": "mode: 120",
+    }

@@ -150,7 +150,8 @@ def routes(person: Callable[..., Person]) -> APIRouter:
 
 
 def _shown(store: Database, rows: list[dict[str, Any]], who: Person) -> list[dict[str, Any]]:
-    """Versions with their filters in words; without either for who may not see whom they name."""
+    """Versions with their filters in words; for who may not see whom they name without either, and without what could
+    be tried against guesses (digests) or may name somebody (the reason)."""
     from sluice.cohorts.expressions import sensitive_names
     from sluice.cohorts.language import as_json, parse
     from sluice.cohorts.promoted import registry_of
@@ -159,13 +160,16 @@ def _shown(store: Database, rows: list[dict[str, Any]], who: Person) -> list[dic
     registry = registry_of(store)
     for row in rows:
         row.pop("limited_by", None)
+        written = row.pop("expression")
         try:
-            expression = parse(row.pop("expression"), registry)
+            expression = parse(written, registry)
         except ExpressionError as error:  # a promoted column that is no more
-            row["words"] = f"A filter that can no longer be read. {error}"
-            continue
-        if who.may_ask or not sensitive_names(expression):
+            row["words"] = f"A filter that can no longer be read. {error if who.may_ask else ''}".strip()
+            expression = None
+        if expression is not None and (who.may_ask or not sensitive_names(expression)):
             row |= {"expression": as_json(expression), "words": describe(expression)}
+        elif not who.may_ask:
+            row |= {name: "" for name in ("digest", "member_digest", "why") if name in row}
     return rows
 
 

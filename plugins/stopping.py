@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from fastapi import HTTPException, Request
+from psycopg2 import InterfaceError, OperationalError
 from psycopg2.extensions import connection as Connection  # noqa: N812
 from starlette.concurrency import run_in_threadpool
 
@@ -22,17 +24,20 @@ class Stoppable(Database):
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
-        self._connection: Connection | None = None
+        self._connections: list[Connection] = []
 
     def connect(self) -> Connection:
         """A connection, the statements of which `stop` ends."""
-        self._connection = super().connect()
-        return self._connection
+        connection = super().connect()
+        self._connections.append(connection)
+        return connection
 
     def stop(self) -> None:
-        """End the statement that is under way, if one is; it fails with QueryCanceled."""
-        if self._connection is not None and not self._connection.closed:
-            self._connection.cancel()
+        """End the statements that are under way, on every connection; they fail with QueryCanceled."""
+        for connection in list(self._connections):
+            with suppress(InterfaceError, OperationalError):  # closed in this moment
+                if not connection.closed:
+                    connection.cancel()
 
 
 async def while_asked(request: Request, store: Database, work: Callable[[Database], Answer]) -> Answer:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from plugins.connections import database, writable
 from plugins.pacs import Person, from_our_page
+from sluice.csv_cells import inert
 from sluice.database import Database
 from sluice.quality.decisions import DecisionError, decide
 
@@ -33,7 +34,6 @@ EXPORTED = (
     "scanner", "observed", "found_at", "decision", "reason", "decided_by", "decided_at",
 )  # fmt: skip
 EXPORT_PAGE = 5000
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
 
 
 class Asked(BaseModel):
@@ -178,6 +178,5 @@ def _lines(store: Database, asked: dict[str, Any]) -> Iterator[str]:
 
 def _line(values: Any) -> str:
     buffer = io.StringIO()
-    texts = ["" if value is None else str(value) for value in values]
-    csv.writer(buffer).writerow([f"'{text}" if text.startswith(FORMULA) else text for text in texts])
+    csv.writer(buffer).writerow(["" if value is None else inert(str(value)) for value in values])
     return buffer.getvalue()

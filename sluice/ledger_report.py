@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, TextIO
 
 from sluice import ledger
+from sluice.csv_cells import inert
 from sluice.database import Database
 from sluice.ledger import Asked
 
@@ -79,7 +80,7 @@ def write_csv(database: Database, asked: Asked, out: TextIO) -> bool:
     writer = csv.writer(out)
     writer.writerow(CSV_COLUMNS)
     for row in ledger.rows(database, "instances", asked):
-        writer.writerow([_cell(row[column]) for column in CSV_COLUMNS])
+        writer.writerow([inert(_cell(row[column])) for column in CSV_COLUMNS])
     return is_missing(ledger.reasons(database, asked))
 
 

@@ -26,7 +26,7 @@ export function frozenOf(where, language, notice, edit) {
         element("span", { class: "badge" }, `v${one.version}`),
         element("span", { class: "soft" }, sizes(one))),
       one.words ? element("p", {}, one.words) : element("p", { class: "soft" }, "Its filter names patients."),
-      element("p", { class: "soft" }, `${one.frozen_by}, ${moment(one.frozen_at)}: ${one.why}`),
+      element("p", { class: "soft" }, `${one.frozen_by}, ${moment(one.frozen_at)}${one.why ? `: ${one.why}` : ""}`),
       language.may_ask ? actions(one) : null,
       opens("Versions", () => versions(one)),
       language.may_ask ? opens(`Studies of v${one.version}`, () => studies(one)) : null,

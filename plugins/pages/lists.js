@@ -32,7 +32,7 @@ export function listsOf(upload, where, language, notice) {
     const made = element(
       "li",
       { class: "list", "data-list": one.list_id },
-      element("div", { class: "title" }, element("strong", {}, `${one.project} / ${one.name}`), element("span", { class: "soft" }, `${one.file_name} · ${plural(one.rows, "row")}${one.doubles ? `, ${number(one.doubles)} of them ask the same as another` : ""} · ${one.uploaded_by}, ${moment(one.uploaded_at)}`)),
+      element("div", { class: "title" }, element("strong", {}, `${one.project} / ${one.name}`), element("span", { class: "soft" }, `${one.file_name ? `${one.file_name} · ` : ""}${plural(one.rows, "row")}${one.doubles ? `, ${number(one.doubles)} of them ask the same as another` : ""} · ${one.uploaded_by}, ${moment(one.uploaded_at)}`)),
       element("p", { class: "soft columns" }, `Read: ${columns(one)}.`),
       bar(one),
       filters(one, rows),

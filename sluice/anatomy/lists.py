@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 from sluice.anatomy.rederive import Rederived, apply_pending
 from sluice.anatomy.teaching import Lesson, TeachingError, add_mapping
+from sluice.csv_cells import as_written, inert
 from sluice.database import Database, select
 
 COLUMNS = tuple(field.name for field in fields(Lesson))  # kind, said, value, …; `value` empty: says nothing
@@ -27,7 +28,7 @@ def export(database: Database, out: TextIO, kind: str | None = None, language: s
         )
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows(["" if row[name] is None else row[name] for name in COLUMNS] for row in rows)
+    writer.writerows(["" if row[name] is None else inert(row[name]) for name in COLUMNS] for row in rows)
     return len(rows)
 
 
@@ -44,7 +45,7 @@ def read_lessons(path: Path) -> list[Lesson]:
         if lacking:
             raise TeachingError(f"{path.name} has no column {', '.join(sorted(lacking))}. Export one to see the form.")
         for row in reader:
-            given: dict[str, Any] = {name: (row.get(name) or "").strip() or None for name in COLUMNS}
+            given: dict[str, Any] = {name: as_written((row.get(name) or "").strip()) or None for name in COLUMNS}
             lesson = Lesson(**given | {"said": given["said"] or ""})
             try:
                 lesson.check()

@@ -22,7 +22,7 @@ from sluice.headers.blocks import elements_of_series
 
 EVIDENCE_AT_ONCE = 1000
 SERIES_AT_ONCE = 500
-ONE_AT_A_TIME = 7_350_016  # advisory lock of a session
+ONE_AT_A_TIME = 7_350_017  # advisory lock
 
 
 @dataclass(frozen=True)

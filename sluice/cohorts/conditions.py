@@ -58,10 +58,9 @@ def _asks(kind: Kind, value: str, criterion: Criterion, today: date, bound: Para
         case Kind.BOOLEAN:
             return value if criterion.values[0] else f"not ({value})"
         case Kind.LIST:
-            wanted = [str(one).lower() for one in criterion.values]
-            if criterion.operator == "all_of":
-                return f"array(select lower(x) from unnest({value}) x) @> {bound.bind(wanted, 'text[]')}"
-            return f"array(select lower(x) from unnest({value}) x) && {bound.bind(wanted, 'text[]')}"
+            wanted = _folded([str(one) for one in criterion.values], bound)
+            holds = "@>" if criterion.operator == "all_of" else "&&"
+            return f"array(select lower(x) from unnest({value}) x) {holds} {wanted}"
         case Kind.UID:
             return f"{value} = any({bound.bind(list(criterion.values), 'text[]')})"
     raise AssertionError(kind)  # regions are compiled elsewhere
@@ -78,13 +77,13 @@ def is_missing(kind: Kind, value: str) -> str:
 
 def text(value: str, criterion: Criterion, bound: Parameters) -> str:
     """A condition on a text; upper and lower case are the same."""
-    wanted = [str(one).lower() for one in criterion.values]
+    wanted = [str(one) for one in criterion.values]
     match criterion.operator:
         case "is":
-            return f"lower({value}) = any({bound.bind(wanted, 'text[]')})"
+            return f"lower({value}) = any({_folded(wanted, bound)})"
         case "word":
             words = [f"(^|[^[:alnum:]]){re.escape(one)}([^[:alnum:]]|$)" for one in wanted]
-            return f"lower({value}) ~ any({bound.bind(words, 'text[]')})"
+            return f"lower({value}) ~ any({_folded(words, bound)})"
         case "contains":
             patterns = [f"%{one.translate(_LIKE)}%" for one in wanted]
         case "starts_with":
@@ -93,7 +92,15 @@ def text(value: str, criterion: Criterion, bound: Parameters) -> str:
             patterns = [one.translate(_WILDCARDS) for one in wanted]
         case _:
             raise AssertionError(criterion.operator)
-    return f"lower({value}) like any({bound.bind(patterns, 'text[]')})"
+    return f"lower({value}) like any({_folded(patterns, bound)})"
+
+
+def _folded(texts: list[str], bound: Parameters) -> str:
+    """Texts in lower case, as the database makes it: it has other rules than Python for letters like the Turkish
+    capital I, and knows only ASCII where its locale is C."""
+    if all(one.isascii() for one in texts):
+        return bound.bind([one.lower() for one in texts], "text[]")
+    return f"array(select lower(x) from unnest({bound.bind(texts, 'text[]')}) x)"
 
 
 def number(value: str, criterion: Criterion, bound: Parameters, of: str = "float8") -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -13,6 +13,7 @@ from sluice.cohorts.fields import Kind
 
 MOST_VALUES = 10_000
 LONGEST = 1_024
+_NO_TEXT = re.compile("[\x00\ud800-\udfff]").search  # no database holds these
 
 Value = str | float | int | bool | date
 
@@ -108,8 +109,10 @@ class Reader:
             self.fault(place, f"a text, not {_shown(given)}. Write it in quotes")
         elif not isinstance(given, str) or not given.strip():
             self.fault(place, f"a text, not {_shown(given)}")
-        elif len(given) > LONGEST or "\x00" in given:
+        elif len(given) > LONGEST:
             self.fault(place, f"a text of at most {LONGEST} characters")
+        elif _NO_TEXT(given):
+            self.fault(place, "a text without NUL and halves of characters (surrogates)")
         elif kind is Kind.UID:
             return self._uid(given.strip(), place)
         else:
@@ -119,7 +122,7 @@ class Reader:
     def _number(self, given: Any, place: str) -> float | int | None:
         if isinstance(given, bool) or not isinstance(given, int | float):
             self.fault(place, f"a number, not {_shown(given)}")
-        elif not math.isfinite(given) or abs(given) > 1e300:
+        elif not abs(given) <= 1e300:  # also no number at all
             self.fault(place, "a finite number")
         else:
             return int(given) if float(given).is_integer() and abs(given) < 2**53 else float(given)

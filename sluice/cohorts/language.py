@@ -30,6 +30,7 @@ from sluice.cohorts.expressions import (
     sensitive_names,
 )
 from sluice.cohorts.fields import REGISTRY, Kind, Level, Registry
+from sluice.cohorts.plain_yaml import load
 from sluice.cohorts.tags import looks_like_tag, read_path
 
 DEEPEST = 16
@@ -75,19 +76,15 @@ def parse_text(text: str, registry: Registry = REGISTRY, sensitive: bool = True)
     if len(text) > MOST_BYTES:
         raise ExpressionError([Fault("", f"the expression is longer than {MOST_BYTES} characters")])
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise ExpressionError([Fault("", "aliases (*name) are not taken; write it out")])
-        given = yaml.safe_load(text)
+        given = load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         at = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise ExpressionError(
             [Fault(at, f"no YAML: {getattr(error, 'problem', None) or 'it cannot be read'}")]
         ) from None
-    except (ValueError, RecursionError):  # a date like 2026-13-01, or thousands of brackets
-        raise ExpressionError(
-            [Fault("", "no YAML: a value in it, like a date, is impossible, or it is too deep")]
-        ) from None
+    except ValueError:  # a date like 2026-13-01
+        raise ExpressionError([Fault("", "no YAML: a value in it, like a date, is impossible")]) from None
     return parse(given, registry, sensitive=sensitive)
 
 
@@ -263,13 +260,12 @@ def as_json(expression: Expression) -> dict[str, Any]:
     """The canonical form: JSON that `parse` reads as the same filter, whatever way the filter was written in."""
     match expression:
         case AllOf(parts):
-            return _junction("all", AllOf, parts)
+            return _junction("all", parts)
         case AnyOf(parts):
-            return _junction("any", AnyOf, parts)
-        case Not(Not(part)):
-            return as_json(part)
+            return _junction("any", parts)
         case Not(part):
-            return {"not": as_json(part)}
+            written = as_json(part)
+            return written["not"] if set(written) == {"not"} else {"not": written}
         case Holds(level, part):
             inner = as_json(part)
             inner = {} if inner == {"all": []} else inner
@@ -278,8 +274,9 @@ def as_json(expression: Expression) -> dict[str, Any]:
         case FieldIs(field, criteria):
             return {field.name: _asked(criteria)}
         case TagIs(path, criteria):
-            private = {"creator": path.creator, "vr": path.vr} if path.creator else {}
-            return {"tag": path.written(), "is": _asked(criteria)} | private
+            of = {"creator": path.creator} if path.creator else {}
+            of |= {"vr": path.vr} if path.creator or not path.is_known else {}
+            return {"tag": path.written(), "is": _asked(criteria)} | of
         case RegionIs(by, criteria):
             return {"body_part": _asked(criteria) | {"by": by}}
         case QualityIs(held, rules, severities):
@@ -290,12 +287,12 @@ def as_json(expression: Expression) -> dict[str, Any]:
             return {"prediction": {name: value for name, value in asked.items() if value}}
 
 
-def _junction(key: str, kind: type[AllOf] | type[AnyOf], parts: tuple[Expression, ...]) -> dict[str, Any]:
+def _junction(key: str, parts: tuple[Expression, ...]) -> dict[str, Any]:
     """Nested ones of the same kind become one list; repeats go, and the order is that of their text."""
     flat: dict[str, dict[str, Any]] = {}
     for part in parts:
         written = as_json(part)
-        for one in written[key] if isinstance(part, kind) and set(written) == {key} else [written]:
+        for one in written[key] if set(written) == {key} else [written]:
             flat[json.dumps(one, sort_keys=True)] = one
     if len(flat) == 1:
         return next(iter(flat.values()))

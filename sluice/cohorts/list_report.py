@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
-from typing import Any
 
 from sluice.cohorts.lists import every_row
+from sluice.csv_cells import inert
 from sluice.database import Database
 
 COLUMNS = {
@@ -23,7 +23,6 @@ COLUMNS = {
     "instances_here": "instances_here",
     "instances_listed": "instances_listed",
 }
-_BEGINS_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
 _PIECE = 1_000  # rows
 
 
@@ -43,8 +42,3 @@ def answers_csv(database: Database, list_id: int) -> Iterator[str]:
             text.seek(0)
             text.truncate()
     yield text.getvalue()
-
-
-def inert(value: Any) -> Any:
-    """A cell that no spreadsheet program takes for a formula (OWASP, CSV injection)."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_BEGINS_FORMULA) else value

@@ -116,9 +116,11 @@ class _Answers:
             if matches:
                 execute_values(
                     cursor,
-                    "insert into cohort_list_study (list_id, line, study_instance_uid, asked) values %s "
+                    # of a list that somebody deleted or replaced meanwhile nothing is kept
+                    "insert into cohort_list_study (list_id, line, study_instance_uid, asked) "
+                    "select list_id, line, v.uid, true from (values %s) v (list_id, line, uid) "
+                    "join cohort_list_row using (list_id, line) "
                     "on conflict (list_id, line, study_instance_uid) do update set asked = true",
                     matches,
-                    template="(%s, %s, %s, true)",
                 )
         self._held.clear()

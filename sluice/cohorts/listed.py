@@ -15,6 +15,7 @@ from sluice.cohorts.expressions import AllOf, AnyOf, Expression, FieldIs, Holds,
 from sluice.cohorts.fields import Field, Kind, Level
 
 UNKNOWN = "null::boolean"
+DAY = 0.01  # years; some more than one
 _VRS = {Kind.DATE: "DA", Kind.UID: "UI", Kind.TEXT: "LO", Kind.NUMBER: "DS"}
 
 # One row for each modality of each study that is not all here. Where two PACS list a study, the one that has more.
@@ -99,7 +100,11 @@ def _modality(criterion: Criterion, bound: Parameters) -> str:
 
 
 def _age(criterion: Criterion, bound: Parameters) -> str:
-    """By dates of birth and study as they are written, so that an impossible date is no error; good to a day."""
+    """By dates of birth and study as they are written, so that an impossible date is no error.
+
+    A header's Patient's Age counts whole years, months or weeks that have passed, so it is up to a year less than what
+    the dates say; a day is for years of different lengths. Where the year decides, only the images can tell.
+    """
     if criterion.operator == "missing":
         return UNKNOWN
     digits = [f"f.answer #>> '{{{tag},Value,0}}'" for tag in ("00080020", "00100030")]
@@ -108,7 +113,14 @@ def _age(criterion: Criterion, bound: Parameters) -> str:
         for one in digits
     ]
     known = " and ".join(f"{one} ~ '^[0-9]{{8}}$'" for one in digits)
-    return f"(case when {known} then {number(f'({years[0]} - {years[1]})', criterion, bound)} end)"
+    least, most = f"({years[0]} - {years[1]} - {1 + DAY})", f"({years[0]} - {years[1]} + {DAY})"
+    if criterion.operator == "is":
+        ages = bound.bind([float(one) for one in criterion.values], "float8[]")  # type: ignore[arg-type]
+        possible = f"exists (select from unnest({ages}) x where x between {least} and {most})"
+        return f"(case when {known} then nullif({possible}, true) end)"
+    one, other = (number(age, criterion, bound) for age in (least, most))
+    decided = f"case when {one} and {other} then true when not ({one} or {other}) then false end"
+    return f"(case when {known} then {decided} end)"
 
 
 def _in_answer(field: Field, criteria: tuple[Criterion, ...], today: date, bound: Parameters) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sluice.cohorts.fields import FIELDS, Field, Kind, Level, Registry
-from sluice.cohorts.tags import SENSITIVE, SENSITIVE_GROUPS
+from sluice.cohorts.tags import identifies
 from sluice.database import Database
 from sluice.headers.paths import ElementPath
 from sluice.headers.promotion import Promoted, promoted_columns
@@ -32,7 +32,4 @@ def _field(column: Promoted) -> Field:
 
 
 def _is_sensitive(path: ElementPath) -> bool:
-    tags = [f"{step.tag:08X}" for step in path.steps]
-    return any(step.creator for step in path.steps) or any(
-        tag in SENSITIVE or tag.startswith(SENSITIVE_GROUPS) for tag in tags
-    )
+    return any(step.creator or identifies(f"{step.tag:08X}") for step in path.steps)

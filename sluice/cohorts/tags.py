@@ -21,14 +21,21 @@ KINDS: Mapping[str, Kind] = {
     "UI": Kind.UID,
 }
 _WRITTEN = re.compile(r"\(?([0-9A-Fa-f]{4}),? ?([0-9A-Fa-fxX]{2})([0-9A-Fa-f]{2})\)?").fullmatch
-# Patient, and what else names a person or is a key of the hospital: PS3.15 table E.1-1 would clean or remove them.
-SENSITIVE_GROUPS = ("0010",)
+# Patient, visit, reading; and what else names a person or is a key of the hospital: PS3.15 table E.1-1 would clean or
+# remove them. Besides these every person's name, and every UID that is not one of DICOM's own.
+SENSITIVE_GROUPS = ("0010", "0038", "4008")
+SENSITIVE_VRS = ("PN", "UI", None)  # None: what no dictionary knows may hold anything
 SENSITIVE = frozenset((
-    "00080018", "00080050", "00080080", "00080081", "00080090", "00081048", "00081050", "00081060", "00081070",
+    "00080018", "00080050", "00080080", "00080081", "00080090", "00080092", "00080094", "00081048", "00081050",
+    "00081060", "00081070", "00120040", "00120042",
     "0020000D", "0020000E", "00200010", "00200052", "00321032", "00380010", "00380300", "00400006", "00400244",
-    "00400253", "00401001", "00402016", "00402017",
+    "00400009", "00400253", "0040050A", "00400512", "00400551", "00401001", "00401102", "00401103", "00401104",
+    "00402010", "00402011", "00402016", "00402017", "0040A353", "0040A354",
 ))  # fmt: skip
-HARMLESS = frozenset(("00100040", "00101010", "00101020", "00101030", "00102160", "00102180", "001021A0", "001021C0"))
+HARMLESS = frozenset((
+    "00020002", "00020010", "00020012", "00080016", "0008001A", "00080062", "0008010C", "00080117", "00080118",
+    "00081150", "00100040", "00101010", "00101020", "00101030", "00102160", "00102180", "001021A0", "001021C0",
+))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -54,15 +61,25 @@ class TagPath:
         return KINDS[self.vr]
 
     @property
+    def is_known(self) -> bool:
+        """Whether the dictionary knows it, and so its VR."""
+        return _vr(self.steps[-1], self.creator) is not None
+
+    @property
     def sensitive(self) -> bool:
         """Whether it may identify a patient; private elements may hold anything."""
-        return self.creator is not None or any(
-            step in SENSITIVE or (step.startswith(SENSITIVE_GROUPS) and step not in HARMLESS) for step in self.steps
-        )
+        return self.creator is not None or self.vr == "PN" or any(map(identifies, self.steps))
 
     def written(self) -> str:
         """As an expression writes it."""
         return ".".join(f"{step[:4]},{'xx' + step[6:] if self.creator else step[4:]}" for step in self.steps)
+
+
+def identifies(tag: str) -> bool:
+    """Whether a standard element (eight hex digits) may identify a patient or another person."""
+    if tag in HARMLESS:
+        return False
+    return tag in SENSITIVE or tag.startswith(SENSITIVE_GROUPS) or _vr(tag, None) in SENSITIVE_VRS
 
 
 def looks_like_tag(name: str) -> bool:

@@ -103,6 +103,7 @@ def _withdraw(options: argparse.Namespace, database: Database) -> int:
 
 def _unmapped(options: argparse.Namespace, database: Database) -> int:
     from sluice.anatomy import lists
+    from sluice.csv_cells import inert
 
     rows = lists.waiting(database, options.kind, options.modality, options.most)
     writer = csv.writer(sys.stdout, lineterminator="\n")
@@ -110,7 +111,7 @@ def _unmapped(options: argparse.Namespace, database: Database) -> int:
     for row in rows:
         modalities = " ".join(filter(None, row["modalities"]))
         writer.writerow(
-            (row["series"], row["said"], row["source_tag"], modalities, row["scanners"], row["last_seen"] or "")
+            (row["series"], inert(row["said"]), row["source_tag"], modalities, row["scanners"], row["last_seen"] or "")
         )
     return 0
 

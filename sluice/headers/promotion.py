@@ -139,6 +139,8 @@ def fill(database: Database, column: Promoted) -> Iterator[tuple[int, int]]:
     path, read = ElementPath.of(column.path), TYPES[column.type][1]
     while True:
         with database.transaction() as connection:
+            with connection.cursor() as cursor:  # before `instance`, in the order in which `promote` takes them
+                cursor.execute("lock table promoted_column in row exclusive mode")
             blocks = select(
                 connection,
                 named_query("promotion_blocks"),

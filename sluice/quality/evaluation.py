@@ -41,6 +41,7 @@ class Evaluation:
         self._rules = suites.of_level(level)
         self._key = KEYS[level]
         self._said = said or {}
+        self._unsaid = {name for name, tag in suites.tags.items() if tag.names_somebody}
         self._selected = {rule.name: select(rule) for rule in self._rules if rule.select is not None}
         self._expectations = {rule.name: expectation(rule) for rule in self._rules}
 
@@ -93,6 +94,8 @@ class Evaluation:
         )
 
     def _observed(self, key: str, column: str, row: pandas.Series) -> str:
+        if column in self._unsaid:  # findings stand on pages and in files that everybody reads
+            return f"{column}: not shown, it may name a patient"
         text = f"{column}: {shown(row[column])}"
         words = self._said.get((key, column))
         if column.startswith("same_pixels"):

@@ -12,6 +12,8 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from sluice.cohorts.tags import identifies
+
 SUITES = Path(__file__).with_name("suites")
 
 Severity = Literal["warn", "quarantine", "stop"]
@@ -100,6 +102,12 @@ class Tag(BaseModel):
     def path(self) -> list[str]:
         """The tags to go through, eight hex digits each."""
         return self.tag.split("/")
+
+    @property
+    def names_somebody(self) -> bool:
+        """Whether its column holds what may identify a person; of a private one nobody knows."""
+        is_value = self.kind in ("text", "number")
+        return is_value and any(int(step[:4], 16) % 2 == 0 and identifies(step) for step in self.path)
 
 
 class Rule(BaseModel):

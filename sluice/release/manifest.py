@@ -9,6 +9,10 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from sluice.cohorts.errors import ExpressionError
+from sluice.cohorts.expressions import sensitive_names
+from sluice.cohorts.language import parse
+from sluice.cohorts.promoted import registry_of
 from sluice.database import Database, named_query, select
 from sluice.objects import ObjectStore
 from sluice.release.columns import NAMES
@@ -58,7 +62,8 @@ def publish(database: Database, store: ObjectStore, release_id: int) -> PublishS
                       left join released_object o using (release_id, sop_instance_uid)
                      where m.release_id = r.release_id and m.held_reason is null and o.uploaded_at is null) as open,
                    (select jsonb_build_object('name', c.name, 'version', v.version, 'filter_digest', v.digest,
-                                              'member_digest', v.member_digest, 'frozen_by', v.frozen_by)
+                                              'member_digest', v.member_digest, 'frozen_by', v.frozen_by,
+                                              'expression', v.expression)
                       from cohort_version v join cohort c using (cohort_id)
                      where v.version_id = r.cohort_version_id) as cohort
               from release r where release_id = %s
@@ -77,6 +82,7 @@ def publish(database: Database, store: ObjectStore, release_id: int) -> PublishS
     verified, last_upload = release["verified_at"], release["last_upload"]
     if verified is None or (last_upload is not None and verified < last_upload):
         raise ReleaseError("The release was not verified since its last upload. Run verify, then publish.")
+    release["cohort"] = _cohort(database, release["cohort"])
     table = instances_csv(rows).encode()
     table_key = release["prefix"] + "instances.csv"
     manifest = _manifest(release, rows, counts, table_key, table)
@@ -92,6 +98,19 @@ def publish(database: Database, store: ObjectStore, release_id: int) -> PublishS
         (manifest_key, digest, release_id),
     )
     return _summary(release, len(rows), counts, manifest_key, digest)
+
+
+def _cohort(database: Database, cohort: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The frozen version as the manifest names it, without its filter. Of a filter that names patients the digest would
+    tell whoever tries one Patient ID after the other which it was; it is left out."""
+    if cohort is None:
+        return None
+    try:
+        told = not sensitive_names(parse(cohort["expression"], registry_of(database)))
+    except ExpressionError:  # a promoted column that is no more: nobody knows
+        told = False
+    named = {name: value for name, value in cohort.items() if name != "expression"}
+    return named | {"filter_digest": named["filter_digest"] if told else None}
 
 
 def instances_csv(rows: list[dict[str, Any]]) -> str:

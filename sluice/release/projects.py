@@ -21,6 +21,7 @@ from pydantic_core import PydanticCustomError
 from sluice.cohorts.errors import ExpressionError
 from sluice.cohorts.expressions import AllOf, Expression, sensitive_names
 from sluice.cohorts.language import as_json, parse
+from sluice.cohorts.plain_yaml import load
 from sluice.deid.profile import PRESETS, Profile
 from sluice.settings import settings
 
@@ -107,12 +108,14 @@ def load_project(name: str, folder: Path | None = None) -> Project:
             f"There is no project {name!r} in {folder}. Projects there: {', '.join(project_names(folder)) or 'none'}."
         )
     try:
-        project = Project.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        project = Project.model_validate(load(path.read_text(encoding="utf-8")))
     except yaml.YAMLError as error:
         raise ProjectError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:
         faults = "; ".join(": ".join([*map(str, fault["loc"]), fault["msg"]]) for fault in error.errors())
         raise ProjectError(f"{path} is no valid project. {faults}") from error
+    except ValueError as error:  # an impossible date, or bytes that are no UTF-8
+        raise ProjectError(f"{path} is no YAML: {error}") from error
     if project.name != name:
         raise ProjectError(f"{path} calls its project {project.name!r}. Name and file name must agree.")
     return project

@@ -51,15 +51,18 @@ def test_lists_go_from_one_hospital_to_the_next(
     said(capsys, "map", "+KM spez", "T1+C", "--kind", "mr_sequence")
     said(capsys, "map", "Übersicht", "nothing", "--language", "de")
     list_of_all, list_of_german = tmp_path / "all.csv", tmp_path / "de.csv"
-    list_of_all.write_text(said(capsys, "export"), encoding="utf-8-sig")  # as a spreadsheet saves it
+    exported = said(capsys, "export")
+    assert "mr_sequence,'+KM spez,T1+C" in exported, "a spreadsheet program would take it for a formula"
+    list_of_all.write_text(exported, encoding="utf-8-sig")  # as a spreadsheet saves it
     list_of_german.write_text(said(capsys, "export", "--language", "de"), encoding="utf-8")
     assert len(list_of_german.read_text(encoding="utf-8").splitlines()) == 3
     assert "0 of 3 mappings are new" in said(capsys, "import", str(list_of_all))
-    before = rows(database, "select kind, key, value, laterality, station_name, language from anatomy_mapping")
+    before = rows(database, "select kind, key, said, value, laterality, station_name, language from anatomy_mapping")
     database.execute("delete from anatomy_mapping")
     add(database, ["1.1"], elements(series="Quengelgips", station="GIPS,1"))
     assert "3 of 3 mappings are new. 1 series changed" in said(capsys, "import", str(list_of_all))
-    assert rows(database, "select kind, key, value, laterality, station_name, language from anatomy_mapping") == before
+    again = rows(database, "select kind, key, said, value, laterality, station_name, language from anatomy_mapping")
+    assert again == before
 
 
 def test_a_list_with_a_mistake_is_not_taken_at_all(

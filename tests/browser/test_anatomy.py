@@ -135,3 +135,13 @@ def test_it_fits_the_window_and_the_theme(page: Page, url: str, taught: Database
             assert overflow <= 0, f"the page is {overflow} px wider than a window of {width} px"
             page.screenshot(path=tmp_path / f"{theme}-{width}.png", full_page=True)
             page.keyboard.press("Escape")
+
+
+def test_markup_in_a_header_is_text(page: Page, url: str, taught: Database) -> None:
+    hostile = "<img src=x onerror=alert(1)><b>Gips</b>"
+    add(taught, [f"1.9.{n}" for n in range(99)], elements("DX", "<i>DX1</i>", series=hostile, study=hostile))
+    page.on("dialog", lambda dialog: pytest.fail("a header's markup ran"))
+    opened(page, url)
+    first = page.locator(".texts > li").first
+    expect(first).to_contain_text(hostile)
+    expect(page.locator(".texts img, .texts b, .texts i")).to_have_count(0)

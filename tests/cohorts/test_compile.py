@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from sluice.cohorts.compile import selected
+from sluice.cohorts.conditions import Parameters, text
+from sluice.cohorts.criteria import Criterion
 from sluice.cohorts.fields import Level
 from sluice.cohorts.language import parse
 from sluice.database import select
@@ -207,3 +209,39 @@ def test_values_are_bound(hospital: tuple[Connection, SmallHospital], evil: str)
         assert evil not in statement.sql
         assert uids(connection, asked) == set()
     assert uids(connection, {"study_uid": f"{ROOT}.1"})
+
+
+@pytest.mark.parametrize("locale", ["default", "C"])
+@pytest.mark.parametrize("written", ["MÜNCHEN Süd", "İSTANBUL", "GROẞE STRASSE", "ΟΔΟΣ"])
+def test_a_text_is_found_by_itself_whatever_letters_it_has(
+    hospital: tuple[Connection, SmallHospital], written: str, locale: str
+) -> None:
+    connection, _ = hospital
+    value = f'(%(written)s::text collate "{locale}")'
+    for operator in ("is", "contains", "starts_with", "word", "like"):
+        bound = Parameters()
+        said = text(value, Criterion(operator, (written,)), bound)
+        said = said.replace("lower(x)", f'lower(x collate "{locale}")')  # as the database's own
+        (row,) = select(connection, f"select {said} as found", bound.values | {"written": written})
+        assert row["found"] is True, operator
+
+
+@pytest.mark.parametrize(
+    ("written", "number"),
+    [
+        (f"{'9' * 301}e99", None),  # what headers may hold, and doubles may not
+        (f"0.{'0' * 299}1e-99", None),
+        (f"-{'9' * 300}e99", None),
+        ("1e99", 1e99),
+        ("1e-99", 1e-99),
+        ("-30.50", -30.5),
+        ('" 7 "', 7.0),
+        ('"1e400"', None),
+        ('"NaN"', None),
+    ],
+)
+def test_a_number_out_of_range_is_none_and_no_error(
+    hospital: tuple[Connection, SmallHospital], written: str, number: float | None
+) -> None:
+    (row,) = select(hospital[0], "select json_number(%s::jsonb) as number", (written,))
+    assert row["number"] == number

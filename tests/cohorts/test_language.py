@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -87,8 +88,8 @@ def test_ways_of_writing_one_filter(one: str, other: str) -> None:
         ("series_has: {instances: {missing: true}}",
          "series_has.instances: a number is never missing here; use min, max or between."),
         ("a: [", "line 1, column 5: no YAML: expected the node content, but found '<stream end>'."),
-        ("study_date: 2026-13-01", "no YAML: a value in it, like a date, is impossible, or it is too deep."),
-        ("{a: &x {modality: CT}, b: *x}", "aliases (*name) are not taken; write it out."),
+        ("study_date: 2026-13-01", "no YAML: a value in it, like a date, is impossible."),
+        ("{a: &x {modality: CT}, b: *x}", "line 1, column 27: no YAML: aliases (*name) are not taken; write it out."),
     ],
 )  # fmt: skip
 def test_mistakes_are_named_with_their_place(text: str, message: str) -> None:
@@ -124,12 +125,23 @@ def test_depth_and_size_are_limited() -> None:
         "PatientID: X1",
         "series_has: {study_uid: 1.2.3}",
         '{tag: "0009,xx01", creator: A, vr: LO, is: b}',
+        '{tag: "0008,FFFE", vr: LO, is: b}',
+        "VerifyingObserverName: {contains: b}",
+        "ReferencedSOPInstanceUID: 1.2.3",
+        "ServiceEpisodeID: b",
+        "ClinicalTrialSubjectID: b",
+        "RequestAttributesSequence.RequestedProcedureID: b",
     ],
 )
 def test_identifiers_are_only_for_who_may_see_them(text: str) -> None:
     parse_text(text)
     with pytest.raises(ExpressionError, match="identifies patients"):
         parse_text(text, sensitive=False)
+
+
+@pytest.mark.parametrize("name", ["SOPClassUID", "EchoTime", "PatientAge", "ReferencedSOPClassUID"])
+def test_what_identifies_nobody_is_for_all(name: str) -> None:
+    parse({name: {"present": True}}, sensitive=False)
 
 
 def test_mistakes_do_not_repeat_what_may_name_a_patient() -> None:
@@ -144,3 +156,34 @@ def test_described_in_english() -> None:
         "Instances where modality is CT or MR, and age is from 18 to 65 years, and not (held by a quality rule)."
     )
     assert len(conditions(parse(yaml.safe_load(WHOLE)))) == 10
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{not: {all: [{not: {modality: CT}}]}}",
+        "{all: [{sex: F}, {any: [{all: [{modality: CT}, {age: 3}]}]}]}",
+        "{any: [{sex: F}, {all: [{any: [{modality: CT}, {age: 3}]}]}]}",
+        '{tag: "0008,FFFE", vr: DS, min: 3}',
+    ],
+)
+def test_canonical_form_stays_the_same_when_it_is_read_again(text: str) -> None:
+    written = as_json(parse_text(text))
+    assert as_json(parse(written)) == written
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("modality: CT\nmodality: MR", "line 2, column 1: no YAML: the same key a second time"),
+        ("{study_has: {modality: CT}, study_has: {modality: MR}}", "the same key a second time"),
+        ("{<<: {modality: CT}, modality: MR}", "merge keys"),
+        ("{a: &x {modality: CT}, b: *x}", "aliases"),
+        ("[" * 1_000_000, "nested too deep"),
+        (f"{{age: {{min: 1{'0' * 400}}}}}", "a finite number"),
+        ('{modality: "\\uD800"}', "without NUL"),
+    ],
+)
+def test_hostile_or_ambiguous_text_is_refused(text: str, said: str) -> None:
+    with pytest.raises(ExpressionError, match=re.escape(said)):
+        parse_text(text)

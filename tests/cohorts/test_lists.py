@@ -11,7 +11,7 @@ import pytest
 
 from sluice.cohorts.list_report import answers_csv
 from sluice.cohorts.list_rows import ListReader
-from sluice.cohorts.list_sweep import sweep_list, window_of_list
+from sluice.cohorts.list_sweep import _Answers, sweep_list, window_of_list
 from sluice.cohorts.lists import add_list, answer_list, delete_list, every_row, find_list, lists, rows_of
 from sluice.cohorts.sheets import ListError
 from sluice.database import Database
@@ -93,6 +93,22 @@ def test_the_pacs_is_asked_only_for_what_is_not_known_and_once(database: Databas
     assert "Does it begin with zeros" in words(database, kept.list_id)[7]
     members = rows(database, "select sop_instance_uid from expectation where window_key = 'cohort/lung/thorax'")
     assert {row["sop_instance_uid"] for row in members} == {i.SOPInstanceUID for i in [*known, *other, *silent]}
+
+
+def test_a_list_that_is_deleted_while_the_pacs_answers_ends_quietly(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = added(database, "accession\nA1\n")
+    write = _Answers._write
+
+    def deleted_before(answers: _Answers) -> None:
+        delete_list(database, kept.list_id)
+        write(answers)
+
+    monkeypatch.setattr(_Answers, "_write", deleted_before)
+    with PretendPacs(make_study(1, 2, AccessionNumber="A1", PatientID="P1")) as pacs:
+        assert sweep_list(database, pacs.node(), kept, datetime.now(UTC)).studies == 1
+    assert rows(database, "select list_id from cohort_list_study") == []
 
 
 def test_a_row_whose_answer_lacks_its_key_is_taken_as_asked(database: Database) -> None:

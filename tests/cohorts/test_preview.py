@@ -149,7 +149,13 @@ def listing(database: Database) -> Database:
         ("{modality: CT, not: {quality: {held: true}}}", (2, 106), (1, 0)),
         ("{modality: CT, study_date: {to: 2025-12-31}}", (0, 0), (0, 0)),
         ("{has: {modality: SR}, modality: CT}", (0, 0), (3, 106)),
-        ("age: {between: [46, 47]}", (1, 100), (3, 56)),
+        # born in 1980 and seen in 2026, 46.8 by the dates; a header may say 046Y
+        ("age: {between: [45, 47]}", (1, 100), (3, 56)),
+        ("age: {max: 46}", (0, 0), (4, 156)),
+        ("age: 46", (0, 0), (4, 156)),
+        ("age: {above: 47}", (0, 0), (3, 56)),
+        ("age: 45", (0, 0), (3, 56)),
+        ("age: {below: 45}", (0, 0), (3, 56)),
         ("sex: F", (0, 0), (4, 156)),
     ],
 )

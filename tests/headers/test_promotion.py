@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -168,3 +170,28 @@ def test_what_cannot_be_a_column_is_refused(
         assert "0 instances filled now" in capsys.readouterr().out
     finally:
         settings.cache_clear()
+
+
+def test_a_second_promotion_while_the_first_is_filled_waits_for_it(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (batch,) = receive(database, tmp_path, [mr(1, EchoTime="1", RepetitionTime="550")])
+    extract(database, tmp_path, batch)
+    column = promote(database, "EchoTime", "echo_time", "real")
+    update = promotion._update
+    others: list[Future[Promoted]] = []
+
+    def meanwhile(*given: Any) -> int:
+        changed = update(*given)
+        others.append(pool.submit(promote, database, "RepetitionTime", "repetition_time", "integer"))
+        deadline = time.monotonic() + 20
+        while not rows(database, "select pid from pg_locks where not granted"):
+            assert time.monotonic() < deadline, "nobody waits"
+            time.sleep(0.02)
+        return changed
+
+    monkeypatch.setattr(promotion, "_update", meanwhile)
+    with ThreadPoolExecutor(1) as pool:
+        list(fill(database, column))
+        assert others[0].result().name == "repetition_time"
+    assert values(database, "echo_time") == [1]

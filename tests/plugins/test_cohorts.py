@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from sluice.cohorts.freeze import freeze
+from sluice.cohorts.language import parse
 from sluice.database import Database
 from sluice.stack.postgres import EmbeddedPostgres
 from tests.cohorts.small import SmallHospital
@@ -98,6 +100,17 @@ def test_a_filter_by_identifiers_is_not_frozen_for_a_project_that_may_not(user: 
     assert tell(user, "", text="modality: CT", **(wish | {"project": "nobody"})).status_code == 422
     for wrong in ({"name": "../x"}, {"why": ""}):
         assert tell(user, "", text="modality: CT", **(wish | wrong)).status_code == 422
+
+
+def test_a_frozen_filter_by_identifiers_gives_who_may_only_look_nothing_to_try_guesses_against(
+    user: TestClient, viewer: TestClient, ledger: Database
+) -> None:
+    one = freeze(ledger, "named", parse({"patient_id": "PAT-1"}), "vera", "for Ms. Example")
+    shown = viewer.get(f"{URL}/{one.cohort_id}/versions").json()
+    assert (shown[0]["instances"], shown[0]["digest"], shown[0]["member_digest"]) == (one.instances, "", "")
+    told = str(shown) + str([row for row in viewer.get(URL).json() if row["name"] == "named"])
+    assert not any(word in told for word in ("PAT-1", "Example", one.digest))
+    assert user.get(f"{URL}/{one.cohort_id}/versions").json()[0]["digest"] == one.digest
 
 
 def test_another_site_freezes_nothing(user: TestClient) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import http.client
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -37,6 +38,18 @@ def test_the_statement_of_who_has_gone_is_stopped(database: Database) -> None:
     with pytest.raises(HTTPException) as error:
         asyncio.run(while_asked(Asker(1), database, work))  # type: ignore[arg-type]
     assert error.value.status_code == GONE
+    assert time.monotonic() - began < 30
+
+
+def test_statements_on_several_connections_are_all_stopped(database: Database) -> None:
+    def work(store: Database) -> None:
+        with ThreadPoolExecutor(3) as pool:  # as a preview asks
+            for one in [pool.submit(store.execute, "select pg_sleep(60)") for _ in range(3)]:
+                one.result()
+
+    began = time.monotonic()
+    with pytest.raises(HTTPException):
+        asyncio.run(while_asked(Asker(2), database, work))  # type: ignore[arg-type]
     assert time.monotonic() - began < 30
 
 

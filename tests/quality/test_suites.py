@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pytest
 import yaml
 
@@ -175,3 +176,25 @@ def test_a_large_window_is_added_up_over_its_frames(
     pages = [(tmp_path / name / DAY.isoformat() / "instance.html").read_text() for name in ("whole", "parts")]
     assert re.findall(r"\d+ unexpected value", pages[0]) == re.findall(r"\d+ unexpected value", pages[1]) != []
     assert broken not in pages[1]
+
+
+def test_a_finding_does_not_repeat_what_names_a_patient(tmp_path: Path) -> None:
+    rule = {
+        "level": "instance",
+        "severity": "warn",
+        "expectation": "expect_column_values_to_match_regex",
+        "why": "Ours are letters only.",
+        "advice": "Ask at the desk.",
+    }
+    tags = {"given_id": {"tag": "(0010,0020)", "as": "text"}, "mode": {"tag": "(0018,0060)", "as": "text"}}
+    rules = [
+        rule | {"name": f"our-{name.replace('_', '-')}", "kwargs": {"column": name, "regex": "^[a-z]+$"}}
+        for name in tags
+    ]
+    suites = load_suites(write(tmp_path, *rules, tags=tags))
+    frame = pandas.DataFrame([{"sop_instance_uid": "1.2", "given_id": "PAT-77", "mode": "120"}])
+    found = {one.rule.name: one.observed for one in Evaluation("instance", suites).check(frame)}
+    assert found == {
+        "our-given-id": "given_id: not shown, it may name a patient",
+        "our-mode": "mode: 120",
+    }

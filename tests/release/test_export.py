@@ -152,6 +152,8 @@ def test_of_a_frozen_cohort_or_a_list_only_its_members_are_released(
     )  # fmt: skip
     manifest = json.loads(bucket.get(published.manifest_key))
     assert (manifest["cohort"]["name"], manifest["cohort"]["version"]) == ("films", 1)
+    assert manifest["cohort"]["filter_digest"] == frozen.digest
+    assert "expression" not in manifest["cohort"]
     with database.transaction() as connection:
         (study,) = select(connection, "select study_instance_uid from instance where sop_instance_uid = %s", (day[6],))
     listed = f"study_uid\n{study['study_instance_uid']}\n"
@@ -159,6 +161,23 @@ def test_of_a_frozen_cohort_or_a_list_only_its_members_are_released(
     remember_window(database, Window.of_cohort("radiographs", "one", date(2026, 10, 26), date(2026, 10, 26)))
     assert kept.answers == {"found": 1}
     assert prepare(database, chosen, kept.window_key, keys=keys, list_id=kept.list_id).members == 2
+
+
+def test_the_manifest_of_a_filter_by_identifiers_has_no_digest_of_it(
+    database: Database, archive: Path, bucket: ObjectStore, keys: Path, day: list[str]
+) -> None:
+    # whoever gets the manifest could try one Patient ID after the other against it
+    frozen = freeze(database, "one", parse_text("patient_id: PID-88"), "rita", "a test", "radiographs")
+    remember_window(database, Window("cohort/radiographs/one/v1", "cohort", date(2026, 10, 26), date(2026, 10, 26)))
+    plan = prepare(database, project(bucket), "cohort/radiographs/one/v1", keys=keys, version_id=frozen.version_id)
+    assert plan.members == 2
+    for part in plan.batches:
+        export_batch(database, archive, bucket, project(bucket), plan.release_id, part, keys=keys)
+    verify(database, bucket, plan.release_id)
+    manifest = bucket.get(publish(database, bucket, plan.release_id).manifest_key).decode()
+    assert json.loads(manifest)["cohort"]["filter_digest"] is None
+    assert "PID-88" not in manifest
+    assert frozen.digest not in manifest
 
 
 def test_pseudonyms_are_the_same_in_every_version_and_differ_between_projects(

@@ -1,6 +1,6 @@
 """Each condition as SQL: of a block, or as the set of instances for which it holds.
 
-Aliases: `b` header_block, `s` series, `a` header_anatomy, `st` study; in sets also `i` instance.
+Aliases: `b` cohort_block, `hb` header_block, `s` series, `st` study; in sets also `i` instance.
 """
 
 from __future__ import annotations
@@ -69,17 +69,17 @@ def of_tag(condition: TagIs, today: date, bound: Parameters) -> Leaf:
         tag = bound.bind(path.steps[0], "text")
         differing = f"select d.block_id from header_difference d where d.tag = {tag}"
         differs, among = f"b.block_id in ({differing})", f"d.tag = {tag}"
-        shared = f"b.shared -> {tag}"
+        shared = f"hb.shared -> {tag}"
     else:
         group, last = path.steps[0][:4], path.steps[0][6:]
         said = ", ".join(bound.bind(part, "text") for part in (group, path.creator, last))
         like = bound.bind(f"{group}__{last}", "text")
-        shared = f"b.shared -> private_tag(b.shared, {said})"
+        shared = f"hb.shared -> private_tag(hb.shared, {said})"
         differs = (
-            f"(b.block_id, private_tag(b.shared, {said})) in "
+            f"(b.block_id, private_tag(hb.shared, {said})) in "
             f"(select d.block_id, d.tag from header_difference d where d.tag like {like})"
         )
-        among = f"d.tag = (select private_tag(b.shared, {said}) from header_block b where b.block_id = d.block_id)"
+        among = f"d.tag = (select private_tag(hb.shared, {said}) from header_block hb where hb.block_id = d.block_id)"
     alike = element_asks(path.kind, path.vr, f"({shared})", values, condition.criteria, today, bound)
     one = element_asks(path.kind, path.vr, "nullif(x.element, 'null')", values, condition.criteria, today, bound)
     return OfInstance(
@@ -96,7 +96,7 @@ def of_region(condition: RegionIs, bound: Parameters) -> list[tuple[str, list[Le
     found: list[tuple[str, list[Leaf]]] = []
     for criterion in condition.criteria:
         if criterion.operator == "missing":
-            unknown = "(a.region_key is null and a.sct_code is null)"
+            unknown = "(b.region_key is null and b.sct_code is null)"
             found.append(("all", [OfBlock(unknown if criterion.values[0] else f"not {unknown}")]))
             continue
         for value in criterion.values:
@@ -138,8 +138,8 @@ def _by_header(part: Part, bound: Parameters) -> OfBlock:
     regions, codes = bound.bind(list(part.regions), "text[]"), bound.bind(list(part.codes), "text[]")
     coarse = bound.bind(list(COARSE), "text[]")
     named = (
-        f"(a.region_key = any({regions}) or a.sct_code = any({codes}) "
-        f"and (a.region_key is not null or a.sct_code = any({coarse})))"
+        f"(b.region_key = any({regions}) or b.sct_code = any({codes}) "
+        f"and (b.region_key is not null or b.sct_code = any({coarse})))"
     )
     return OfBlock(f"({named} and {_age(part, 'b.patient_age_years')})")
 
@@ -164,13 +164,13 @@ def of_quality(condition: QualityIs, bound: Parameters) -> list[Leaf]:
     if condition.severities:
         named += f" and h.severity = any({bound.bind(list(condition.severities), 'text[]')})"
     # findings know their place; a decision about an instance without a finding has to look for it
+    placed = f"from quality_held h where h.level = 'instance' and h.block_id is not null{named}"
+    unplaced = (
+        "from quality_held h join instance i on i.sop_instance_uid = h.object "
+        f"where h.level = 'instance' and h.block_id is null and i.block_id is not null{named}"
+    )
     of_instances = (
-        "select coalesce(f.block_id, i.block_id) as block_id, coalesce(f.block_position, i.block_position) "
-        f"as block_position from quality_held h left join lateral (select f.block_id, f.block_position "
-        "from quality_finding f where f.level = 'instance' and f.object = h.object limit 1) f on true "
-        "left join lateral (select i.block_id, i.block_position from instance i "
-        "where f.block_id is null and i.sop_instance_uid = h.object limit 1) i on true "
-        f"where h.level = 'instance' and coalesce(f.block_id, i.block_id) is not null{named}"
+        f"select h.block_id, h.block_position {placed} union all select i.block_id, i.block_position {unplaced}"
     )
     of_windows = (
         "select i.block_id, i.block_position from quality_held h join window_instance w on w.window_key = h.object "

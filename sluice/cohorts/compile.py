@@ -321,7 +321,7 @@ def _truth(formula: _Formula, answers: dict[int, str]) -> str:
 def _possible(one: OfInstance, names: dict[int, str]) -> str:
     """Whether an instance of the block can be in the set."""
     if not one.few:
-        return "true"
+        return one.within
     return f"b.block_id in (select block_id from {names[id(one)]})"
 
 

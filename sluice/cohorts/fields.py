@@ -43,6 +43,8 @@ class Field:
         sensitive: identifies a patient; only who may see identifiers filters by it.
         find: the element of a C-FIND answer that decides it before the images are here, eight hex digits.
         tag: the element whose values it holds; a filter on that tag then reads this field instead of the header.
+        promoted: name of the promoted column that it is.
+        block_sql: of a promoted one, its value where all instances of a block have the same.
     """
 
     name: str
@@ -54,6 +56,8 @@ class Field:
     sensitive: bool = False
     find: str | None = None
     tag: str | None = None
+    promoted: str | None = None
+    block_sql: str | None = None
 
 
 P, ST, SE, B, I = Level.PATIENT, Level.STUDY, Level.SERIES, Level.BLOCK, Level.INSTANCE  # noqa: E741

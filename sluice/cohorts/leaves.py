@@ -37,11 +37,13 @@ class OfInstance:
         otherwise: a boolean over the aliases.
         few: `members` is worth finding before the blocks are: a filter then begins there. Else `{base}` stands in it
             for the blocks that can still match.
+        within: where not few, a boolean over the aliases: which blocks may have members.
     """
 
     members: str
     otherwise: str = "false"
     few: bool = True
+    within: str = "true"
 
 
 Leaf = OfBlock | OfInstance
@@ -55,9 +57,26 @@ def of_field(condition: FieldIs, today: date, bound: Parameters) -> Leaf:
     asked = asks(condition.field.kind, condition.field.sql, condition.criteria, today, bound)
     if condition.field.level is not Level.INSTANCE:
         return OfBlock(asked)
+    if condition.field.block_sql is not None:
+        return _of_promoted(condition, today, bound)
     few = condition.field.name == "instance_uid" and all(one.operator == "is" for one in condition.criteria)
     within = "i.block_id is not null" if few else "i.block_id in (select block_id from {base})"
     return OfInstance(f"select i.block_id, i.block_position from instance i where {within} and {asked}", few=few)
+
+
+def _of_promoted(condition: FieldIs, today: date, bound: Parameters) -> OfInstance:
+    """A promoted element: of the block where all of it have the same, else of each instance."""
+    field = condition.field
+    alike = asks(field.kind, str(field.block_sql), condition.criteria, today, bound)
+    asked = asks(field.kind, field.sql, condition.criteria, today, bound)
+    name = bound.bind(field.promoted, "text")
+    return OfInstance(
+        "select i.block_id, i.block_position from instance i where i.block_id in (select d.block_id from cohort_block d "
+        f"where {name} = any(d.promoted_differ) and d.block_id in (select block_id from {{base}})) and {asked}",
+        otherwise=f"({alike} and {name} <> all(b.promoted_differ))",
+        few=False,
+        within=f"{name} = any(b.promoted_differ)",
+    )
 
 
 def of_tag(condition: TagIs, today: date, bound: Parameters) -> Leaf:

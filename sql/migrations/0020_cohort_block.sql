@@ -60,7 +60,10 @@ create table cohort_block (
     -- What a preview groups by, as a number: blocks of one study with equal ones have equal modality, scanner and region.
     kind_key         bigint not null generated always as (hashtextextended(
         coalesce(modality, chr(30)) || chr(31) || coalesce(station_name, device_serial_number, chr(30)) || chr(31)
-        || coalesce(region_key, chr(30)), 0)) stored
+        || coalesce(region_key, chr(30)), 0)) stored,
+    -- Promoted elements (0013) stand here too, each in a column `p_` and the first 61 letters of its name, where all
+    -- instances of the block have the same; the names of those in which they differ, or which only some have, are here.
+    promoted_differ  text[] not null default '{}'
 );
 
 -- A block's row as it has to be.
@@ -173,3 +176,32 @@ create or replace view quality_held as
        and not exists (select from quality_decision newer
                         where newer.rule = d.rule and newer.level = d.level and newer.object = d.object
                           and newer.decision_id > d.decision_id);
+
+-- Take the promoted columns of these blocks over from their instances.
+create function note_promoted(asked text[], blocks bigint[]) returns void language plpgsql as $$
+declare
+    name text;
+begin
+    foreach name in array asked loop
+        execute format(
+            'update cohort_block b set %1$I = case when not x.differ then x.low end, '
+            '       promoted_differ = array_remove(b.promoted_differ, %2$L) || case when x.differ then array[%2$L] else ''{}'' end '
+            '  from (select block_id, min(%2$I) as low, '
+            '               count(%2$I) not in (0, count(*)) or min(%2$I) is distinct from max(%2$I) as differ '
+            '          from instance where block_id = any ($1) group by block_id) x '
+            ' where x.block_id = b.block_id and (x.low is not null or b.%1$I is not null)',
+            'p_' || left(name, 61), name) using blocks;
+    end loop;
+end $$;
+do $$
+declare
+    promoted record;
+begin
+    for promoted in
+        select p.name, format_type(a.atttypid, a.atttypmod) as type from promoted_column p
+          join pg_attribute a on a.attrelid = 'instance'::regclass and a.attname = p.name
+    loop
+        execute format('alter table cohort_block add column %I %s', 'p_' || left(promoted.name, 61), promoted.type);
+        perform note_promoted(array[promoted.name], (select array_agg(block_id) from cohort_block));
+    end loop;
+end $$;

@@ -71,8 +71,9 @@ def _of_promoted(condition: FieldIs, today: date, bound: Parameters) -> OfInstan
     asked = asks(field.kind, field.sql, condition.criteria, today, bound)
     name = bound.bind(field.promoted, "text")
     return OfInstance(
-        "select i.block_id, i.block_position from instance i where i.block_id in (select d.block_id from cohort_block d "
-        f"where {name} = any(d.promoted_differ) and d.block_id in (select block_id from {{base}})) and {asked}",
+        "select i.block_id, i.block_position from instance i where i.block_id in (select d.block_id "
+        f"from cohort_block d where {name} = any(d.promoted_differ) "
+        f"and d.block_id in (select block_id from {{base}})) and {asked}",
         otherwise=f"({alike} and {name} <> all(b.promoted_differ))",
         few=False,
         within=f"{name} = any(b.promoted_differ)",

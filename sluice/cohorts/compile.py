@@ -46,7 +46,7 @@ JOINS = {
     "st": " join study st on st.study_key = b.study_key",
     "hb": " join header_block hb on hb.block_id = b.block_id",
 }
-INLINED = ("plain",)
+INLINED = ("plain", "counted", "matched")
 _ALIASES = re.compile(r"\b(s|st|hb)\.").findall
 
 

@@ -84,9 +84,7 @@ def text(value: str, criterion: Criterion, bound: Parameters) -> str:
             return f"lower({value}) = any({bound.bind(wanted, 'text[]')})"
         case "word":
             words = [f"(^|[^[:alnum:]]){re.escape(one)}([^[:alnum:]]|$)" for one in wanted]
-            patterns = [f"%{one.translate(_LIKE)}%" for one in wanted]  # ten times quicker than the expression
-            likely = f"lower({value}) like any({bound.bind(patterns, 'text[]')})"
-            return f"({likely} and lower({value}) ~ any({bound.bind(words, 'text[]')}))"
+            return f"lower({value}) ~ any({bound.bind(words, 'text[]')})"
         case "contains":
             patterns = [f"%{one.translate(_LIKE)}%" for one in wanted]
         case "starts_with":

@@ -41,7 +41,7 @@ TODAY = date.fromisoformat(LAST_DAY)
 PREVIEW_S, PAGE_S = 1.0, 0.3
 PAGES = 200
 PEER_HEADERS = 1_000_000
-LARGE = ("instance", "receipt", "expectation", "quality_check", "header_block", "found_study")
+LARGE = ("instance", "receipt", "expectation", "quality_check", "header_block", "cohort_block", "found_study")
 # What the day's reports and pages ask of a window; each has to touch that day alone.
 OF_A_DAY = (
     "window_funnel", "page_funnel", "gaps_by_reason", "window_gaps", "missing_studies", "page_quality", "page_exams",
@@ -134,7 +134,7 @@ def _pages(database: Database) -> list[Row]:
 
 
 def _promotion(database: Database) -> list[Row]:
-    """An element read from the headers, and as a column of `instance` that people made of it."""
+    """An element read from the headers, and as the column that people made of it."""
     name = "bench_echo_time"
     promote(database, "0018,0081", name, "real")
     with database.transaction() as connection, connection.cursor() as cursor:
@@ -145,11 +145,12 @@ def _promotion(database: Database) -> list[Row]:
             "where s.modality = 'MR' and s.series_date >= '2026-06-01')) e where i.block_id = e.block_id "
             f"and i.block_position = coalesce(e.block_position, i.block_position) and i.{name} is null"
         )
+        cursor.execute(f"select note_promoted(array['{name}'], array(select block_id from cohort_block))")
     registry = registry_of(database)
     around = {"modality": "MR", "study_date": {"from": date(2026, 6, 1)}}
     header = _median(database, {"EchoTime": {"max": 30}} | around, registry)
     column = _median(database, {name: {"max": 30}} | around, registry)
-    return [_informs("an element of the header, MR of five months", header, column, "promoted to a column")]
+    return [_informs("an element promoted to a column, MR of five months", column, header, "read from the headers")]
 
 
 def _median(database: Database, asked: Mapping[str, Any], registry: Registry) -> float:

@@ -143,14 +143,17 @@ select 'main', s.uid, s.day::text,
 insert into model (model_id, task, architecture, weights_sha256, card)
 select t || '-bench', t, 'b', 'b', '{{}}' from unnest(array['body_part', 'ivc_filter']) t
 ;
-insert into prediction (sop_instance_uid, model_id, task, label, score, detail, predicted_at)
+-- `instance` has no index yet by which a place could be found, and here it is known
+alter table prediction disable trigger note_place; alter table quality_finding disable trigger note_place
+;
+insert into prediction (sop_instance_uid, model_id, task, label, score, detail, predicted_at, block_id, block_position)
 select b.uid || '.' || b.part || '.' || g, t || '-bench', t,
        case when t = 'body_part' then (array['adult_chest', 'abdominal', 'others'])[1 + (b.n + g) % 3]
             when (b.n + g) % 50 = 0 then 'present' else 'absent' end,
        0.5 + (b.n % 50) / 100.0,
        jsonb_build_object('examined', (array['CHEST', 'ABDOMEN', 'KNEE'])[1 + (b.n + g) % 3],
                           'visible', jsonb_build_array('CHEST')),
-       b.day + interval '22 hours'
+       b.day + interval '22 hours', b.block_id, g
   from bench_block b cross join lateral generate_series(0, b.size - 1) g
  cross join unnest(array['body_part', 'ivc_filter']) t
  where b.modality in ('CR', 'DX')
@@ -159,8 +162,8 @@ insert into quality_check (sop_instance_uid, window_key, suite_version, checked_
 select b.uid || '.' || b.part || '.' || g, b.day::text, '1', b.day + interval '21 hours'
   from bench_block b cross join lateral generate_series(0, b.size - 1) g order by b.day
 ;
-insert into quality_finding (window_key, rule, severity, level, sop_instance_uid)
-select day::text, 'blank-image', 'quarantine', 'instance', uid || '.' || part || '.0' from bench_block
+insert into quality_finding (window_key, rule, severity, level, sop_instance_uid, block_id, block_position)
+select day::text, 'blank-image', 'quarantine', 'instance', uid || '.' || part || '.0', block_id, 0 from bench_block
  where block_id % 9 = 0
 ;
 insert into quality_finding (window_key, rule, severity, level, series_instance_uid)
@@ -168,5 +171,7 @@ select day::text, 'slices-missing', 'quarantine', 'series', uid from bench_serie
 ;
 insert into quality_finding (window_key, rule, severity, level, study_instance_uid)
 select day::text, 'two-patients', 'stop', 'study', uid from bench_study where n <= {studies} and n % 300 = 0
+;
+alter table prediction enable trigger note_place; alter table quality_finding enable trigger note_place
 ;
 select setval(pg_get_serial_sequence('header_block', 'block_id'), (select max(block_id) from header_block))

@@ -67,8 +67,8 @@ def occurring(database: Database, name: str) -> list[str]:
         rows = select(
             connection,
             # the expression is the registry's own
-            f"select {field.sql} as value from series s left join header_anatomy a using (series_instance_uid) "
-            f"where {field.sql} is not null group by 1 order by count(*) desc, 1 limit %s",
+            f"select {field.sql} as value from cohort_block b where {field.sql} is not null "
+            "group by 1 order by count(*) desc, 1 limit %s",
             (SHOWN_VALUES,),
         )
     return [str(row["value"])[:LONGEST_VALUE] for row in rows]

@@ -40,15 +40,14 @@ from sluice.cohorts.leaves import (
     of_tag,
 )
 
-# What a statement is joined with, where it names an alias of it.
+# What the narrow rows of blocks are joined with, where a statement names an alias of it.
 JOINS = {
     "s": " join series s on s.series_key = b.series_key",
     "st": " join study st on st.study_key = b.study_key",
-    "a": " left join header_anatomy a on a.series_key = b.series_key",
+    "hb": " join header_block hb on hb.block_id = b.block_id",
 }
-INLINED = ("plain", "one_series", "alike", "counted_all")
-_ALIASES = re.compile(r"\b(s|st|a)\.").findall
-SAME_PATIENT = "(st.patient_id, coalesce(st.patient_id_issuer, ''))"
+INLINED = ("plain", "counted", "matched")
+_ALIASES = re.compile(r"\b(s|st|hb)\.").findall
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,8 @@ class Compiler:
         mixed = [part for part in parts if _sets(part)]
         where = [_truth(part, {}) for part in alike]
         if self.studies is not None:
-            where.append(f"b.study_instance_uid = any({self.bound.bind(list(self.studies), 'text[]')})")
+            uids = self.bound.bind(list(self.studies), "text[]")
+            where.append(f"b.study_key in (select study_key from study where study_instance_uid = any({uids}))")
         standing = "b.block_id, b.study_key, b.series_key, b.file_bytes" + (f", {columns}" if columns else "")
         if not mixed:
             own = ", b.instances, b.file_bytes as bytes" + (", null::integer[] as positions" if positions else "")
@@ -213,11 +213,11 @@ class Compiler:
         return _All(tuple(of_each))
 
     def _holds(self, holds: Holds) -> str:
-        """A condition on the aliases `st` and `b` that the patient, study or series holds what is asked for."""
+        """A condition on the alias `b` that the patient, study or series holds what is asked for."""
         of_these = self.studies
         if holds.level is Level.PATIENT:
             self.studies = None
-        others = self.matched(holds.part)
+        others = self.matched(holds.part, "b.patient_key, b.study_date" if holds.level is Level.PATIENT else "")
         self.studies = of_these
         if holds.level is not Level.PATIENT:
             key = f"{holds.level.value}_key"
@@ -226,22 +226,19 @@ class Compiler:
             return f"b.{key} in (select {key} from {of})"
         per_study = self._table(
             "per_study",
-            "select m.study_key, st.patient_id, coalesce(st.patient_id_issuer, '') as issuer, st.study_date, "
+            "select m.study_key, m.patient_key, m.study_date, "
             "count(distinct m.series_key) as series, sum(m.instances) as instances "
-            f"from {others} m join study st on st.study_key = m.study_key "
-            "where st.patient_id is not null group by m.study_key, st.patient_id, issuer, st.study_date",
+            f"from {others} m where m.patient_key is not null group by m.study_key, m.patient_key, m.study_date",
         )
         having = self._having(holds, "", "o.instances", "sum(o.series)", "count(*)")
         if not holds.days_before:
-            of = self._table(
-                "holding", f"select o.patient_id, o.issuer from {per_study} o group by o.patient_id, o.issuer{having}"
-            )
-            return f"{SAME_PATIENT} in (select patient_id, issuer from {of})"
+            of = self._table("holding", f"select o.patient_key from {per_study} o group by o.patient_key{having}")
+            return f"b.patient_key in (select patient_key from {of})"
         days = " and ".join(number("(st.study_date - o.study_date)", one, self.bound) for one in holds.days_before)
         of = self._table(
             "holding",
-            f"select st.study_key from study st join {per_study} o on st.patient_id = o.patient_id "
-            f"and coalesce(st.patient_id_issuer, '') = o.issuer where {days} group by st.study_key{having}",
+            f"select st.study_key from study st join {per_study} o on st.patient_key = o.patient_key "
+            f"where {days} group by st.study_key{having}",
         )
         return f"b.study_key in (select study_key from {of})"
 
@@ -324,7 +321,7 @@ def _truth(formula: _Formula, answers: dict[int, str]) -> str:
 def _possible(one: OfInstance, names: dict[int, str]) -> str:
     """Whether an instance of the block can be in the set."""
     if not one.few:
-        return "true"
+        return one.within
     return f"b.block_id in (select block_id from {names[id(one)]})"
 
 
@@ -346,7 +343,7 @@ def _upper(formula: _Formula, possible: dict[int, str], negated: bool = False) -
 
 def _from(*used: str) -> str:
     named = {alias for text in used for alias in _ALIASES(text)}
-    return "header_block b" + "".join(join for alias, join in JOINS.items() if alias in named)
+    return "cohort_block b" + "".join(join for alias, join in JOINS.items() if alias in named)
 
 
 def _where(conditions: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from sluice.cohorts.errors import CohortError
 from sluice.cohorts.expressions import AllOf, Expression
 from sluice.cohorts.language import as_json, digest
 from sluice.cohorts.listed import lacking
-from sluice.cohorts.preview import PATIENT, too_slow, tune
+from sluice.cohorts.preview import too_slow, tune
 from sluice.database import Database, select
 
 LIMIT_S = 600.0
@@ -102,7 +102,7 @@ def freeze(
 
 def _choose(connection: Connection, expression: Expression, today: date) -> None:
     compiler = Compiler(today)
-    matched = compiler.matched(expression, f"{PATIENT} as patient", positions=True)
+    matched = compiler.matched(expression, "b.patient_key as patient", positions=True)
     statement = compiler.statement(
         "select m.block_id, m.study_key, m.series_key, m.patient, m.instances::integer as instances, "
         f"m.bytes::bigint as bytes, m.positions from {matched} m"

@@ -1,6 +1,6 @@
 """Each condition as SQL: of a block, or as the set of instances for which it holds.
 
-Aliases: `b` header_block, `s` series, `a` header_anatomy, `st` study; in sets also `i` instance.
+Aliases: `b` cohort_block, `hb` header_block, `s` series, `st` study; in sets also `i` instance.
 """
 
 from __future__ import annotations
@@ -37,11 +37,13 @@ class OfInstance:
         otherwise: a boolean over the aliases.
         few: `members` is worth finding before the blocks are: a filter then begins there. Else `{base}` stands in it
             for the blocks that can still match.
+        within: where not few, a boolean over the aliases: which blocks may have members.
     """
 
     members: str
     otherwise: str = "false"
     few: bool = True
+    within: str = "true"
 
 
 Leaf = OfBlock | OfInstance
@@ -55,9 +57,27 @@ def of_field(condition: FieldIs, today: date, bound: Parameters) -> Leaf:
     asked = asks(condition.field.kind, condition.field.sql, condition.criteria, today, bound)
     if condition.field.level is not Level.INSTANCE:
         return OfBlock(asked)
+    if condition.field.block_sql is not None:
+        return _of_promoted(condition, today, bound)
     few = condition.field.name == "instance_uid" and all(one.operator == "is" for one in condition.criteria)
     within = "i.block_id is not null" if few else "i.block_id in (select block_id from {base})"
     return OfInstance(f"select i.block_id, i.block_position from instance i where {within} and {asked}", few=few)
+
+
+def _of_promoted(condition: FieldIs, today: date, bound: Parameters) -> OfInstance:
+    """A promoted element: of the block where all of it have the same, else of each instance."""
+    field = condition.field
+    alike = asks(field.kind, str(field.block_sql), condition.criteria, today, bound)
+    asked = asks(field.kind, field.sql, condition.criteria, today, bound)
+    name = bound.bind(field.promoted, "text")
+    return OfInstance(
+        "select i.block_id, i.block_position from instance i where i.block_id in (select d.block_id "
+        f"from cohort_block d where {name} = any(d.promoted_differ) "
+        f"and d.block_id in (select block_id from {{base}})) and {asked}",
+        otherwise=f"({alike} and {name} <> all(b.promoted_differ))",
+        few=False,
+        within=f"{name} = any(b.promoted_differ)",
+    )
 
 
 def of_tag(condition: TagIs, today: date, bound: Parameters) -> Leaf:
@@ -69,17 +89,17 @@ def of_tag(condition: TagIs, today: date, bound: Parameters) -> Leaf:
         tag = bound.bind(path.steps[0], "text")
         differing = f"select d.block_id from header_difference d where d.tag = {tag}"
         differs, among = f"b.block_id in ({differing})", f"d.tag = {tag}"
-        shared = f"b.shared -> {tag}"
+        shared = f"hb.shared -> {tag}"
     else:
         group, last = path.steps[0][:4], path.steps[0][6:]
         said = ", ".join(bound.bind(part, "text") for part in (group, path.creator, last))
         like = bound.bind(f"{group}__{last}", "text")
-        shared = f"b.shared -> private_tag(b.shared, {said})"
+        shared = f"hb.shared -> private_tag(hb.shared, {said})"
         differs = (
-            f"(b.block_id, private_tag(b.shared, {said})) in "
+            f"(b.block_id, private_tag(hb.shared, {said})) in "
             f"(select d.block_id, d.tag from header_difference d where d.tag like {like})"
         )
-        among = f"d.tag = (select private_tag(b.shared, {said}) from header_block b where b.block_id = d.block_id)"
+        among = f"d.tag = (select private_tag(hb.shared, {said}) from header_block hb where hb.block_id = d.block_id)"
     alike = element_asks(path.kind, path.vr, f"({shared})", values, condition.criteria, today, bound)
     one = element_asks(path.kind, path.vr, "nullif(x.element, 'null')", values, condition.criteria, today, bound)
     return OfInstance(
@@ -96,7 +116,7 @@ def of_region(condition: RegionIs, bound: Parameters) -> list[tuple[str, list[Le
     found: list[tuple[str, list[Leaf]]] = []
     for criterion in condition.criteria:
         if criterion.operator == "missing":
-            unknown = "(a.region_key is null and a.sct_code is null)"
+            unknown = "(b.region_key is null and b.sct_code is null)"
             found.append(("all", [OfBlock(unknown if criterion.values[0] else f"not {unknown}")]))
             continue
         for value in criterion.values:
@@ -138,8 +158,8 @@ def _by_header(part: Part, bound: Parameters) -> OfBlock:
     regions, codes = bound.bind(list(part.regions), "text[]"), bound.bind(list(part.codes), "text[]")
     coarse = bound.bind(list(COARSE), "text[]")
     named = (
-        f"(a.region_key = any({regions}) or a.sct_code = any({codes}) "
-        f"and (a.region_key is not null or a.sct_code = any({coarse})))"
+        f"(b.region_key = any({regions}) or b.sct_code = any({codes}) "
+        f"and (b.region_key is not null or b.sct_code = any({coarse})))"
     )
     return OfBlock(f"({named} and {_age(part, 'b.patient_age_years')})")
 
@@ -164,13 +184,13 @@ def of_quality(condition: QualityIs, bound: Parameters) -> list[Leaf]:
     if condition.severities:
         named += f" and h.severity = any({bound.bind(list(condition.severities), 'text[]')})"
     # findings know their place; a decision about an instance without a finding has to look for it
+    placed = f"from quality_held h where h.level = 'instance' and h.block_id is not null{named}"
+    unplaced = (
+        "from quality_held h join instance i on i.sop_instance_uid = h.object "
+        f"where h.level = 'instance' and h.block_id is null and i.block_id is not null{named}"
+    )
     of_instances = (
-        "select coalesce(f.block_id, i.block_id) as block_id, coalesce(f.block_position, i.block_position) "
-        f"as block_position from quality_held h left join lateral (select f.block_id, f.block_position "
-        "from quality_finding f where f.level = 'instance' and f.object = h.object limit 1) f on true "
-        "left join lateral (select i.block_id, i.block_position from instance i "
-        "where f.block_id is null and i.sop_instance_uid = h.object limit 1) i on true "
-        f"where h.level = 'instance' and coalesce(f.block_id, i.block_id) is not null{named}"
+        f"select h.block_id, h.block_position {placed} union all select i.block_id, i.block_position {unplaced}"
     )
     of_windows = (
         "select i.block_id, i.block_position from quality_held h join window_instance w on w.window_key = h.object "

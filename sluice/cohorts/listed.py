@@ -21,7 +21,9 @@ _VRS = {Kind.DATE: "DA", Kind.UID: "UI", Kind.TEXT: "LO", Kind.NUMBER: "DS"}
 # One row for each modality of each study that is not all here. Where two PACS list a study, the one that has more.
 LACKING = """
 with here as (
-    select study_instance_uid, sum(instances)::bigint as instances from header_block group by study_instance_uid
+    select s.study_instance_uid, b.instances
+      from (select study_key, sum(instances) as instances from cohort_block group by study_key) b
+      join study s using (study_key)
 ), fewer as materialized (
     select f.pacs, f.study_instance_uid, f.window_key, f.listed, h.instances as here
       from found_study f left join here h on h.study_instance_uid = f.study_instance_uid

@@ -12,7 +12,7 @@ from typing import Any
 import psycopg2.errors
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
-from sluice.cohorts.compile import JOINS, Compiler
+from sluice.cohorts.compile import Compiler
 from sluice.cohorts.errors import CohortError
 from sluice.cohorts.expressions import AllOf, Expression, FieldIs, Not, QualityIs, TagIs, walk
 from sluice.cohorts.language import as_json, digest
@@ -26,13 +26,12 @@ from sluice.pacs.governor.policy import current_policy
 SHOWN = 20
 LIMIT_S = 20.0
 DIMENSIONS = ("modality", "scanner", "year", "body_part")
-OF_SERIES = {
-    "modality": "s.modality",
-    "scanner": "coalesce(s.station_name, s.device_serial_number)",
-    "body_part": "a.region_key",
-}
-OF_STUDY = "extract(year from st.study_date)::integer"
-PATIENT = "st.patient_id || chr(31) || coalesce(st.patient_id_issuer, '')"
+COUNTED = (
+    "b.patient_key, b.study_date, b.kind_key, b.modality, coalesce(b.station_name, b.device_serial_number) as scanner, "
+    "b.region_key as body_part"
+)
+# Equal texts are equal in every collation; this one is the quickest to sort by.
+OF_KIND = ", ".join(f'any_value({name}) collate "C" as {name}' for name in ("modality", "scanner", "body_part"))
 
 
 @dataclass(frozen=True)
@@ -195,32 +194,23 @@ def _here(
     connection: Connection, expression: Expression, today: date
 ) -> tuple[Counts, dict[str, tuple[Group, ...]], dict[str, Rest]]:
     compiler = Compiler(today)
-    matched = compiler.matched(expression)
-    values = ", ".join(f"{sql} as {name}" for name, sql in OF_SERIES.items())
-    compiler.tables += [
-        (
-            "one_series",
-            "select series_key, study_key, sum(instances)::bigint as instances, sum(bytes)::bigint as bytes "
-            f"from {matched} group by series_key, study_key",
-        ),
+    matched = compiler.matched(expression, COUNTED)
+    compiler.tables.append(
         (  # what one study has of one kind: fewer rows for what comes then
             "alike",
-            f"select b.study_key, {values}, count(*) as series, sum(b.instances)::bigint as instances, "
-            f"sum(b.bytes)::bigint as bytes from one_series b{JOINS['s']}{JOINS['a']} "
-            f"group by b.study_key, {', '.join(OF_SERIES.values())}",
-        ),
-        (
-            "counted_all",
-            f"select b.*, {PATIENT} as patient, {OF_STUDY} as year from alike b{JOINS['st']}",
-        ),
-    ]
+            f"select study_key, {OF_KIND}, any_value(patient_key) as patient_key, "
+            "extract(year from any_value(study_date))::integer as year, count(distinct series_key) as series, "
+            "sum(instances)::bigint as instances, sum(bytes::float8) as bytes "
+            f"from {matched} group by study_key, kind_key",
+        )
+    )
     sets = ", ".join(f"({name})" for name in DIMENSIONS)
     said = ", ".join(f"{name}::text as {name}, grouping({name}) = 0 as by_{name}" for name in DIMENSIONS)
     statement = compiler.statement(
-        f"select {said}, count(distinct patient) as patients, count(distinct study_key) as studies, "
+        f"select {said}, count(distinct patient_key) as patients, count(distinct study_key) as studies, "
         "coalesce(sum(series), 0) as series, coalesce(sum(instances), 0) as instances, "
         "coalesce(sum(bytes), 0) as bytes "
-        f"from counted_all group by grouping sets ((), {sets})"
+        f"from alike group by grouping sets ((), {sets})"
     )
     rows = select(connection, *_pair(statement))
     here, by, rest = Counts(0, 0, 0, 0, 0), dict[str, tuple[Group, ...]](), dict[str, Rest]()

@@ -20,14 +20,16 @@ def registry_of(database: Database) -> Registry:
 
 
 def _field(column: Promoted) -> Field:
-    value = f'i."{column.name}"' + ("::date" if column.type == "timestamp" else "")
+    day = "::date" if column.type == "timestamp" else ""
     return Field(
         column.name,
         _KINDS[column.type],
         Level.INSTANCE,
-        value,
+        f'i."{column.name}"{day}',
         f"{column.path}, promoted here",
         sensitive=_is_sensitive(ElementPath.of(column.path)),
+        promoted=column.name,
+        block_sql=f'b."{column.of_block}"{day}',
     )
 
 

@@ -1,4 +1,4 @@
-"""Promotion: an element that people filter by becomes a typed column of `instance`.
+"""Promotion: an element that people filter by becomes a typed column of `instance`, and of blocks that have it alike.
 
 The column is filled from the headers in the database, without touching a file, and by every extraction from then on. A
 value that is none of the type is NULL, and stays in the header as it is.
@@ -7,7 +7,7 @@ value that is none of the type is NULL, and stays in the header as it is.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from typing import Any
@@ -22,7 +22,7 @@ from sluice.headers.columns import Column, Elements
 from sluice.headers.paths import ElementPath
 
 BLOCKS = 200  # a transaction of the filling
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}").fullmatch
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,60}").fullmatch
 _VALUE = 0  # the key under which a single element is read
 
 
@@ -37,6 +37,11 @@ class Promoted:
     name: str
     path: str
     type: str
+
+    @property
+    def of_block(self) -> str:
+        """Its column of `cohort_block`, for the value that all instances of a block have."""
+        return f"p_{self.name[:61]}"
 
     def column(self) -> Column:
         """How the column is read from a header."""
@@ -102,7 +107,7 @@ def promote(database: Database, written: str, name: str, type_name: str) -> Prom
     if type_name not in TYPES:
         raise PromotionError(f"There is no type {type_name!r}: {', '.join(TYPES)}.")
     if not _NAME(name):
-        raise PromotionError(f"{name!r} cannot be a column: small letters, digits and _, at most 63, a letter first.")
+        raise PromotionError(f"{name!r} cannot be a column: small letters, digits and _, at most 61, a letter first.")
     with database.transaction() as connection, connection.cursor() as cursor:
         cursor.execute("lock table promoted_column in share row exclusive mode")
         known = {column.name: column for column in promoted_columns(connection)}
@@ -115,10 +120,21 @@ def promote(database: Database, written: str, name: str, type_name: str) -> Prom
         cursor.execute(
             "insert into promoted_column (name, path, type) values (%s, %s, %s)", (name, asked.path, type_name)
         )
-        cursor.execute(
-            sql.SQL("alter table instance add column {} {}").format(sql.Identifier(name), sql.SQL(TYPES[type_name][0]))
-        )
+        for table, column in (("instance", name), ("cohort_block", asked.of_block)):
+            cursor.execute(
+                sql.SQL("alter table {} add column {} {}").format(
+                    sql.Identifier(table), sql.Identifier(column), sql.SQL(TYPES[type_name][0])
+                )
+            )
     return asked
+
+
+def note_blocks(connection: Connection, columns: Sequence[Promoted], blocks: Sequence[int]) -> None:
+    """Put what all instances of a block have alike into its row of `cohort_block`, which filters read."""
+    if columns and blocks:
+        with connection.cursor() as cursor:
+            names = [column.name for column in columns]
+            cursor.execute("select note_promoted(%s::text[], %s::bigint[])", (names, list(blocks)))
 
 
 def _taken(connection: Connection) -> set[str]:
@@ -155,6 +171,7 @@ def fill(database: Database, column: Promoted) -> Iterator[tuple[int, int]]:
                 if (value := read(element)) is not None
             ]
             changed = _update(connection, column, values)
+            note_blocks(connection, [column], [block["block_id"] for block in blocks])
             done = blocks[-1]["block_id"]
             with connection.cursor() as cursor:
                 cursor.execute("update promoted_column set filled_to = %s where name = %s", (done, column.name))

@@ -16,7 +16,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 from sluice.anatomy.store import write_anatomy
 from sluice.database import Database, copy_lines, copy_rows, select
 from sluice.headers.building import BLOCK_COLUMNS, DIFFERENCE_COLUMNS, Built, read_files
-from sluice.headers.promotion import Promoted, promoted_columns
+from sluice.headers.promotion import Promoted, note_blocks, promoted_columns
 from sluice.headers.reading import Received, Refused, SeriesRows
 
 SERIES_LOCK = 7_350_013  # any constant: extractions of one series wait for each other
@@ -110,6 +110,7 @@ def _write_blocks(connection: Connection, built: Built) -> tuple[int, int]:
     differences = _with_ids(ids, [block.differences for block in blocks])
     copy_lines(connection, "header_difference", DIFFERENCE_COLUMNS, differences)
     _write_instances(connection, built.instance_columns, _with_ids(ids, [block.instances for block in blocks]), known)
+    note_blocks(connection, promoted, ids)
     clashing = select(
         connection,
         "select count(*) as count from instance join series using (series_instance_uid) "

@@ -84,6 +84,7 @@ def test_a_promoted_element_is_a_field(
 ) -> None:
     promote(database, "EchoTime", "echo_time", "real")
     database.execute("update instance set echo_time = instance_number")
+    database.execute("select note_promoted(array['echo_time'], array(select block_id from cohort_block))")
     path = tmp_path / "filter.yaml"
     path.write_text("echo_time: {min: 2}")
     assert main(["cohort", "preview", str(path), "--json"]) == 0

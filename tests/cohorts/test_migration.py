@@ -46,7 +46,9 @@ def test_rows_that_were_there_get_keys_and_places(postgres: EmbeddedPostgres) ->
                     cursor.execute(path.read_text(encoding="utf-8"))
             cursor.execute(ROWS.format(ROOT))
         with database.transaction() as connection, connection.cursor() as cursor:
-            cursor.execute(next(path for path in files if path.name.startswith("0016")).read_text(encoding="utf-8"))
+            for path in files:
+                if path.name >= "0016":
+                    cursor.execute(path.read_text(encoding="utf-8"))
         # an instance that was indexed before blocks were gets its block
         database.execute(
             "update instance set block_id = 1, block_position = 1 where sop_instance_uid = %s", (f"{ROOT}.1.1.2",)
@@ -64,7 +66,12 @@ def test_rows_that_were_there_get_keys_and_places(postgres: EmbeddedPostgres) ->
                 "from quality_finding order by block_position",
             )
             (listed,) = select(connection, "select listed from found_study")
+            narrow = select(
+                connection, "select b.region_key, b.modality, b.patient_key = patient_key('P', null) as patient, "
+                "b.study_key = st.study_key as study, b.frames from cohort_block b, study st"
+            )  # fmt: skip
         assert keys["same"]
+        assert [tuple(row.values()) for row in narrow] == [("CHEST", "DX", True, True, 1)]
         assert [(row["block_id"], row["block_position"]) for row in places] == [(1, 0), (1, 1), (1, 1)]
         assert listed["listed"] == 7
     finally:

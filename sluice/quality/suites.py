@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from sluice.cohorts import plain_yaml
 from sluice.cohorts.tags import identifies
 
 SUITES = Path(__file__).with_name("suites")
@@ -260,8 +261,8 @@ def _files(folder: Path) -> Iterator[tuple[Path, bytes]]:
 
 def _read(path: Path, text: bytes) -> _File:
     try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        content = plain_yaml.load(text.decode())
+    except (yaml.YAMLError, ValueError) as error:
         problem = re.sub(r"\s+", " ", str(error))
         raise QualityError(f"Quality suite {path.name} is not valid YAML: {problem}") from error
     try:

@@ -198,3 +198,11 @@ def test_a_finding_does_not_repeat_what_names_a_patient(tmp_path: Path) -> None:
         "our-given-id": "given_id: not shown, it may name a patient",
         "our-mode": "mode: 120",
     }
+
+
+def test_a_key_twice_is_refused_not_lost(tmp_path: Path) -> None:
+    folder = write(tmp_path, OWN)
+    path = folder / "ours.yaml"
+    path.write_text(path.read_text().replace("  severity: quarantine\n", "  severity: quarantine\n  severity: warn\n"))
+    with pytest.raises(QualityError, match=r"ours.yaml is not valid YAML: the same key a second time"):
+        load_suites(folder)

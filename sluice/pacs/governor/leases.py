@@ -181,7 +181,9 @@ def bury(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
     if dead:
         with connection.cursor() as cursor:
             cursor.execute(
-                "update pacs_use set ended_at = clock_timestamp(), ended_by = 'died' where lease_id = any (%s)", (dead,)
+                "update pacs_use set ended_at = clock_timestamp(), ended_by = 'died' "
+                "where lease_id = any (%s) and ended_at is null",  # it may have been given back since we looked
+                (dead,),
             )
 
 

@@ -15,7 +15,7 @@ from airflow.sdk import Param
 
 from operators.counts import Counts
 from operators.policies import PACS
-from operators.steps import PacsOperator, SummaryOperator
+from operators.steps import PacsOperator, SummaryOperator, one_task
 from sluice.settings import settings
 
 if TYPE_CHECKING:
@@ -104,28 +104,20 @@ def find_cohort() -> Any:
 
 def answer_rows(after: Any) -> Any:
     """Answer each row of the list once more, by what has arrived."""
-    made = SummaryOperator(
-        task_id="answers",
-        python_callable=_answers,
-        op_kwargs={"window": WINDOW},
-        doc_md="`answers` has a line for each row of the list, the first thousand of them: found, several, not yet, "
-        "not found, or refused and why. All of them stand on the page Cohorts.",
+    words = (
+        "`answers` has a line for each row of the list, the first thousand of them: found, several, not yet, "
+        "not found, or refused and why. All of them stand on the page Cohorts."
     )
-    after >> made
-    return made.output
+    return one_task(SummaryOperator, "answers", _answers, WINDOW, after=after, doc_md=words)
 
 
 def cohort_members(after: Any) -> Any:
     """Who is released: the members of a frozen version, which is frozen now where a filter is asked for."""
-    made = SummaryOperator(
-        task_id="members",
-        python_callable=_members,
-        op_kwargs={"window": WINDOW},
-        doc_md="Freezes what the filter takes now as a version of the cohort; the same members are the same version. "
-        "Of a list: the studies that its rows stand for.",
+    words = (
+        "Freezes what the filter takes now as a version of the cohort; the same members are the same version. "
+        "Of a list: the studies that its rows stand for."
     )
-    after >> made
-    return made.output
+    return one_task(SummaryOperator, "members", _members, WINDOW, after=after, doc_md=words)
 
 
 def _find(window: str, params: dict[str, Any], ti: Any, dag_run: Any) -> Counts:

@@ -110,7 +110,7 @@ def extract_headers(window: Any, outlets: Outlets = (), after: Any = None) -> An
 
 def check_quality(window: Any, outlets: Outlets = (), after: Any = None) -> Any:
     """Great Expectations over the window's headers."""
-    return _one_task(
+    return one_task(
         QualityOperator,
         "check_quality",
         _check_quality,
@@ -128,7 +128,7 @@ def infer_body_part(window: Any, outlets: Outlets = (), after: Any = None) -> An
 
 def fuse_body_part(window: Any, outlets: Outlets = (), after: Any = None) -> Any:
     """The likeliest region of each radiograph by header and model together."""
-    return _one_task(SummaryOperator, "fuse_body_part", _fuse_body_part, window, outlets, after)
+    return one_task(SummaryOperator, "fuse_body_part", _fuse_body_part, window, outlets, after)
 
 
 def detect_ivc_filter(window: Any, outlets: Outlets = (), after: Any = None) -> Any:
@@ -138,23 +138,24 @@ def detect_ivc_filter(window: Any, outlets: Outlets = (), after: Any = None) -> 
 
 def scanner_utilization(window: Any, outlets: Outlets = (), after: Any = None) -> Any:
     """How long each scanner was in use."""
-    return _one_task(SummaryOperator, "report_utilization", _report_utilization, window, outlets, after)
+    return one_task(SummaryOperator, "report_utilization", _report_utilization, window, outlets, after)
 
 
 def clock_skew(window: Any, outlets: Outlets = (), after: Any = None) -> Any:
     """How far each scanner's clock is off."""
-    return _one_task(SummaryOperator, "report_clocks", _report_clocks, window, outlets, after)
+    return one_task(SummaryOperator, "report_clocks", _report_clocks, window, outlets, after)
 
 
-def _one_task(
+def one_task(
     operator: type[SummaryOperator],
     task_id: str,
     step: Callable[..., Counts],
     window: Any,
-    outlets: Outlets,
-    after: Any,
+    outlets: Outlets = (),
+    after: Any = None,
     doc_md: str | None = None,
 ) -> Any:
+    """A step that is one task, described by `doc_md`, else by the docstring of what it runs."""
     made = operator(
         task_id=task_id,
         python_callable=step,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from sluice.cohorts import fields
 from sluice.cohorts.compile import selected
 from sluice.cohorts.errors import ExpressionError
+from sluice.cohorts.expressions import Expression
 from sluice.cohorts.language import parse
 from sluice.database import select
 from sluice.quality.suites import QualityError, Rule
@@ -22,7 +22,7 @@ STUDIES = """
 """
 
 
-def checked(rule: Rule, registry: fields.Registry = fields.REGISTRY) -> Any:
+def checked(rule: Rule, registry: fields.Registry = fields.REGISTRY) -> Expression:
     """The expression that a rule's `select` is.
 
     Raises:

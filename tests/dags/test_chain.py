@@ -250,7 +250,9 @@ def test_a_filter_is_frozen_and_exactly_its_members_are_released(scene: Scene, r
     frozen = returned["members"]
     assert (frozen["version"], frozen["instances"] > 0) == (1, True)
     members = f"select sop_instance_uid from cohort_instance where version_id = {frozen['version_id']}"
-    released = "select sop_instance_uid from release_member join release using (release_id) where window_key = '{}' order by 1"
+    released = (
+        "select sop_instance_uid from release_member join release using (release_id) where window_key = '{}' order by 1"
+    )
     of_filter = scene.rows(released.format("cohort/radiographs/films"))
     assert of_filter
     assert {row["sop_instance_uid"] for row in of_filter} <= {row["sop_instance_uid"] for row in scene.rows(members)}

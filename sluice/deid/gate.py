@@ -7,7 +7,7 @@ import numpy as np
 from sluice.deid.bitstream import UnknownBitstreamError, clean_fragments
 from sluice.deid.elements import PIXEL_DATA, DataSet, Element, File, Fragments, walk
 from sluice.deid.held import Held
-from sluice.deid.profile import sop_classes
+from sluice.deid.profile import CONTENT, GRAPHICS, Profile, sop_classes
 
 SOP_CLASS, IMAGE_TYPE, CONVERSION_TYPE, MODALITY = 0x00080016, 0x00080008, 0x00080064, 0x00080060
 BURNED_IN, PHOTOMETRIC, SAMPLES = 0x00280301, 0x00280004, 0x00280002
@@ -21,8 +21,8 @@ MONOCHROME = frozenset({"MONOCHROME1", "MONOCHROME2"})
 TEXT_MODALITIES = frozenset({"SC", "OT", "US", "IVUS", "SR", "DOC", "KO", "PR", "SM", "ES", "XC", "HC", "REG"})
 
 
-def check(file: File) -> dict[str, str]:
-    """Return the row of `sop_classes` of an object that may leave.
+def check(file: File, profile: Profile) -> dict[str, str]:
+    """Return the row of `sop_classes` of an object that may leave under a profile.
 
     Raises:
         Held: it may not, with the reason.
@@ -31,11 +31,12 @@ def check(file: File) -> dict[str, str]:
     uid = text(elements.get(SOP_CLASS)) or file.media_sop_class
     if not uid.startswith(STANDARD_ROOT):
         raise Held("held-class", "private or missing SOP class: its contents are not defined")
-    row = sop_classes().get(uid)
-    if row is None:
-        raise Held("held-class", f"no rule for SOP class {uid}")
-    if row["disposition"] != "release":
-        raise Held("held-class", f"{row['name']}: {row['reason']}")
+    reason = profile.why_held(uid)
+    if reason is not None:
+        raise Held("held-class", reason)
+    row = sop_classes()[uid]
+    if row["disposition"] in (CONTENT, GRAPHICS):
+        return row
     _check_origin(elements)
     _check_pixels(elements)
     return row

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Protocol
 
 from pydicom._uid_dict import UID_dictionary
 
@@ -34,6 +35,7 @@ IMPLEMENTATION_UID = "2.25.147352897540297482934420731086271908442"  # a UUID of
 EXPLICIT = "1.2.840.10008.1.2.1"
 SOP_CLASS, SOP_INSTANCE, STUDY, SERIES = 0x00080016, 0x00080018, 0x0020000D, 0x0020000E
 PATIENT_NAME, PATIENT_ID, ISSUER, AGE, ACCESSION = 0x00100010, 0x00100020, 0x00100021, 0x00101010, 0x00080050
+BURNED_IN, CLEAN_PIXELS = 0x00280301, ("113101", "Clean Pixel Data Option")
 CHARACTER_SET, PER_FRAME, SHARED_GROUPS = 0x00080005, 0x52009230, 0x52009229
 REMOVED, METHOD, METHOD_CODES, TEMPORAL_INFORMATION = 0x00120062, 0x00120063, 0x00120064, 0x00280303
 TEXT = frozenset(["AE", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"])
@@ -61,8 +63,32 @@ class Deidentified:
     shift_days: int | None
 
 
-def deidentify(data: bytes, profile: Profile, identities: Identities) -> Deidentified:
+class Treatment(Protocol):
+    """What is done to the pixels of one instance, decided elsewhere (`sluice.deid.pixels`)."""
+
+    @property
+    def screened(self) -> bool:
+        """Whether somebody looked at the pixels, so that a class that shows text by habit may leave."""
+
+    @property
+    def cleaned(self) -> bool:
+        """Whether burned-in text was looked for and blanked: claims 113101."""
+
+    @property
+    def defaced(self) -> bool:
+        """Whether faces were removed: claims 113102."""
+
+    def apply(self, file: File) -> Element:
+        """The pixel data that may leave; attributes of the pixels that change with it are changed in the file."""
+
+
+def deidentify(
+    data: bytes, profile: Profile, identities: Identities, treatment: Treatment | None = None
+) -> Deidentified:
     """De-identify a DICOM file.
+
+    Args:
+        treatment: of the pixels; without one they leave as they are, but for comments and bits that are no pixels.
 
     Raises:
         Held: it must not leave, with the reason.
@@ -71,8 +97,8 @@ def deidentify(data: bytes, profile: Profile, identities: Identities) -> Deident
         file = read_file(data)
     except MalformedError as error:
         raise Held("held-unreadable", f"cannot be read: {error}") from error
-    row = gate.check(file)
-    return _Instance(file, row, profile, identities).deidentified()
+    row = gate.check(file, screened=treatment is not None and treatment.screened)
+    return _Instance(file, row, profile, identities).deidentified(treatment)
 
 
 class _Instance:
@@ -97,12 +123,14 @@ class _Instance:
             if not gate.text(elements.get(tag)):
                 raise Held("held-unreadable", f"the {name} UID is missing")
 
-    def deidentified(self) -> Deidentified:
+    def deidentified(self, treatment: Treatment | None) -> Deidentified:
         original = self.file.elements
+        # First: a treatment may change what the header says of the pixels.
+        pixels = treatment.apply(self.file) if treatment else gate.clean_pixels(self.file)
         cleaned = self._clean(original, self.character_sets)
-        cleaned[PIXEL_DATA] = gate.clean_pixels(self.file)
+        cleaned[PIXEL_DATA] = pixels
         self._identify(cleaned)
-        self._claim(cleaned, original)
+        self._claim(cleaned, original, treatment is not None and treatment.cleaned)
         uids = {tag: self.identities.uid(gate.text(original[tag])) for tag in (SOP_INSTANCE, SERIES, STUDY)}
         for tag, uid in uids.items():
             cleaned[tag] = Element(tag, "UI", uid.encode())
@@ -119,9 +147,11 @@ class _Instance:
         if self.needs_utf8:
             cleaned[CHARACTER_SET] = Element(CHARACTER_SET, "CS", b"ISO_IR 192")
 
-    def _claim(self, cleaned: DataSet, original: DataSet) -> None:
+    def _claim(self, cleaned: DataSet, original: DataSet, pixels_cleaned: bool) -> None:
         """PS3.15 E.1.1, E.3.6: what was done, in the terms of CID 7050, added to what earlier ones claimed."""
-        codes = self.profile.codes()
+        codes = self.profile.codes() + ([CLEAN_PIXELS] if pixels_cleaned else [])
+        if pixels_cleaned:
+            cleaned[BURNED_IN] = Element(BURNED_IN, "CS", b"NO")
         items = [text.code_item(value, "DCM", meaning) for value, meaning in codes]
         earlier = original.get(METHOD_CODES)
         if earlier is not None and isinstance(earlier.value, list):

@@ -12,6 +12,7 @@ from sluice.deid.profile import BASIC, OPTIONS, PRESETS, Profile
 from sluice.deid.tables import edition, table
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "deidentification.md"
+LEAVES = {"release": "yes", "screened": "screened, by a device's rule"}
 BEGIN, END = "<!-- generated: python -m sluice.deid.statement -->", "<!-- end of generated part -->"
 
 
@@ -39,7 +40,7 @@ def statement() -> str:
     offered = ", ".join(f"{meaning} ({code})" for code, meaning in (BASIC, *OPTIONS.values()))
     lines += ["", f"Offered: {offered}.", "", "| SOP class | leaves | why |", "| --- | --- | --- |"]
     lines += [
-        f"| {row['name']} | {'yes' if row['disposition'] == 'release' else 'held'} | {row['reason']} |"
+        f"| {row['name']} | {LEAVES.get(row['disposition'], 'held')} | {row['reason']} |"
         for row in table("sop_classes")
     ]
     return "\n".join([*lines, "| any other, any private one | held | no rule |"])

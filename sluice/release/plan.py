@@ -15,6 +15,7 @@ from psycopg2.extras import Json, execute_values
 from sluice import __version__
 from sluice.database import Database, named_query, select
 from sluice.deid.identities import Identities, project_key
+from sluice.deid.pixels.deciding import described
 from sluice.deid.profile import sop_classes
 from sluice.release.chosen import choose
 from sluice.release.projects import Project, load_project
@@ -90,6 +91,7 @@ def frozen_profile(project: Project, identities: Identities) -> dict[str, Any]:
     return project.deid_profile().describe() | {
         "key_id": identities.key_id,
         "pseudonym_prefix": project.pseudonym_prefix,
+        "pixels": described(project.pixels, settings().device_rules),
         "sluice": __version__,
     }
 
@@ -125,7 +127,7 @@ def prepare(
         asked = {"window_key": window_key, "version_id": version_id, "list_id": list_id}
         choose(connection, project.released, asked)
         for candidate in select(connection, named_query("release_candidates"), asked):
-            reason = _reason_against(candidate)
+            reason = _reason_against(candidate, project.pixels.screens)
             if reason is None:
                 members.append(candidate["sop_instance_uid"])
             else:
@@ -197,7 +199,7 @@ def _note_pending(connection: Connection, members: list[str]) -> None:
         )
 
 
-def _reason_against(candidate: dict[str, Any]) -> tuple[str, str | None] | None:
+def _reason_against(candidate: dict[str, Any], screens: bool) -> tuple[str, str | None] | None:
     if not candidate["has_block"]:
         return "not-indexed-yet", "its header was read before headers were kept in blocks; extract the window again"
     if candidate["missed"]:
@@ -209,7 +211,7 @@ def _reason_against(candidate: dict[str, Any]) -> tuple[str, str | None] | None:
     if not candidate["checked"]:
         return "not-checked-yet", None
     sop_class = sop_classes().get(candidate["sop_class_uid"])
-    if sop_class is None or sop_class["disposition"] != "release":
+    if sop_class is None or sop_class["disposition"] not in ("release", *(["screened"] if screens else [])):
         return "held-class", sop_class["reason"] if sop_class else "no rule for this SOP class"
     return None
 

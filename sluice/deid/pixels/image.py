@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sluice.deid import gate
-from sluice.deid.elements import DataSet, File, Fragments
+from sluice.deid.elements import PIXEL_DATA, DataSet, File, Fragments
 from sluice.deid.held import Held
 from sluice.deid.pixels.rectangle import Rectangle
 
@@ -89,6 +89,8 @@ def frames_of(file: File, indices: Sequence[int] | None = None) -> Pixels:
     Raises:
         Held: they cannot be decoded.
     """
+    if PIXEL_DATA not in file.elements:
+        raise Held("held-unreadable", "no pixel data")
     layout = Layout.of(file.elements)
     wanted = range(layout.frames) if indices is None else indices
     pixels = gate.clean_pixels(file).value

@@ -87,6 +87,8 @@ def screen_file(data: bytes, threads: int = 1) -> Screened:
         return Screened((), 0, 0, (), held.detail)
     except MalformedError as error:
         return Screened((), 0, 0, (), f"cannot be read: {error}")
+    except Exception as error:  # a fault of ours must hold the file, not let it pass
+        return Screened((), 0, 0, (), f"fault of the reader: {type(error).__name__}")
 
 
 def _screen(file: File, layout: Layout, threads: int) -> Screened:

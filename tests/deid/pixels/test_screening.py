@@ -77,10 +77,13 @@ def test_frames_of_the_sample() -> None:
     assert list(frames_to_project(1)) == []
 
 
-def test_what_cannot_be_read_is_said(caplog: pytest.LogCaptureFixture) -> None:
-    assert screen_file(b"nothing").failed is not None
-    data = data_of(instance(body()))
-    assert "shorter" in (screen_file(data[:-100]).failed or "")
+def test_what_cannot_be_read_is_said() -> None:
+    assert "cannot be read" in (screen_file(b"nothing").failed or "")
+    cut = instance(body())
+    cut.Rows += 1
+    assert "shorter" in (screen_file(data_of(cut)).failed or "")
+    del cut.PixelData
+    assert screen_file(data_of(cut)).failed == "no pixel data"
 
 
 def test_nothing_of_what_is_read_is_logged(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from sluice.deid.bitstream import UnknownBitstreamError, clean_fragments
 from sluice.deid.elements import PIXEL_DATA, DataSet, Element, File, Fragments, walk
 from sluice.deid.held import Held
-from sluice.deid.profile import sop_classes
+from sluice.deid.profile import CONTENT, GRAPHICS, SCREENED, Profile, sop_classes
 
 SOP_CLASS, IMAGE_TYPE, CONVERSION_TYPE, MODALITY = 0x00080016, 0x00080008, 0x00080064, 0x00080060
 BURNED_IN, PHOTOMETRIC, SAMPLES = 0x00280301, 0x00280004, 0x00280002
@@ -21,8 +21,8 @@ MONOCHROME = frozenset({"MONOCHROME1", "MONOCHROME2"})
 TEXT_MODALITIES = frozenset({"SC", "OT", "US", "IVUS", "SR", "DOC", "KO", "PR", "SM", "ES", "XC", "HC", "REG"})
 
 
-def check(file: File, screened: bool = False) -> dict[str, str]:
-    """Return the row of `sop_classes` of an object that may leave.
+def check(file: File, profile: Profile, screened: bool = False) -> dict[str, str]:
+    """Return the row of `sop_classes` of an object that may leave under a profile.
 
     Args:
         screened: a rule for its device and a screening of its pixels stand behind it (`sluice.deid.pixels`); without
@@ -31,7 +31,15 @@ def check(file: File, screened: bool = False) -> dict[str, str]:
     Raises:
         Held: it may not, with the reason.
     """
-    row = class_row(file)
+    uid = class_of(file)
+    if not uid.startswith(STANDARD_ROOT):
+        raise Held("held-class", "private or missing SOP class: its contents are not defined")
+    reason = profile.why_held(uid, screened)
+    if reason is not None:
+        raise Held("held-class", reason)
+    row = sop_classes()[uid]
+    if row["disposition"] in (CONTENT, GRAPHICS):
+        return row
     if PIXEL_DATA not in file.elements:
         raise Held("held-class", "an image without pixel data")
     if not screened and (why := shows_text(file)):
@@ -39,31 +47,15 @@ def check(file: File, screened: bool = False) -> dict[str, str]:
     return row
 
 
-def class_row(file: File) -> dict[str, str]:
-    """The row of `sop_classes` of an object whose class is not held as a whole.
-
-    Raises:
-        Held: its class is.
-    """
-    uid = text(file.elements.get(SOP_CLASS)) or file.media_sop_class
-    if not uid.startswith(STANDARD_ROOT):
-        raise Held("held-class", "private or missing SOP class: its contents are not defined")
-    row = sop_classes().get(uid)
-    if row is None:
-        raise Held("held-class", f"no rule for SOP class {uid}")
-    if row["disposition"] == "hold":
-        raise Held("held-class", f"{row['name']}: {row['reason']}")
-    return row
+def class_of(file: File) -> str:
+    """SOP Class UID of the data set, else of the file meta; empty where there is none."""
+    return text(file.elements.get(SOP_CLASS)) or file.media_sop_class
 
 
 def shows_text(file: File) -> str | None:
-    """Why an object is one of those that show text by habit; None where nothing says so.
-
-    Raises:
-        Held: its class is held as a whole.
-    """
-    elements, row = file.elements, class_row(file)
-    if row["disposition"] == "screened":
+    """Why an object is one of those that show text by habit; None where nothing says so."""
+    elements, row = file.elements, sop_classes().get(class_of(file))
+    if row is not None and row["disposition"] == SCREENED:
         return f"{row['name']}: {row['reason']}"
     if text(elements.get(BURNED_IN)).upper() == "YES":
         return "Burned In Annotation is YES"

@@ -12,6 +12,7 @@ from pydicom.sr import _concepts_dict
 from sluice.deid.elements import DataSet, Element
 from sluice.deid.profile import terms
 
+CHARACTER_SET = 0x00080005
 CODE_VALUE, SCHEME, MEANING = 0x00080100, 0x00080102, 0x00080104
 ESCAPE = b"\x1b"
 DELIMITERS = {0x0D, 0x0A, 0x09, 0x0C, 0x5C, 0x5E, 0x3D}  # end the effect of an escape sequence, PS3.5 6.1.2.5.3
@@ -55,6 +56,11 @@ def decode(value: bytes, character_sets: str) -> str | None:
             return None
 
 
+def character_sets(elements: DataSet) -> str:
+    """Specific Character Set of a data set or item, empty where it has none of its own."""
+    return plain(elements.get(CHARACTER_SET))
+
+
 def known_terms(text: str, vr: str, kinds: re.Pattern[str]) -> str:
     """The words of a description that are on the list, in order; everything else goes."""
     allowed = terms(kinds)
@@ -85,7 +91,7 @@ def coded_triplet(item: DataSet) -> DataSet:
     Kept is a code that pydicom's dictionary of PS3.16 lists, or that has the form of its scheme's codes. Local schemes
     (99…) and local meanings can hold any text: the meaning becomes the dictionary's, else the code itself.
     """
-    value, scheme = _plain(item.get(CODE_VALUE)), _plain(item.get(SCHEME))
+    value, scheme = plain(item.get(CODE_VALUE)), plain(item.get(SCHEME))
     meaning = _meanings().get(scheme, {}).get(value)
     form = SCHEMES.get(scheme)
     if not value or form is None or (meaning is None and not re.fullmatch(form, value)):
@@ -103,7 +109,8 @@ def code_item(value: str, scheme: str, meaning: str) -> DataSet:
     return {tag: Element(tag, vr, text.encode()) for tag, vr, text in parts}
 
 
-def _plain(element: Element | None) -> str:
+def plain(element: Element | None) -> str:
+    """A short value of ASCII, empty where there is none."""
     if element is None or not isinstance(element.value, bytes) or len(element.value) > 64:
         return ""
     return element.value.decode("latin-1").strip(" \0")
@@ -116,3 +123,8 @@ def _meanings() -> dict[str, dict[str, str]]:
         scheme: {code: entry[0] for codes in keywords.values() for code, entry in codes.items()}
         for scheme, keywords in concepts.items()
     }
+
+
+def clean_report(text: str) -> str:
+    """TODO"""
+    return known_terms(text, "UT", re.compile("anatomy|technique"))

@@ -190,7 +190,7 @@ class _Exporter:
         self.store = store
         self.profile: Profile = project.deid_profile()
         self.pixels: PixelPolicy = project.pixels
-        self.device_rules = load_rules(settings().device_rules)
+        self.device_rules = load_rules(settings().device_rules) if project.pixels.screens else ()
         self.screenings: dict[str, Screening] = {}
         self.identities = identities
         self.release_id: int = release["release_id"]
@@ -230,7 +230,7 @@ class _Exporter:
         try:
             treatment = self._treatment(member["sop_instance_uid"], original)
             result = deidentify(original, self.profile, self.identities, treatment)
-            claims = Claims(result.shift_days, tuple(code for code, _ in self.profile.codes()))
+            claims = Claims(result.shift_days, tuple(code for code, _ in result.codes))
             found = findings(original, result.data, claims, member["known"])
             columns = columns_of(result.data)
         except Held:

@@ -125,6 +125,7 @@ def test_text_is_masked_and_only_where_a_person_approves_it_is_claimed(
     before = burn(body(), NAME, 20, 10, 4095)
     assert (film[10:28, 25:150] == before.min()).all()
     assert np.array_equal(film[60:], before[60:])
+    assert objects[day[2]].SequenceOfUltrasoundRegions[0].RegionLocationMaxX1 == 349  # still right: it is measured by
     scan = objects[day[2]].pixel_array
     assert not scan[:60].any()
     assert scan[60:280, 50:350].any()

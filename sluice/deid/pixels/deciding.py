@@ -56,9 +56,13 @@ def described(policy: PixelPolicy, folder: Path | None) -> dict[str, Any]:
 
     Args:
         folder: of the hospital's rules for devices.
+
+    Raises:
+        DeviceRuleError: one of them cannot be used.
     """
     if not policy.screens:
         return policy.model_dump(include={"text", "heads"})
+    load_rules(folder)
     return policy.model_dump() | {"device_rules": rules_digest(folder), "screener": screener()}
 
 

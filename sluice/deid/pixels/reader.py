@@ -58,11 +58,14 @@ def read(picture: NDArray[np.float32], threads: int = 1) -> list[Reading]:
     found = _networks(threads)(cv2.merge([flat, flat, flat]))
     if found.txts is None:
         return []
-    return [
+    rows, columns = picture.shape[:2]
+    readings = [
         Reading(_box(corners, scale), str(text), round(float(score), 3))
         for corners, text, score in zip(found.boxes, found.txts, found.scores, strict=True)
         if score >= LEAST_SCORE and text.strip()
     ]
+    # A line of text is never half as high as the picture and half as wide: that is the edge of a body, read as a letter.
+    return [one for one in readings if one.box.height < rows / 2 or one.box.width < columns / 2]
 
 
 def flattened(picture: NDArray[np.float32]) -> tuple[NDArray[np.uint8], float]:

@@ -15,6 +15,7 @@ from sluice.deid.elements import read_file
 from sluice.deid.held import Held
 from sluice.deid.pixels import PixelPolicy, PixelTreatment, Rectangle, Screening, treatment_for
 from sluice.deid.pixels.devices import COLUMNS, DeviceRuleError, load_rules, rules_digest
+from sluice.deid.profile import Profile
 from tests.deid.pixels.pictures import CT, DX, SC, US, body, data_of, instance, regions
 
 MR, PET = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.128"
@@ -68,7 +69,7 @@ def test_ultrasound_keeps_its_regions_only() -> None:
     assert len(decided(scan, MASK, within).masks) == len(treatment.masks) + 1
     unseen = decided(scan, PixelPolicy(), None)
     with pytest.raises(Held, match="held-class"):
-        gate.check(read_file(data_of(scan)), screened=unseen.screened)
+        gate.check(read_file(data_of(scan)), Profile.preset("basic"), screened=unseen.screened)
 
 
 @pytest.mark.parametrize("box", [(0, 0, 500, 100), (50, 50, 50, 90)])

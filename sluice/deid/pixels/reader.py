@@ -64,7 +64,7 @@ def read(picture: NDArray[np.float32], threads: int = 1) -> list[Reading]:
         for corners, text, score in zip(found.boxes, found.txts, found.scores, strict=True)
         if score >= LEAST_SCORE and text.strip()
     ]
-    # A line of text is never half as high as the picture and half as wide: that is the edge of a body, read as a letter.
+    # No line of text is half as high as the picture and half as wide: that is the edge of a body, read as a letter.
     return [one for one in readings if one.box.height < rows / 2 or one.box.width < columns / 2]
 
 

@@ -22,6 +22,7 @@ from sluice.deid.pixels.sampling import FILMS, frames_to_project, frames_to_read
 
 BRIGHTEST, DARKEST = -1, -2  # in place of a frame's number: the projections
 WORD = re.compile(r"[^\W_]+")
+LOOK_ALIKE = str.maketrans("L1", "II")  # read for each other
 
 
 @dataclass(frozen=True)
@@ -131,10 +132,10 @@ def _brightness(frame: NDArray[np.generic]) -> NDArray[np.float32]:
 def is_marker(text: str) -> bool:
     """Whether each word of a text is one of the reviewed words for side, view and position (`markers.csv`)."""
     words = WORD.findall(text.upper())
-    return bool(words) and all(word in _markers() for word in words)
+    return bool(words) and all(word.translate(LOOK_ALIKE) in _markers() for word in words)
 
 
 @cache
 def _markers() -> frozenset[str]:
     with Path(__file__).with_name("markers.csv").open(newline="", encoding="utf-8") as file:
-        return frozenset(row["word"] for row in csv.DictReader(file))
+        return frozenset(row["word"].translate(LOOK_ALIKE) for row in csv.DictReader(file))

@@ -63,7 +63,17 @@ def test_nothing_is_found_where_nothing_is_written_and_markers_are_told() -> Non
 
 @pytest.mark.parametrize(
     ("text", "marker"),
-    [("L", True), ("R AP", True), ("Erect.", True), ("L-LAT", True), ("JB", False), ("MUELLER R", False), ("", False)],
+    [
+        ("L", True),
+        ("R AP", True),
+        ("Erect.", True),
+        ("L-LAT", True),
+        ("llegend", True),
+        ("D", True),
+        ("JB", False),
+        ("MUELLER R", False),
+        ("", False),
+    ],
 )
 def test_markers(text: str, marker: bool) -> None:
     assert is_marker(text) is marker

@@ -13,8 +13,8 @@ create table pixel_screening (
     primary key (sop_instance_uid, screener)
 );
 
--- Each text that was found. What it says is for the eyes of those who approve a release, and is forgotten with
--- `sluice.deid.pixels.store.forget_text`; where it stands is kept, because masks are made of it.
+-- Each text that was found. What it says is for the eyes of those who approve a release, and is forgotten when the release
+-- is published; where it stands is kept, because masks are made of it.
 create table pixel_text (
     sop_instance_uid text not null,
     screener         text not null,
@@ -30,6 +30,26 @@ create table pixel_text (
     primary key (sop_instance_uid, screener, number),
     foreign key (sop_instance_uid, screener) references pixel_screening on delete cascade
 );
+
+create index on pixel_text (sop_instance_uid) where said is not null;
+
+-- Whoever publishes a release: nobody decides about its members any more, so what their texts say goes. It stays of
+-- members that are held, which somebody still has to look at, and while another release of these 90 days waits with them.
+create function forget_pixel_text() returns trigger language plpgsql as $$
+begin
+    update pixel_text t set said = null
+      from release_member m
+     where m.release_id = new.release_id and m.held_reason is null
+       and t.sop_instance_uid = m.sop_instance_uid and t.said is not null
+       and not exists (select
+                         from release_member other
+                         join release r on r.release_id = other.release_id
+                        where other.sop_instance_uid = m.sop_instance_uid and r.release_id <> new.release_id
+                          and r.published_at is null and r.started_at > now() - interval '90 days');
+    return null;
+end $$;
+create trigger forget_pixel_text after update of published_at on release
+    for each row when (old.published_at is null and new.published_at is not null) execute function forget_pixel_text();
 
 insert into reason (reason_code, step, meaning, advice) values
     ('held-device', 'released', 'The picture is of a kind that shows text by habit, and no rule for its device lets it leave.', 'Look at pictures of this device and write a rule for it: docs/pixels.md.'),

@@ -22,6 +22,7 @@ SIDE = 736  # pixels: the longer side of what the detector sees
 ENLARGED = 2  # small pictures are enlarged up to so many times
 BACKGROUND = 31  # pixels of the reduced picture; strokes of letters of up to some 60 pixels' height are thinner
 LEAST_SCORE = 0.5  # of a reading; below it is no text
+SHORT, LEAST_SHORT_SCORE = 2, 0.8  # of so few letters: ribs and tubes are read as one or two
 REVISION = 1  # of what this module does to a picture
 
 
@@ -62,7 +63,7 @@ def read(picture: NDArray[np.float32], threads: int = 1) -> list[Reading]:
     readings = [
         Reading(_box(corners, scale), str(text), round(float(score), 3))
         for corners, text, score in zip(found.boxes, found.txts, found.scores, strict=True)
-        if score >= LEAST_SCORE and text.strip()
+        if score >= (LEAST_SHORT_SCORE if len(text.strip()) <= SHORT else LEAST_SCORE) and text.strip()
     ]
     # No line of text is half as high as the picture and half as wide: that is the edge of a body, read as a letter.
     return [one for one in readings if one.box.height < rows / 2 or one.box.width < columns / 2]

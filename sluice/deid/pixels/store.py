@@ -1,4 +1,4 @@
-"""Screenings in Postgres: what still has to be looked at, what was found, and when the words of it are forgotten."""
+"""Screenings in Postgres: what still has to be looked at, and what was found."""
 
 from __future__ import annotations
 
@@ -92,18 +92,3 @@ def screenings(connection: Connection, uids: Sequence[str], policy: PixelPolicy)
         )
         for row in select(connection, named_query("pixel_screenings"), asked)
     }
-
-
-def forget_text(connection: Connection, release_id: int) -> int:
-    """Forget what the texts of a release's members say, once it is decided; where they stand is kept.
-
-    Returns:
-        How many texts were forgotten.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "update pixel_text set said = null where said is not null and sop_instance_uid in "
-            "(select sop_instance_uid from release_member where release_id = %s)",
-            (release_id,),
-        )
-        return int(cursor.rowcount)

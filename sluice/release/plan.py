@@ -15,6 +15,7 @@ from psycopg2.extras import Json, execute_values
 from sluice import __version__
 from sluice.database import Database, named_query, select
 from sluice.deid.identities import Identities, project_key
+from sluice.deid.pixels.deciding import described
 from sluice.deid.profile import Profile
 from sluice.release.chosen import choose
 from sluice.release.projects import Project, load_project
@@ -90,6 +91,7 @@ def frozen_profile(project: Project, identities: Identities) -> dict[str, Any]:
     return project.deid_profile().describe() | {
         "key_id": identities.key_id,
         "pseudonym_prefix": project.pseudonym_prefix,
+        "pixels": described(project.pixels, settings().device_rules),
         "sluice": __version__,
     }
 
@@ -125,7 +127,7 @@ def prepare(
         asked = {"window_key": window_key, "version_id": version_id, "list_id": list_id}
         choose(connection, project.released, asked)
         for candidate in select(connection, named_query("release_candidates"), asked):
-            reason = _reason_against(candidate, rules)
+            reason = _reason_against(candidate, rules, project.pixels.screens)
             if reason is None:
                 members.append(candidate["sop_instance_uid"])
             else:
@@ -197,7 +199,7 @@ def _note_pending(connection: Connection, members: list[str]) -> None:
         )
 
 
-def _reason_against(candidate: dict[str, Any], profile: Profile) -> tuple[str, str | None] | None:
+def _reason_against(candidate: dict[str, Any], profile: Profile, screened: bool) -> tuple[str, str | None] | None:
     if not candidate["has_block"]:
         return "not-indexed-yet", "its header was read before headers were kept in blocks; extract the window again"
     if candidate["missed"]:
@@ -208,7 +210,7 @@ def _reason_against(candidate: dict[str, Any], profile: Profile) -> tuple[str, s
         return "held-identity", "its study has more than one Patient ID"
     if not candidate["checked"]:
         return "not-checked-yet", None
-    held = profile.why_held(candidate["sop_class_uid"] or "")
+    held = profile.why_held(candidate["sop_class_uid"] or "", screened)
     return ("held-class", held) if held else None
 
 

@@ -97,6 +97,7 @@ class Settings(BaseSettings):
         audit_after_days: days after its end at which `sweep_again` asks for a day once more.
         audit_most: days that it asks each PACS for in one night, at most.
         quality_suites: folder of the hospital's own quality suites, beside those that ship; docs/quality.md.
+        keys_file: mounted file with the projects' keys, where they are not in `keys`; docs/identities.md.
     """
 
     model_config = SettingsConfigDict(
@@ -136,6 +137,7 @@ class Settings(BaseSettings):
     audit_after_days: ListedNumbers = (1, 7, 30, 180)
     audit_most: int = Field(default=40, ge=1)
     quality_suites: Path | None = None
+    keys_file: Path | None = None
 
     @property
     def archive(self) -> Path:

@@ -8,8 +8,10 @@ from typing import Any
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from plugins import anatomy, api, cohort_lists, cohorts, files, find, pacs, trend
+from plugins.refused import refused
 from sluice.database import DatabaseError
 
 log = logging.getLogger(__name__)
@@ -80,6 +82,7 @@ def build(dependencies: Sequence[Any], person: Callable[..., pacs.Person] = pacs
     app.include_router(anatomy.routes(person), prefix="/api")
     app.include_router(files.router)
     app.add_exception_handler(DatabaseError, _database_is_away)
+    app.add_exception_handler(StarletteHTTPException, refused)
     app.add_exception_handler(Exception, _unexpected)
     app.middleware("http")(_with_headers)
     return app

@@ -1,6 +1,7 @@
 // Researchers' lists: upload by dropping or choosing a file, and the answer of every row.
 
-import { ask, element, moment, nothing, number, pages, plural, table, tell } from "./dom.js";
+import { AWAY, ask, element, moment, nothing, number, opens, pages, plural, table, tell, whyNot } from "./dom.js";
+import { drawReleases } from "./releases.js";
 import { runLink, starter } from "./starting.js";
 
 const ANSWERS = {
@@ -32,16 +33,22 @@ export function listsOf(upload, where, language, notice) {
     const made = element(
       "li",
       { class: "list", "data-list": one.list_id },
-      element("div", { class: "title" }, element("strong", {}, `${one.project} / ${one.name}`), element("span", { class: "soft" }, `${one.file_name ? `${one.file_name} · ` : ""}${plural(one.rows, "row")}${one.doubles ? `, ${number(one.doubles)} of them ask the same as another` : ""} · ${one.uploaded_by}, ${moment(one.uploaded_at)}`)),
+      element("div", { class: "title" }, element("strong", {}, `${one.project} / ${one.name}`), element("span", { class: "soft" }, `${one.file_name ? `${one.file_name} · ` : ""}${plural(one.rows, "row")}${one.doubles ? `, ${plural(one.doubles, "of them asks", "of them ask")} the same as another` : ""} · ${one.uploaded_by}, ${moment(one.uploaded_at)}`)),
       element("p", { class: "soft columns" }, `Read: ${columns(one)}.`),
       bar(one),
       filters(one, rows),
       language.may_ask ? actions(one) : null,
+      opens("Releases", () => releases(one)),
       rows,
     );
     if (opened === one.list_id && language.may_ask) show(one, rows, null);
     return made;
   }
+
+  const releases = async (one) =>
+    element("div", {},
+      drawReleases(await ask("releases", { window: one.window_key }), one.window_key),
+      element("p", {}, element("a", { href: `./?${new URLSearchParams({ window: one.window_key })}` }, `All about ${one.window_key}`)));
 
   const bar = (one) =>
     element("div", { class: "bar answers", "aria-hidden": "true" },
@@ -180,11 +187,11 @@ function send(file, asked, moved) {
     request.setRequestHeader("Content-Type", "application/octet-stream");
     request.setRequestHeader("X-File-Name", encodeURIComponent(file.name));
     request.upload.addEventListener("progress", (event) => event.lengthComputable && moved(event.loaded / event.total));
-    request.addEventListener("error", () => reject(new Error("The file could not be sent. Is Airflow reachable?")));
+    request.addEventListener("error", () => reject(new Error(`The file was not sent. ${AWAY}`)));
     request.addEventListener("load", () => {
       const answer = (() => { try { return JSON.parse(request.responseText); } catch { return {}; } })();
       if (request.status === 200) resolve(answer);
-      else reject(new Error(typeof answer.detail === "string" ? answer.detail : `The server answered ${request.status}.`));
+      else reject(new Error(whyNot(request.status, answer.detail)));
     });
     request.send(file);
   });

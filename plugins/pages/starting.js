@@ -1,19 +1,18 @@
 // Starting runs of backfill_cohort by Airflow's own API, which decides who may; and a link to its form.
 
-import { element } from "./dom.js";
+import { element, sent, whyNot } from "./dom.js";
 
 const DAG = "backfill_cohort";
 
 export async function startCohort(conf) {
-  const response = await fetch(`../api/v2/dags/${DAG}/dagRuns`, {
+  const response = await sent(`../api/v2/dags/${DAG}/dagRuns`, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ logical_date: null, conf, note: "started on the page Cohorts" }),
   });
   if (response.ok) return response.json();
   const said = await response.json().catch(() => ({}));
-  const why = typeof said.detail === "string" ? said.detail : `Airflow answered ${response.status}`;
-  throw new Error(`${DAG} could not be started: ${why}. Trigger it in Airflow with project ${conf.project} and name ${conf.name}.`);
+  throw new Error(`${DAG} was not started. ${whyNot(response.status, said.detail)}`);
 }
 
 export function runLink(run) {

@@ -268,6 +268,19 @@ def test_a_database_that_is_away_is_said_plainly(viewer: TestClient, monkeypatch
     assert "geheim" not in answer.text
 
 
+def test_airflows_database_that_is_away_is_said_plainly(viewer: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sqlalchemy.exc import OperationalError
+
+    def away(*_: object) -> None:
+        raise OperationalError("select password from connection", {}, Exception("geheim"))
+
+    monkeypatch.setattr("airflow.models.connection.Connection.get_connection_from_secrets", away)
+    answer = viewer.get("/sluice/api/windows")
+    assert answer.status_code == 503
+    assert "Airflow's own database does not answer" in answer.json()["detail"]
+    assert "geheim" not in answer.text
+
+
 def test_the_page_can_only_read(viewer: TestClient) -> None:
     import psycopg2
 

@@ -256,6 +256,7 @@ async function drawHistory() {
 
 async function show(chosen) {
   kind = chosen;
+  notice(); // what was said was about another kind
   for (const button of place("kinds").children) button.setAttribute("aria-pressed", String(button.dataset.kind === kind));
   known = await trying(() => tell("POST", "anatomy/choices", { kind }));
   if (known) {

@@ -19,7 +19,7 @@ let counting = null; // what the preview that is under way can be stopped with
 
 // What was written survives a reload, a look at its run and a new login. It may name patients, so it stays in this tab,
 // and nobody else gets it who logs in there.
-const DRAFT = "sluice.cohorts.draft";
+const DRAFT = "sluice-draft";
 const draft = {
   by: null,
   keep() {
@@ -119,6 +119,7 @@ async function preview() {
 function freezing(language, frozen) {
   const form = place("freeze");
   form.hidden = !language.may_ask;
+  if (!language.may_ask) form.after(nothing("You may look and count. Who may start runs of backfill_cohort in Airflow can freeze, upload lists and see their rows."));
   form.elements.project.replaceChildren(...language.projects.map((name) => element("option", {}, name)));
   form.addEventListener("submit", async (submitted) => {
     submitted.preventDefault();

@@ -39,7 +39,11 @@ export const AWAY = "Airflow does not answer. Check the network, or ask who runs
 const LOGGED_OUT = "Your login has ended. Log in to Airflow in another tab, then try again here: the page is kept.";
 // What an answer that is none says went wrong.
 export const whyNot = (status, detail) =>
-  status === 401 ? LOGGED_OUT : typeof detail === "string" ? detail : `The server answered ${status}.`;
+  status === 401
+    ? LOGGED_OUT
+    : typeof detail === "string"
+      ? detail
+      : `Airflow could not answer (${status}). Try again; if that does not help, tell who runs it.`;
 
 async function answerOf(response) {
   if (response.ok) return response.json();

@@ -1,14 +1,14 @@
 // Frozen cohorts: their versions, what is in one, what changed from one to the next; and starting their release.
 
 import { ask, bytes, element, moment, nothing, number, opens, pages, plural, table, tell } from "./dom.js";
-import { runLink, starter } from "./starting.js";
+import { begun, starter } from "./starting.js";
 import { drawReleases } from "./releases.js";
 import { storyLink } from "./story.js";
 
 const MOST_ASKED = 10; // versions whose releases are shown
 
 export function frozenOf(where, language, notice, edit) {
-  const started = (run) => notice(["backfill_cohort is started: see ", runLink(run), "."], "good");
+  const started = (run) => notice(...begun(run, "backfill_cohort is started"));
   const failed = (problem) => notice(problem.message);
 
   async function refresh() {

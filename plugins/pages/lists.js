@@ -2,7 +2,7 @@
 
 import { AWAY, ask, element, moment, nothing, number, opens, pages, plural, table, tell, whyNot } from "./dom.js";
 import { drawReleases } from "./releases.js";
-import { runLink, starter } from "./starting.js";
+import { begun, starter } from "./starting.js";
 
 const ANSWERS = {
   found: ["found", "good"], several: ["several", "open"], "not-yet": ["not yet", ""], "not-found": ["not found", "bad"], refused: ["refused", "bad"],
@@ -115,7 +115,7 @@ export function listsOf(upload, where, language, notice) {
     return element(
       "div",
       { class: "actions" },
-      starter({ project: one.project, name: one.name }, "Fetch and release", (run) => notice(["The list is asked of the PACS: see ", runLink(run), "."], "good"), (problem) => notice(problem.message)),
+      starter({ project: one.project, name: one.name }, "Fetch and release", (run) => notice(...begun(run, "The list is asked of the PACS")), (problem) => notice(problem.message)),
       element("button", { type: "button", onclick: () => done(() => tell("POST", `cohorts/lists/${one.list_id}/answers`, {}), "Answered by what is known now.") }, "Answer again"),
       element("a", { class: "button", href: `api/cohorts/lists/${one.list_id}/answers.csv`, download: "" }, "Download answers"),
       forget,

@@ -1,5 +1,6 @@
 // The page Quality trend: a heat map of rules by day, one of a rule's scanners, and the findings behind a number.
 
+import { airflowLink } from "./airflow.js";
 import { ask, element, moment, nothing, number, pages, plural, tell, words } from "./dom.js";
 import { followTheme } from "./theme.js";
 
@@ -9,7 +10,7 @@ let mayDecide = false;
 let shown = 0; // answers to a question that is no longer asked are dropped
 
 function notice(text, kind = "bad") {
-  place("notice").textContent = text ?? "";
+  place("notice").replaceChildren(...[text ?? ""].flat());
   place("notice").className = `notice ${kind}`;
   place("notice").hidden = !text;
 }
@@ -237,7 +238,11 @@ function finding(row) {
 function told(row, decision) {
   if (decision !== "accept") return "Kept out until somebody accepts it.";
   if (row.level !== "window") return "Accepted: it no longer holds the object back.";
-  return `Accepted: it no longer holds the window ${row.window_key}. Now clear the red task check_quality of its run in Airflow: the chain goes on from there.`;
+  return [
+    `Accepted: it no longer holds the window ${row.object}. Now clear the red task check_quality of `,
+    airflowLink(`dags/${row.object.startsWith("cohort/") ? "backfill_cohort" : "check_quality"}/runs`, "its run"),
+    ": what comes after it goes on by itself.",
+  ];
 }
 
 function drawDecision(holder, row) {

@@ -171,9 +171,12 @@ def test_a_version_is_frozen_compared_and_started(page: Page, cohorts_url: str, 
         route.fulfill(json={"dag_run_id": "manual__1"})
 
     page.route("**/api/v2/dags/backfill_cohort/dagRuns", start)
+    page.route("**/api/v2/dags/backfill_cohort", lambda route: route.fulfill(json={"is_paused": len(sent) == 2}))
     shown.get_by_role("button", name="Release v2 as it is").first.click()
     expect(page.locator("#notice")).to_contain_text("is started")
     assert '"version":2' in sent[0]
+    shown.get_by_role("button", name="Release v2 as it is").first.click()
+    expect(page.locator("#notice")).to_contain_text("The run waits: backfill_cohort is switched off in Airflow.")
     shown.get_by_role("button", name="Edit the filter").click()
     expect(text).to_have_value("modality: [CT, MR]\n")
 
@@ -217,6 +220,7 @@ def test_who_may_only_look_builds_and_counts_and_changes_nothing(page: Page, vie
     page.get_by_label("The same as text (YAML)").fill("modality: CT\n")
     expect(page.locator("#words")).to_have_text("Instances where modality is CT.")
     expect(page.locator("#freeze")).to_be_hidden()
+    expect(page.locator("#freeze + p")).to_contain_text("Who may start runs of backfill_cohort")
     assert page.locator("#file, .actions button, .starter button").count() == 0
     page.get_by_label("The same as text (YAML)").fill("patient_id: P1\n")
     expect(page.locator("#faults")).to_contain_text("identifies patients")
@@ -242,13 +246,13 @@ def test_a_draft_outlives_a_reload_and_is_shown_to_nobody_else(page: Page, cohor
     page.get_by_role("link", name="PACS", exact=True).click()
     page.go_back()
     expect(text).to_have_value("patient_id: SECRET\n")
-    kept = page.evaluate("sessionStorage.getItem('sluice.cohorts.draft')")
+    kept = page.evaluate("sessionStorage.getItem('sluice-draft')")
     assert "SECRET" not in page.url
     opened(page, viewers_url)  # somebody else, in the same tab
-    page.evaluate("kept => sessionStorage.setItem('sluice.cohorts.draft', kept)", kept)
+    page.evaluate("kept => sessionStorage.setItem('sluice-draft', kept)", kept)
     opened(page, viewers_url)
     expect(text).to_have_value("{}\n")
-    assert page.evaluate("sessionStorage.getItem('sluice.cohorts.draft')") is None
+    assert page.evaluate("sessionStorage.getItem('sluice-draft')") is None
 
 
 def test_what_fails_is_said_where_one_looks_and_can_be_tried_again(
@@ -270,6 +274,14 @@ def test_what_fails_is_said_where_one_looks_and_can_be_tried_again(
     shown.get_by_text("Versions", exact=True).click()
     shown.get_by_text("Versions", exact=True).click()
     expect(shown.get_by_role("table", name="Versions of failing")).to_be_visible()
+    page.route("**/api/cohorts/read", lambda route: route.fulfill(status=500, body="Internal Server Error"))
+    page.get_by_label("The same as text (YAML)").fill("modality: MR\n")
+    expect(notice).to_contain_text("Airflow could not answer (500). Try again")
+    expect(page.locator("#preview")).to_have_attribute("aria-busy", "true")  # it counts another filter
+    page.unroute_all(behavior="ignoreErrors")
+    notice.get_by_role("button", name="Try again").click()
+    expect(page.locator("#words")).to_have_text("Instances where modality is MR.")
+    expect(page.locator("#preview .tiles")).to_contain_text(f"{count(hospital, 'MR')}instances here")
     page.route(
         "**/api/cohorts/lists?*", lambda route: route.abort() if route.request.method == "POST" else route.continue_()
     )

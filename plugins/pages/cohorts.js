@@ -1,7 +1,7 @@
 // The page Cohorts. The filter stands twice, as rows and as text; whichever is changed, the other follows.
 
 import { builder } from "./builder.js";
-import { ask, element, nothing, tell } from "./dom.js";
+import { ask, element, nothing, plural, tell } from "./dom.js";
 import { condition, group, topOf, toYaml } from "./filter.js";
 import { frozenOf } from "./frozen.js";
 import { listsOf } from "./lists.js";
@@ -128,7 +128,10 @@ function freezing(language, frozen) {
     button.disabled = true;
     try {
       const made = await tell("POST", "cohorts", { ...said, text: text.value });
-      notice(`${said.project} / ${said.name} version ${made.version} ${made.is_new === false ? "stands already with the same members" : "is frozen"}.`, "good");
+      const held = made.instances
+        ? `${plural(made.instances, "instance")} of ${plural(made.studies, "study", "studies")}`
+        : "it holds nothing yet, because nothing that the filter takes is here";
+      notice(`${said.project} / ${said.name} version ${made.version} ${made.is_new === false ? "stands already with the same members" : "is frozen"}: ${held}.`, "good");
       form.elements.why.value = "";
       await frozen.refresh();
     } catch (problem) {

@@ -43,7 +43,9 @@ export const whyNot = (status, detail) =>
     ? LOGGED_OUT
     : typeof detail === "string"
       ? detail
-      : `Airflow could not answer (${status}). Try again; if that does not help, tell who runs it.`;
+      : Array.isArray(detail)
+        ? `That was not taken. ${detail.map((one) => `${one.loc?.at(-1)}: ${one.msg}`).join("; ")}`
+        : `Airflow could not answer (${status}). Try again; if that does not help, tell who runs it.`;
 
 async function answerOf(response) {
   if (response.ok) return response.json();

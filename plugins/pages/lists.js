@@ -139,7 +139,7 @@ export function listsOf(upload, where, language, notice) {
 
 function uploadForm(language, notice, refresh) {
   const project = element("select", { name: "project", required: true }, language.projects.map((name) => element("option", {}, name)));
-  const name = element("input", { name: "name", required: true, pattern: "[A-Za-z0-9][A-Za-z0-9_.\\-]{0,63}", maxlength: "64", placeholder: "from the file", autocomplete: "off" });
+  const name = element("input", { name: "name", pattern: "[A-Za-z0-9][A-Za-z0-9_.\\-]{0,63}", maxlength: "64", title: "Letters, digits, dot, dash and underscore; a letter or digit first", placeholder: "from the file", autocomplete: "off" });
   const replace = element("input", { type: "checkbox", name: "replace" });
   const file = element("input", { type: "file", accept: ".csv,.tsv,.txt,.xlsx,.xlsb,.xls,.ods", class: "unseen", id: "file" });
   const progress = element("progress", { max: "1", value: "0", hidden: true });
@@ -148,6 +148,10 @@ function uploadForm(language, notice, refresh) {
 
   async function take(chosen) {
     if (!chosen) return;
+    if (!name.reportValidity()) {
+      file.value = ""; // so that the same file can be chosen again
+      return;
+    }
     const called = name.value.trim() || chosen.name.replace(/\.[^.]*$/, "").replaceAll(/[^A-Za-z0-9_.-]+/g, "-").replace(/^[^A-Za-z0-9]+/, "").slice(0, 64);
     if (chosen.size > MOST) return notice("The file is larger than 256 MB. Split it into several.");
     if (!called) return notice("Give the list a name.");

@@ -3,7 +3,7 @@
 import { ask, bytes, element, isCohort, moment, nothing, number, opens, plural, table } from "./dom.js";
 
 export function drawReleases(rows, key) {
-  if (!rows.length) return nothing(isCohort(key) ? "Nothing of this cohort was released yet. Start that on the page Cohorts." : "Nothing of this window was released yet. Run export_release for it.");
+  if (!rows.length) return nothing(isCohort(key) ? "Nothing of this cohort was released yet; its release is started on the page Cohorts." : "Nothing of this window was released yet. Run export_release for it.");
   return element("ul", { class: "releases" }, rows.map(release));
 }
 

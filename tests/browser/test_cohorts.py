@@ -154,6 +154,7 @@ def test_a_version_is_frozen_compared_and_started(page: Page, cohorts_url: str, 
         form.get_by_label("Why").fill(why)
         page.get_by_role("button", name="Freeze", exact=True).click()
         expect(page.locator("#cohorts")).to_contain_text(why)
+        expect(page.locator("#notice")).to_contain_text(re.compile(r"is frozen: [\d,]+ instances of \d+ stud"))
     (cohort,) = cohorts(hospital)
     assert [(row["version"], row["frozen_by"]) for row in versions(hospital, cohort["cohort_id"])] == [
         (2, "rita"), (1, "rita"),
@@ -194,6 +195,12 @@ def test_a_list_is_uploaded_and_every_row_has_an_answer(
     )
     file = tmp_path / "My list.xlsx"
     file.write_bytes(xlsx({"S": [["Study UID", "Remark"], [uid, "x"], ["1.2.3.4", None], ["*", None], [uid, None]]}))
+    name = page.locator("#upload").get_by_label("Name", exact=True)
+    name.fill("My list!")
+    page.get_by_label("Choose a file …").set_input_files(file)
+    expect(name).to_be_focused()  # the browser says beside it what a name is made of
+    expect(page.locator("#lists")).to_contain_text("No list was uploaded yet.")
+    name.fill("")
     page.get_by_label("Choose a file …").set_input_files(file)
     shown = page.locator("#lists .list")
     expect(shown).to_contain_text("My list.xlsx · 4 rows, 1 of them asks the same as another")

@@ -123,7 +123,7 @@ def test_the_window_of_a_cohort_asks_for_no_sweep(page: Page, page_url: str) -> 
     expect(page.locator("#ledger-body")).to_contain_text("Nothing was fetched for this cohort so far.")
     expect(page.locator("#clocks-body")).to_contain_text("reported by day")
     expect(page.locator("#quality-body")).to_contain_text("was checked yet")
-    expect(page.locator("#releases-body")).to_contain_text("Start that on the page Cohorts.")
+    expect(page.locator("#releases-body")).to_contain_text("its release is started on the page Cohorts.")
     expect(page.locator("main")).not_to_contain_text("Run ")
 
 

@@ -180,7 +180,8 @@ function uploadForm(language, notice, refresh) {
   zone.addEventListener("drop", (event) => { event.preventDefault(); take(event.dataTransfer.files[0]); });
   return element("div", { class: "upload" },
     element("label", {}, "Project ", project), element("label", {}, "Name ", name),
-    element("label", { class: "check" }, replace, " replace a list of this name"), zone);
+    element("label", { class: "check" }, replace, " replace a list of this name"), zone,
+    element("p", { class: "soft" }, "The name is seen by all who may look here, and stands in Airflow; without one it is the file's. Name no patient in it."));
 }
 
 // XMLHttpRequest because fetch does not tell how far an upload is.

@@ -195,6 +195,7 @@ def test_a_list_is_uploaded_and_every_row_has_an_answer(
     )
     file = tmp_path / "My list.xlsx"
     file.write_bytes(xlsx({"S": [["Study UID", "Remark"], [uid, "x"], ["1.2.3.4", None], ["*", None], [uid, None]]}))
+    expect(page.locator("#upload")).to_contain_text("Name no patient in it.")
     name = page.locator("#upload").get_by_label("Name", exact=True)
     name.fill("My list!")
     page.get_by_label("Choose a file …").set_input_files(file)

@@ -26,9 +26,12 @@ def export_release(
         plans = prepared.partial(window=window, members=members).expand(project=names)
         parts = task(task_id="parts", trigger_rule=TriggerRule.ALL_DONE)(_parts)(plans)
         releases = task(task_id="releases", trigger_rule=TriggerRule.ALL_DONE)(_releases)(plans)
+        pieces = "{{ task.op_kwargs.piece.project }}, part {{ task.op_kwargs.piece.number }}"
+        screened = task(task_id="screen", map_index_template=pieces)(_screen).expand(piece=parts)
         exported = task(
             task_id="export",
-            map_index_template="{{ task.op_kwargs.piece.project }}, part {{ task.op_kwargs.piece.number }}",
+            trigger_rule=TriggerRule.ALL_DONE,  # a part whose pixels nobody looked at is refused by itself
+            map_index_template=pieces,
         )(_export).expand(piece=parts)
         verified = task(
             task_id="verify",
@@ -58,8 +61,8 @@ def export_release(
             doc_md="Red when a project failed, or was prepared after the others had gone on. Repair what its log says "
             "and clear its red tile and what comes after it.",
         )(_all_projects)(plans, releases)
-        exported >> verified >> published
-        [plans, exported, verified, published, summary] >> verdict
+        screened >> exported >> verified >> published
+        [plans, screened, exported, verified, published, summary] >> verdict
     if after is not None:
         after >> names
     return summary.output
@@ -121,6 +124,18 @@ def _all_projects(plans: Iterable[dict[str, Any]], releases: list[dict[str, Any]
             f"The release of {', '.join(left)} is prepared and was not sent, because what comes after `prepare` had "
             "run before. Clear the tasks `parts` and `releases` of this run with Downstream."
         )
+
+
+def _screen(piece: dict[str, Any]) -> Counts:
+    """Look for text in the pixels of one part, where its project wants that; each instance once."""
+    from operators.connections import archive, database
+    from sluice.deid.pixels.screen import screen
+    from sluice.release.projects import load_project
+    from sluice.settings import settings
+
+    part, policy = piece["part"], load_project(piece["project"]).pixels
+    members = (part["release_id"], part["first"], part["last"])
+    return screen(database(), archive(), *members, policy, settings().screening_threads).as_dict()
 
 
 def _export(piece: dict[str, Any]) -> Counts:

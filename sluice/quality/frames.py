@@ -16,18 +16,15 @@ from sluice.database import named_query, select
 from sluice.headers.paths import ElementPath
 from sluice.quality.columns import columns_of
 from sluice.quality.drift import frame_rows
-from sluice.quality.elements import Element, Elements, as_column, numbers, values
+from sluice.quality.elements import Element, Elements, as_column, values
 from sluice.quality.pixels import pixel_columns
 from sluice.quality.scanner_days import ScannerDay, ScannerDays, history, never_before
 from sluice.quality.suites import Level, Suites
-from sluice.quality.volumes import Slices
+from sluice.quality.volumes import PATHS, Slices
 
 CHUNK = 10_000  # rows of a frame
 # What text looks like that lost its character set: replacement characters, or UTF-8 that was encoded twice.
 DAMAGED = "\ufffd|Ã[¤¶¼Ÿ©¨\u0084\u0096\u009c\u009f]"
-POSITION, ORIENTATION, FRAME_OF_REFERENCE = map(
-    ElementPath.of, ("ImagePositionPatient", "ImageOrientationPatient", "FrameOfReferenceUID")
-)
 DATES = tuple(map(ElementPath.of, ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate")))
 TIMES = tuple(map(ElementPath.of, ("StudyTime", "SeriesTime", "AcquisitionTime", "ContentTime")))
 IS_DATE = re.compile(r"\d{4}\.?(0[1-9]|1[0-2])\.?(0[1-9]|[12]\d|3[01])").fullmatch
@@ -84,7 +81,7 @@ class Frames:
 
     def _instances(self) -> Iterator[pandas.DataFrame]:
         own = [tag.path for tag in self._suites.tags.values()]
-        paths = [*own, POSITION, ORIENTATION, FRAME_OF_REFERENCE, *DATES, *TIMES]
+        paths = [*own, *PATHS, *DATES, *TIMES]
         slices: tuple[str, int, Slices] | None = None
         first = True
         for rows in self._read("instance"):
@@ -99,7 +96,9 @@ class Frames:
                 if slices is None or slices[0] != uid:
                     self._keep(slices)
                     slices = (uid, 0, Slices())
-                self._place(slices[2], row, elements)
+                slices[2].localizer = slices[2].localizer or row["is_localizer"]
+                if elements is not None:
+                    slices[2].add(elements)
                 slices = (uid, slices[1] + 1, slices[2])
             yield self._frame("instance", rows)
             first = False
@@ -121,16 +120,6 @@ class Frames:
             for value in (values(elements or {}, path) or ())[:1]
             if value
         )
-
-    def _place(self, slices: Slices, row: dict[str, Any], elements: Mapping[str, Element] | None) -> None:
-        slices.localizer = slices.localizer or row["is_localizer"]
-        if elements is not None:
-            frame = values(elements, FRAME_OF_REFERENCE)
-            slices.add(
-                numbers(values(elements, POSITION), 3),
-                numbers(values(elements, ORIENTATION), 6),
-                str(frame[0]) if frame else None,
-            )
 
     def _keep(self, slices: tuple[str, int, Slices] | None) -> None:
         if slices is not None:

@@ -7,7 +7,7 @@ import numpy as np
 from sluice.deid.bitstream import UnknownBitstreamError, clean_fragments
 from sluice.deid.elements import PIXEL_DATA, DataSet, Element, File, Fragments, walk
 from sluice.deid.held import Held
-from sluice.deid.profile import sop_classes
+from sluice.deid.profile import CONTENT, GRAPHICS, Profile, sop_classes
 
 SOP_CLASS, IMAGE_TYPE, CONVERSION_TYPE, MODALITY = 0x00080016, 0x00080008, 0x00080064, 0x00080060
 BURNED_IN, PHOTOMETRIC, SAMPLES = 0x00280301, 0x00280004, 0x00280002
@@ -21,8 +21,8 @@ MONOCHROME = frozenset({"MONOCHROME1", "MONOCHROME2"})
 TEXT_MODALITIES = frozenset({"SC", "OT", "US", "IVUS", "SR", "DOC", "KO", "PR", "SM", "ES", "XC", "HC", "REG"})
 
 
-def check(file: File) -> dict[str, str]:
-    """Return the row of `sop_classes` of an object that may leave.
+def check(file: File, profile: Profile) -> dict[str, str]:
+    """Return the row of `sop_classes` of an object that may leave under a profile.
 
     Raises:
         Held: it may not, with the reason.
@@ -31,11 +31,12 @@ def check(file: File) -> dict[str, str]:
     uid = text(elements.get(SOP_CLASS)) or file.media_sop_class
     if not uid.startswith(STANDARD_ROOT):
         raise Held("held-class", "private or missing SOP class: its contents are not defined")
-    row = sop_classes().get(uid)
-    if row is None:
-        raise Held("held-class", f"no rule for SOP class {uid}")
-    if row["disposition"] != "release":
-        raise Held("held-class", f"{row['name']}: {row['reason']}")
+    reason = profile.why_held(uid)
+    if reason is not None:
+        raise Held("held-class", reason)
+    row = sop_classes()[uid]
+    if row["disposition"] in (CONTENT, GRAPHICS):
+        return row
     _check_origin(elements)
     _check_pixels(elements)
     return row
@@ -74,7 +75,8 @@ def clean_pixels(file: File) -> Element:
     if isinstance(pixels.value, Fragments):
         try:
             frames = max(number(elements.get(FRAMES), 1), 1)
-            parts = clean_fragments(pixels.value.parts, frames, file.transfer_syntax)
+            area = number(elements.get(0x00280010), 0) * number(elements.get(0x00280011), 0)
+            parts = clean_fragments(pixels.value.parts, frames, file.transfer_syntax, area or None)
         except UnknownBitstreamError as error:
             raise Held("held-unreadable", str(error)) from error
         return Element(PIXEL_DATA, "OB", Fragments(parts))
@@ -84,8 +86,7 @@ def clean_pixels(file: File) -> Element:
     if allocated not in (8, 16, 32):
         raise Held("held-unreadable", f"{allocated} bits allocated")
     value = pixels.value[: _expected_bytes(elements, allocated)]
-    if allocated == 16:
-        _check_unused_bits(value, elements)
+    _check_unused_bits(value, elements, allocated)
     return Element(PIXEL_DATA, "OB" if allocated == 8 and pixels.vr == "OB" else "OW", value)
 
 
@@ -100,15 +101,15 @@ def _expected_bytes(elements: DataSet, allocated: int) -> int:
     return needed
 
 
-def _check_unused_bits(value: bytes, elements: DataSet) -> None:
+def _check_unused_bits(value: bytes, elements: DataSet, allocated: int) -> None:
     """Refuse words whose bits above the stored ones are neither zero nor the sign: retired overlays lived there."""
-    stored, high = number(elements.get(STORED), 16), number(elements.get(HIGH_BIT), 15)
-    if not 1 <= stored <= 16 or high != stored - 1:
+    stored, high = number(elements.get(STORED), allocated), number(elements.get(HIGH_BIT), allocated - 1)
+    if not 1 <= stored <= allocated or high != stored - 1:
         raise Held("held-class", "the stored bits do not start at bit 0: the unused ones may hold an overlay")
-    if stored == 16:
+    if stored == allocated:
         return
     signed = number(elements.get(SIGNED), 0) == 1
-    words = np.frombuffer(value, dtype="<i2" if signed else "<u2")
+    words = np.frombuffer(value, dtype=f"<{'i' if signed else 'u'}{allocated // 8}")
     lowest, highest = (-(1 << stored - 1), (1 << stored - 1) - 1) if signed else (0, (1 << stored) - 1)
     if words.size and (int(words.min()) < lowest or int(words.max()) > highest):
         raise Held("held-class", "bits outside the stored ones are set: they may hold an overlay")

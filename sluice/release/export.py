@@ -210,7 +210,7 @@ class _Exporter:
             raise Held("held-unreadable", "the file in the archive is not the one that was received")
         try:
             result = deidentify(original, self.profile, self.identities)
-            claims = Claims(result.shift_days, tuple(code for code, _ in self.profile.codes()))
+            claims = Claims(result.shift_days, tuple(code for code, _ in result.codes))
             found = findings(original, result.data, claims, member["known"])
             columns = columns_of(result.data)
         except Held:

@@ -15,7 +15,7 @@ from psycopg2.extras import Json, execute_values
 from sluice import __version__
 from sluice.database import Database, named_query, select
 from sluice.deid.identities import Identities, project_key
-from sluice.deid.profile import sop_classes
+from sluice.deid.profile import Profile
 from sluice.release.chosen import choose
 from sluice.release.projects import Project, load_project
 from sluice.settings import settings
@@ -117,7 +117,7 @@ def prepare(
         ProjectError, ProjectKeyError: the project or its key cannot be used.
     """
     project = as_project(project)
-    profile = frozen_profile(project, identities_of(project, keys))
+    profile, rules = frozen_profile(project, identities_of(project, keys)), project.deid_profile()
     with database.transaction() as connection:
         _one_at_a_time(connection, project.name)
         members: list[str] = []
@@ -125,7 +125,7 @@ def prepare(
         asked = {"window_key": window_key, "version_id": version_id, "list_id": list_id}
         choose(connection, project.released, asked)
         for candidate in select(connection, named_query("release_candidates"), asked):
-            reason = _reason_against(candidate)
+            reason = _reason_against(candidate, rules)
             if reason is None:
                 members.append(candidate["sop_instance_uid"])
             else:
@@ -197,7 +197,7 @@ def _note_pending(connection: Connection, members: list[str]) -> None:
         )
 
 
-def _reason_against(candidate: dict[str, Any]) -> tuple[str, str | None] | None:
+def _reason_against(candidate: dict[str, Any], profile: Profile) -> tuple[str, str | None] | None:
     if not candidate["has_block"]:
         return "not-indexed-yet", "its header was read before headers were kept in blocks; extract the window again"
     if candidate["missed"]:
@@ -208,10 +208,8 @@ def _reason_against(candidate: dict[str, Any]) -> tuple[str, str | None] | None:
         return "held-identity", "its study has more than one Patient ID"
     if not candidate["checked"]:
         return "not-checked-yet", None
-    sop_class = sop_classes().get(candidate["sop_class_uid"])
-    if sop_class is None or sop_class["disposition"] != "release":
-        return "held-class", sop_class["reason"] if sop_class else "no rule for this SOP class"
-    return None
+    held = profile.why_held(candidate["sop_class_uid"] or "")
+    return ("held-class", held) if held else None
 
 
 def _one_at_a_time(connection: Connection, project: str) -> None:

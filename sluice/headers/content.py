@@ -20,7 +20,7 @@ from sluice.headers.header import Header, Hole
 from sluice.headers.kept import Kept
 
 LEVEL = 1  # headers of a series repeat so much that higher ones find nothing more
-LEVEL_OF_FEW = 9
+LEVEL_OF_FEW = 5
 
 
 @lru_cache(maxsize=256)

@@ -29,6 +29,7 @@ from sluice.deid.identities import Identities
 from sluice.deid.leak_check import Claims, findings
 from sluice.deid.profile import Profile
 from sluice.objects import ObjectStore, ObjectStoreError
+from sluice.release import canaries
 from sluice.release.columns import columns_of
 from sluice.release.linkage import identities_for
 from sluice.release.linkage.keys import KeySource, ProjectKeyError
@@ -123,6 +124,13 @@ def export_batch(
     if release["published_at"] is not None or not pending:
         return summary
     exporter = _Exporter(database, archive, store, project.deid_profile(), identities, release)
+    seen = canaries.probe(database, store, release, exporter._produce)
+    if seen:
+        raise ReleaseError(
+            f"A synthetic patient of {project.name!r} shows in what this worker makes: "
+            f"{', '.join(finding.where for finding in seen)[:500]}. Nothing of this part was uploaded. "
+            "Find out what is wrong with the profile or this worker (docs/identities.md, canaries)."
+        )
     for chunk in exporter.produced(pending, summary):
         exporter.upload(chunk, summary)
     return summary
@@ -194,6 +202,7 @@ class _Exporter:
         self.identities = identities
         self.release_id: int = release["release_id"]
         self.prefix: str = release["prefix"]
+        self.watch = canaries.watch_of(database, self.release_id)
 
     def produced(self, members: list[dict[str, Any]], summary: ExportSummary) -> Iterator[list[_Object]]:
         """De-identified, re-read objects in chunks; what is held is noted on the way."""
@@ -202,8 +211,11 @@ class _Exporter:
         waiting = 0
         for member in members:
             try:
-                chunk.append(self._produce(member))
-                waiting += len(chunk[-1].data)
+                made = self._produce(member)
+                if self.watch.marked(made.data):
+                    raise Held("held-residual", "a token of a synthetic patient is in this patient's file")
+                chunk.append(made)
+                waiting += len(made.data)
             except Held as reason:
                 held.append((member["sop_instance_uid"], reason.reason_code, reason.detail))
                 summary.held[reason.reason_code] = summary.held.get(reason.reason_code, 0) + 1

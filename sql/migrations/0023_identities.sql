@@ -194,6 +194,7 @@ end $$;
 create table canary (
     canary_id          bigint generated always as identity primary key,
     project            text not null,
+    window_key         text,                      -- of the import that brought it; null where it came by C-STORE
     patient_id         text not null,
     issuer             text not null default '',
     study_instance_uid text not null unique,

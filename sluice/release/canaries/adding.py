@@ -40,6 +40,10 @@ def add(database: Database, project: Project, by: str, site: Settings | None = N
             summary = import_files(database, site, window, [Path(folder)])
         if summary.received != len(canary.files):
             raise CanaryError(f"The archive took {summary.received} of {len(canary.files)} files of the canary.")
+        database.execute(
+            "update canary set window_key = %s where study_instance_uid = %s",
+            (window.key, canary.study_instance_uid),
+        )
     return canary
 
 

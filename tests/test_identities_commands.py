@@ -72,9 +72,7 @@ def test_no_reason_and_no_key_are_one_clear_line(home: Path, capsys: pytest.Capt
     assert code == 3
 
 
-def test_keys_are_listed_rotated_compared_and_made_for_elsewhere(
-    home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_keys_are_listed_rotated_compared_and_made_elsewhere(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert said(capsys, "key", "rotate", "radiographs")[0] == 0
     code, out, _ = said(capsys, "key", "list")
     assert (code, out.count("at hand"), out.count("no copy compared")) == (0, 2, 2)

@@ -189,7 +189,7 @@ def run_canary(options: argparse.Namespace, database: Opened, site: Callable[[],
 
 
 def _add_asking(added: argparse.ArgumentParser, path: AsPath, said: Said) -> None:
-    added.add_argument("--why", type=said, default="", help="the reason, kept with your name")
+    added.add_argument("--why", type=said, help="the reason, kept with your name")
     added.add_argument("--to", type=path, metavar="CSV", help="write the answers here, for this user only")
     added.add_argument("--key-file", type=path, metavar="FILE", help="a file with the project's key lines")
     added.add_argument("--home", type=path, default=None, help="stack to ask (default: the one that runs)")

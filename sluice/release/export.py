@@ -23,10 +23,15 @@ from typing import Any
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from sluice.database import Database, copy_rows, select
+from sluice.deid.elements import MalformedError, read_file
 from sluice.deid.engine import deidentify
 from sluice.deid.held import Held
 from sluice.deid.identities import Identities
 from sluice.deid.leak_check import Claims, findings
+from sluice.deid.pixels import PixelPolicy, PixelTreatment, Screening, treatment_for
+from sluice.deid.pixels.devices import load_rules
+from sluice.deid.pixels.screen import waiting
+from sluice.deid.pixels.store import screenings
 from sluice.deid.profile import Profile
 from sluice.objects import ObjectStore, ObjectStoreError
 from sluice.release import canaries
@@ -46,6 +51,7 @@ from sluice.release.plan import (
 )
 from sluice.release.projects import Project
 from sluice.release.verify import VerifySummary, verify
+from sluice.settings import settings
 
 __all__ = [
     "ExportSummary",
@@ -123,8 +129,13 @@ def export_batch(
     summary.wanted = len(pending)
     if release["published_at"] is not None or not pending:
         return summary
-    exporter = _Exporter(database, archive, store, project.deid_profile(), identities, release)
-    seen = canaries.probe(database, store, release, exporter._produce)
+    if waiting(database, archive, release_id, part.first, part.last, project.pixels):
+        raise ReleaseError(
+            f"Pixels of this part of {project.name!r} were not looked at yet. Run the task screen again."
+        )
+    exporter = _Exporter(database, archive, store, project, identities, release)
+    exporter.look_up([member["sop_instance_uid"] for member in pending])
+    seen = canaries.probe(database, store, release, exporter.produced_canary)
     if seen:
         raise ReleaseError(
             f"A synthetic patient of {project.name!r} shows in what this worker makes: "
@@ -191,18 +202,26 @@ class _Exporter:
         database: Database,
         archive: Path,
         store: ObjectStore,
-        profile: Profile,
+        project: Project,
         identities: Identities,
         release: dict[str, Any],
     ) -> None:
         self.database = database
         self.archive = archive
         self.store = store
-        self.profile = profile
+        self.profile: Profile = project.deid_profile()
+        self.pixels: PixelPolicy = project.pixels
+        self.device_rules = load_rules(settings().device_rules) if project.pixels.screens else ()
+        self.screenings: dict[str, Screening] = {}
         self.identities = identities
         self.release_id: int = release["release_id"]
         self.prefix: str = release["prefix"]
         self.watch = canaries.watch_of(database, self.release_id)
+
+    def look_up(self, uids: list[str]) -> None:
+        """What is known of the pixels of these instances."""
+        with self.database.transaction() as connection:
+            self.screenings = screenings(connection, uids, self.pixels)
 
     def produced(self, members: list[dict[str, Any]], summary: ExportSummary) -> Iterator[list[_Object]]:
         """De-identified, re-read objects in chunks; what is held is noted on the way."""
@@ -226,6 +245,11 @@ class _Exporter:
         if chunk:
             yield chunk
 
+    def produced_canary(self, member: dict[str, Any]) -> _Object:
+        """A synthetic patient's file, made as a member's is; it is black, so its pixels need no looking at."""
+        self.screenings[member["sop_instance_uid"]] = Screening(True, (), None, canaries.REGION)
+        return self._produce(member)
+
     def _produce(self, member: dict[str, Any]) -> _Object:
         try:
             original = (self.archive / member["path"]).read_bytes()
@@ -234,8 +258,9 @@ class _Exporter:
         if hashlib.sha256(original).hexdigest() != member["sha256"]:
             raise Held("held-unreadable", "the file in the archive is not the one that was received")
         try:
-            result = deidentify(original, self.profile, self.identities)
-            claims = Claims(result.shift_days, tuple(code for code, _ in self.profile.codes()))
+            treatment = self._treatment(member["sop_instance_uid"], original)
+            result = deidentify(original, self.profile, self.identities, treatment)
+            claims = Claims(result.shift_days, tuple(code for code, _ in result.codes))
             found = findings(original, result.data, claims, member["known"])
             columns = columns_of(result.data)
         except Held:
@@ -248,6 +273,13 @@ class _Exporter:
         key = f"{self.prefix}dicom/{result.patient}/{result.study}/{result.series}/{result.sop_instance}.dcm"
         digest = hashlib.sha256(result.data).hexdigest()
         return _Object(member["sop_instance_uid"], key, result.data, digest, columns)
+
+    def _treatment(self, uid: str, original: bytes) -> PixelTreatment:
+        try:
+            file = read_file(original)
+        except MalformedError as error:
+            raise Held("held-unreadable", f"cannot be read: {error}") from error
+        return treatment_for(file, self.pixels, self.screenings.get(uid), self.device_rules)
 
     def upload(self, chunk: list[_Object], summary: ExportSummary) -> None:
         """Record, upload, mark: an object in the bucket is never unknown to the ledger."""

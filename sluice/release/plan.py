@@ -15,13 +15,15 @@ from psycopg2.extras import Json, execute_values
 from sluice import __version__
 from sluice.database import Database, named_query, select
 from sluice.deid.identities import Identities
-from sluice.deid.profile import sop_classes
+from sluice.deid.pixels.deciding import described
+from sluice.deid.profile import Profile
 from sluice.release import linkage
 from sluice.release.canaries import canaries_of
 from sluice.release.chosen import choose
 from sluice.release.linkage.keys import KeySource, key_source
 from sluice.release.linkage.registered import current_key, require
 from sluice.release.projects import Project, load_project
+from sluice.settings import settings
 
 PART_SIZE = 2_000
 PROJECT_LOCK = 7_350_002  # first key of the advisory lock; the second is the project
@@ -103,7 +105,12 @@ def frozen_profile(project: Project, identities: Identities) -> dict[str, Any]:
     weeks = {"date_shift": project.date_shift} if project.shifts_whole_weeks else {}
     return (
         project.deid_profile().describe()
-        | {"key_id": identities.key_id, "pseudonym_prefix": project.pseudonym_prefix, "sluice": __version__}
+        | {
+            "key_id": identities.key_id,
+            "pseudonym_prefix": project.pseudonym_prefix,
+            "pixels": described(project.pixels, settings().device_rules),
+            "sluice": __version__,
+        }
         | weeks
     )
 
@@ -131,6 +138,7 @@ def prepare(
         ProjectError, ProjectKeyError, LinkageError: the project, its key or the linkage table cannot be used.
     """
     project = as_project(project)
+    rules = project.deid_profile()
     with database.transaction() as connection:
         _one_at_a_time(connection, project.name)
         identities = _current_identities(connection, project, keys)
@@ -139,7 +147,7 @@ def prepare(
         asked = {"window_key": window_key, "version_id": version_id, "list_id": list_id}
         choose(connection, project.released, asked)
         for candidate in select(connection, named_query("release_candidates"), asked):
-            reason = _reason_against(candidate)
+            reason = _reason_against(candidate, rules, project.pixels.screens)
             if reason is None:
                 members.append(candidate["sop_instance_uid"])
             else:
@@ -218,7 +226,7 @@ def _note_pending(connection: Connection, members: list[str]) -> None:
         )
 
 
-def _reason_against(candidate: dict[str, Any]) -> tuple[str, str | None] | None:
+def _reason_against(candidate: dict[str, Any], profile: Profile, screened: bool) -> tuple[str, str | None] | None:
     if candidate["is_canary"]:
         return "canary", None
     if not candidate["has_block"]:
@@ -231,10 +239,8 @@ def _reason_against(candidate: dict[str, Any]) -> tuple[str, str | None] | None:
         return "held-identity", "its study has more than one Patient ID"
     if not candidate["checked"]:
         return "not-checked-yet", None
-    sop_class = sop_classes().get(candidate["sop_class_uid"])
-    if sop_class is None or sop_class["disposition"] != "release":
-        return "held-class", sop_class["reason"] if sop_class else "no rule for this SOP class"
-    return None
+    held = profile.why_held(candidate["sop_class_uid"] or "", screened)
+    return ("held-class", held) if held else None
 
 
 def _one_at_a_time(connection: Connection, project: str) -> None:

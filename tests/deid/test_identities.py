@@ -85,7 +85,7 @@ def test_old_ages_are_one_class(value: str, capped: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["", "  ", "\0", "UNKNOWN", "anonymous", "0", "0000", "99999", "xxx", "---", "???", None]
+    "value", ["", "  ", "\0", "UNKNOWN", "anonymous", "0", "000", "99999", "xxx", "--", "??", None]
 )
 def test_placeholders_are_nobody(value: str | None) -> None:
     assert not is_patient(value)

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 from sluice.release.canaries.adding import CanaryError, add, canaries_of, retire
 from sluice.release.canaries.checking import CanaryFinding, check, probe, seen_in_logs, watch_of
+from sluice.release.canaries.making import REGION
 
 __all__ = [
+    "REGION",
     "CanaryError",
     "CanaryFinding",
     "add",

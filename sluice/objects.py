@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
+
+DELETED_AT_ONCE = 1_000  # the most that S3 takes in one request
+NO_VERSIONS = ("NotImplemented", "MethodNotAllowed", "NoSuchVersioningConfiguration")
 
 
 class ObjectStoreError(RuntimeError):
@@ -73,6 +78,69 @@ class ObjectStore:
             for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
                 for entry in page.get("Contents", []):
                     yield StoredObject(entry["Key"], entry["Size"])
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Delete objects; where the bucket keeps versions, all versions of each, so that none can be read again.
+
+        Raises:
+            ObjectStoreError: some could not be deleted: no permission, or an object lock or legal hold is on them.
+        """
+        if self.keeps_versions():
+            self._delete(list(self._versions(set(keys))))
+        else:
+            self._delete([{"Key": key} for key in keys])
+
+    def delete_older(self, key: str) -> None:
+        """Delete what the bucket keeps of an object besides its newest version."""
+        if self.keeps_versions():
+            self._delete(list(self._versions({key}, newest=False)))
+
+    def keeps_versions(self) -> bool:
+        """Whether an object that is deleted or overwritten can still be read by its version."""
+        from botocore.exceptions import ClientError
+
+        with _Explained(self.bucket):
+            try:
+                status = self.client.get_bucket_versioning(Bucket=self.bucket).get("Status")
+            except ClientError as error:
+                if error.response.get("Error", {}).get("Code") not in NO_VERSIONS:
+                    raise
+                status = None  # a server that does not know what versions are
+        return status in ("Enabled", "Suspended")
+
+    def left_of(self, prefix: str) -> set[str]:
+        """Keys under a prefix of which anything can still be read, be it an old version."""
+        if not self.keeps_versions():
+            return {entry.key for entry in self.list(prefix)}
+        with _Explained(self.bucket):
+            pages = self.client.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=prefix)
+            return {version["Key"] for page in pages for version in page.get("Versions", [])}
+
+    def _versions(self, keys: set[str], newest: bool = True) -> Iterator[ObjectIdentifierTypeDef]:
+        together = os.path.commonprefix(sorted(keys))  # noqa: RUF071 - by characters, as S3 has no folders
+        with _Explained(self.bucket):
+            for page in self.client.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=together):
+                for kept in (*page.get("Versions", []), *page.get("DeleteMarkers", [])):
+                    if kept["Key"] in keys and (newest or not kept["IsLatest"]):
+                        yield {"Key": kept["Key"], "VersionId": kept["VersionId"]}
+
+    def _delete(self, targets: Sequence[ObjectIdentifierTypeDef]) -> None:
+        refused: dict[str, int] = {}
+        for first in range(0, len(targets), DELETED_AT_ONCE):
+            with _Explained(self.bucket):
+                answer = self.client.delete_objects(
+                    Bucket=self.bucket, Delete={"Objects": targets[first : first + DELETED_AT_ONCE], "Quiet": True}
+                )
+            for error in answer.get("Errors", []):
+                if error.get("Code") != "NoSuchKey":
+                    refused[error.get("Code", "unknown")] = refused.get(error.get("Code", "unknown"), 0) + 1
+        if refused:
+            said = ", ".join(f"{count} with {code}" for code, count in sorted(refused.items()))
+            raise ObjectStoreError(
+                f"Object storage did not delete {sum(refused.values())} objects of bucket {self.bucket!r} ({said}). "
+                "The key in the Airflow connection sluice_s3 needs s3:DeleteObject and s3:DeleteObjectVersion, and an "
+                "object lock or legal hold on them has to end or be lifted. Then run it again."
+            )
 
 
 class _Explained:

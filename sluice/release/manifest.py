@@ -16,9 +16,10 @@ from sluice.cohorts.promoted import registry_of
 from sluice.database import Database, named_query, select
 from sluice.objects import ObjectStore
 from sluice.release.columns import NAMES
-from sluice.release.plan import ReleaseError
+from sluice.release.plan import ReleaseError, one_at_a_time
 
 FORMAT = "sluice-release/1"
+TABLE, MANIFEST = "instances.csv", "manifest.json"
 PREDICTIONS = ("body_part", "body_part_score", "ivc_filter", "ivc_filter_score")
 
 
@@ -52,6 +53,58 @@ def publish(database: Database, store: ObjectStore, release_id: int) -> PublishS
         ReleaseError: the release was not verified since its last upload.
         ObjectStoreError: the bucket cannot be used.
     """
+    with database.transaction() as lock:
+        one_at_a_time(lock, release_id)  # a recall waits, or was there before us
+        return _publish(database, store, release_id)
+
+
+def _publish(database: Database, store: ObjectStore, release_id: int) -> PublishSummary:
+    release, rows, counts = _read(database, release_id)
+    if release["published_at"] is not None:
+        return _summary(release, len(rows), counts, release["manifest_key"], release["manifest_sha256"])
+    if release["open"]:
+        raise ReleaseError(f"{release['open']} members are neither uploaded nor held. Run export_batch again.")
+    if affected := database.rows("recall_affected", {"release_id": release_id}):
+        raise ReleaseError(
+            f"{len(affected)} objects of the release were opted out since they were exported. Run the DAG recall, "
+            "which takes them out, then verify and publish."
+        )
+    verified, last_upload = release["verified_at"], release["last_upload"]
+    if verified is None or (last_upload is not None and verified < last_upload):
+        raise ReleaseError("The release was not verified since its last upload. Run verify, then publish.")
+    digest = _write(store, release, rows, counts, {})
+    manifest_key = release["prefix"] + MANIFEST
+    database.execute(
+        "update release set manifest_key = %s, manifest_sha256 = %s, published_at = now() "
+        "where release_id = %s and published_at is null",
+        (manifest_key, digest, release_id),
+    )
+    return _summary(release, len(rows), counts, manifest_key, digest)
+
+
+def republish(database: Database, store: ObjectStore, release_id: int) -> str:
+    """Write the table and the manifest of a published release anew, without what was recalled of it; return the
+    manifest's SHA-256. The older ones are deleted where the bucket keeps versions: the table had rows about people.
+
+    Raises:
+        ReleaseError: there is no such release.
+        ObjectStoreError: the bucket cannot be used.
+    """
+    release, rows, counts = _read(database, release_id)
+    recalled = database.rows("recall_of_release", {"release_id": release_id})
+    successor = {
+        "revision": max(row["revision"] for row in recalled),
+        "recalled": {"objects": len(recalled), "key": release["prefix"] + "recalled.json"},
+    }
+    digest = _write(store, release, rows, counts, successor)
+    for name in (TABLE, MANIFEST):
+        store.delete_older(release["prefix"] + name)
+    database.execute("update release set manifest_sha256 = %s where release_id = %s", (digest, release_id))
+    return digest
+
+
+def _read(database: Database, release_id: int) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]:
+    """A release as its manifest needs it, the rows of its table, its counts."""
     with database.transaction() as connection:
         found = select(
             connection,
@@ -75,29 +128,26 @@ def publish(database: Database, store: ObjectStore, release_id: int) -> PublishS
         release = found[0]
         rows = select(connection, named_query("release_instances"), {"release_id": release_id})
         counts = _counts(select(connection, named_query("release_counts"), {"release_id": release_id}))
-    if release["published_at"] is not None:
-        return _summary(release, len(rows), counts, release["manifest_key"], release["manifest_sha256"])
-    if release["open"]:
-        raise ReleaseError(f"{release['open']} members are neither uploaded nor held. Run export_batch again.")
-    verified, last_upload = release["verified_at"], release["last_upload"]
-    if verified is None or (last_upload is not None and verified < last_upload):
-        raise ReleaseError("The release was not verified since its last upload. Run verify, then publish.")
     release["cohort"] = _cohort(database, release["cohort"])
+    return release, rows, counts
+
+
+def _write(
+    store: ObjectStore,
+    release: dict[str, Any],
+    rows: list[dict[str, Any]],
+    counts: dict[str, Any],
+    successor: dict[str, Any],
+) -> str:
+    """The table, then the manifest; its SHA-256. `successor`: what one that follows another says besides."""
     table = instances_csv(rows).encode()
-    table_key = release["prefix"] + "instances.csv"
-    manifest = _manifest(release, rows, counts, table_key, table)
+    table_key = release["prefix"] + TABLE
+    manifest = _manifest(release, rows, counts, table_key, table) | successor
     body = json.dumps(manifest, indent=1, sort_keys=True).encode()
-    manifest_key = release["prefix"] + "manifest.json"
     store.put(table_key, table, "text/csv; charset=utf-8")
     if hashlib.sha256(store.get(table_key)).hexdigest() != hashlib.sha256(table).hexdigest():
         raise ReleaseError(f"{table_key} does not read back as it was written. Run publish again.")
-    digest = store.put(manifest_key, body, "application/json")
-    database.execute(
-        "update release set manifest_key = %s, manifest_sha256 = %s, published_at = now() "
-        "where release_id = %s and published_at is null",
-        (manifest_key, digest, release_id),
-    )
-    return _summary(release, len(rows), counts, manifest_key, digest)
+    return store.put(release["prefix"] + MANIFEST, body, "application/json")
 
 
 def _cohort(database: Database, cohort: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -22,6 +22,7 @@ from sluice.settings import settings
 
 PART_SIZE = 2_000
 PROJECT_LOCK = 7_350_002  # first key of the advisory lock; the second is the project
+RELEASE_LOCK = 7_350_004  # likewise; the second is the release
 REASONS_LOCK = 7_350_003  # held while reasons are compared with the newest ones of other projects, then written
 
 
@@ -122,7 +123,7 @@ def prepare(
         _one_at_a_time(connection, project.name)
         members: list[str] = []
         reasons: list[tuple[str, str, str | None]] = []
-        asked = {"window_key": window_key, "version_id": version_id, "list_id": list_id}
+        asked = {"window_key": window_key, "version_id": version_id, "list_id": list_id, "project": project.name}
         choose(connection, project.released, asked)
         for candidate in select(connection, named_query("release_candidates"), asked):
             reason = _reason_against(candidate)
@@ -198,6 +199,8 @@ def _note_pending(connection: Connection, members: list[str]) -> None:
 
 
 def _reason_against(candidate: dict[str, Any]) -> tuple[str, str | None] | None:
+    if candidate["opted_out"]:
+        return "opted-out", None
     if not candidate["has_block"]:
         return "not-indexed-yet", "its header was read before headers were kept in blocks; extract the window again"
     if candidate["missed"]:
@@ -214,6 +217,12 @@ def _reason_against(candidate: dict[str, Any]) -> tuple[str, str | None] | None:
     return None
 
 
+def one_at_a_time(connection: Connection, release_id: int) -> None:
+    """Publishing a release and recalling of it wait for each other until the transaction ends."""
+    with connection.cursor() as cursor:
+        cursor.execute("select pg_advisory_xact_lock(%s, %s)", (RELEASE_LOCK, release_id))
+
+
 def _one_at_a_time(connection: Connection, project: str) -> None:
     """Two plans of one project wait for each other until the transaction ends, so versions are given once."""
     with connection.cursor() as cursor:
@@ -228,7 +237,17 @@ def _find_or_begin(
     members: list[str],
     version_id: int | None,
 ) -> dict[str, Any]:
-    digest = hashlib.sha256(json.dumps([profile, sorted(members)], sort_keys=True).encode()).hexdigest()
+    decided_by: list[Any] = [profile, sorted(members)]
+    # What was taken back once does not come back as the same version, not even with the same members.
+    recalled = select(
+        connection,
+        "select recall_id from recall join release using (release_id) where project = %s and window_key = %s "
+        "order by recall_id",
+        (project.name, window_key),
+    )
+    if recalled:
+        decided_by.append([row["recall_id"] for row in recalled])
+    digest = hashlib.sha256(json.dumps(decided_by, sort_keys=True).encode()).hexdigest()
     key = {"project": project.name, "window_key": window_key, "digest": digest}
     found = select(
         connection,

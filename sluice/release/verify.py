@@ -12,7 +12,7 @@ from sluice.objects import ObjectStore
 from sluice.release.plan import ReleaseError
 
 DOWNLOADS = 4  # at once
-OWN_NAMES = ("instances.csv", "manifest.json")
+OWN_NAMES = ("instances.csv", "manifest.json", "recalled.json")
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,10 @@ def verify(database: Database, store: ObjectStore, release_id: int) -> VerifySum
         release = select(connection, "select * from release where release_id = %s", (release_id,))
         objects = select(
             connection,
-            "select object_key, bytes, sha256, uploaded_at from released_object where release_id = %s",
-            (release_id,),
+            "select object_key, bytes, sha256, uploaded_at, object_key in "
+            "(select object_key from recall_object where release_id = %(release_id)s) as recalled "
+            "from released_object where release_id = %(release_id)s",
+            {"release_id": release_id},
         )
         members = select(
             connection,
@@ -68,13 +70,16 @@ def verify(database: Database, store: ObjectStore, release_id: int) -> VerifySum
     prefix = release[0]["prefix"]
     listed = {entry.key: entry.bytes for entry in store.list(prefix)}
     expected = {row["object_key"]: row for row in objects}
+    # an export that was killed may have uploaded what was recalled in that moment
+    if late := [row["object_key"] for row in objects if row["recalled"] and row["object_key"] in listed]:
+        store.delete(late)
     unknown = set(listed) - set(expected) - {prefix + name for name in OWN_NAMES}
     if unknown:
         raise ReleaseError(
             f"{len(unknown)} objects under {prefix!r} are not of this release. "
             "Find out who writes there, remove them, and verify again."
         )
-    wanted = [row for row in objects if row["uploaded_at"] is not None]
+    wanted = [row for row in objects if row["uploaded_at"] is not None and not row["recalled"]]
     with ThreadPoolExecutor(DOWNLOADS) as pool:
         right = list(pool.map(lambda row: _is_right(store, row, listed), wanted))
     wrong = [row["object_key"] for row, is_right in zip(wanted, right, strict=True) if not is_right]

@@ -10,4 +10,6 @@ select o.object_key, o.bytes, o.sha256, o.columns,
                       where p.sop_instance_uid = o.sop_instance_uid and task = 'ivc_filter'
                       order by predicted_at desc limit 1) i on true
  where o.release_id = %(release_id)s and o.uploaded_at is not null
+   and not exists (select from recall_object gone
+                    where gone.release_id = o.release_id and gone.object_key = o.object_key)
  order by o.object_key

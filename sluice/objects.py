@@ -79,12 +79,15 @@ class ObjectStore:
                 for entry in page.get("Contents", []):
                     yield StoredObject(entry["Key"], entry["Size"])
 
-    def delete(self, keys: Sequence[str]) -> None:
-        """Delete objects; where the bucket keeps versions, all versions of each, so that none can be read again.
+    def delete(self, keys: str | Sequence[str]) -> None:
+        """Delete an object or several; in a bucket with versions all versions of each, so that none can be read again.
 
         Raises:
             ObjectStoreError: some could not be deleted: no permission, or an object lock or legal hold is on them.
         """
+        keys = [keys] if isinstance(keys, str) else keys
+        if not keys:
+            return
         if self.keeps_versions():
             self._delete(list(self._versions(set(keys))))
         else:

@@ -79,16 +79,18 @@ def carry_out(database: Database, store_of: StoreOf, by: str, release_id: int | 
 def check_again(database: Database, store_of: StoreOf) -> RecallSummary:
     """Look whether what was recalled came back, as by somebody's copy or a restored backup; take it out once more."""
     with database.transaction() as connection:
-        recalled = select(connection, "select distinct release_id, bucket, prefix from recall_state where is_gone")
+        recalled = select(
+            connection, "select distinct release_id, project, version, bucket from recall_state where is_gone"
+        )
     summary = RecallSummary()
     for release in recalled:
         keys = {row["object_key"] for row in database.rows("recall_of_release", {"release_id": release["release_id"]})}
         try:
-            if back := keys & store_of(release["bucket"]).left_of(release["prefix"]):
+            if back := _left(store_of(release["bucket"]), keys):
                 _note_returned(database, release["release_id"], back)
                 _of_release(database, store_of, release["release_id"], "the check", summary)
         except ObjectStoreError as error:
-            summary.waiting[release["prefix"].strip("/")] = str(error)
+            summary.waiting[f"{release['project']}/v{release['version']}"] = str(error)
     return summary
 
 
@@ -219,11 +221,19 @@ def _take_back(database: Database, store: ObjectStore, release: dict[str, Any]) 
         _note(database, newest, "manifest", {"sha256": republish(database, store, release_id)})
     store.delete(keys)
     _note(database, newest, "deleted", {"objects": len(keys)})
-    if left := set(keys) & store.left_of(prefix):
+    if left := _left(store, keys):
         raise ObjectStoreError(
-            f"{len(left)} recalled objects under {prefix!r} can still be read after they were deleted. Look for a copy "
+            f"{len(left)} recalled objects of {prefix!r} can still be read after they were deleted. Look for a copy "
             "or replication that writes them again, or an object lock, then run it again."
         )
+
+
+def _left(store: ObjectStore, keys: Iterable[str]) -> set[str]:
+    """Keys of which anything can still be read. A later version may name objects that an earlier one holds, so they are
+    looked for where they stand: `<project>/vN/`."""
+    wanted = set(keys)
+    prefixes = {"/".join(key.split("/")[:2]) + "/" for key in wanted}
+    return {key for prefix in prefixes for key in wanted & store.left_of(prefix)}
 
 
 def _note(

@@ -13,6 +13,8 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 from psycopg2.extras import Json, execute_values
 
 from sluice import __version__
+from sluice.cohorts.expressions import sensitive_names
+from sluice.cohorts.language import as_json
 from sluice.database import Database, named_query, select
 from sluice.deid.identities import Identities, project_key
 from sluice.deid.profile import sop_classes
@@ -21,6 +23,7 @@ from sluice.release.projects import Project, load_project
 from sluice.settings import settings
 
 PART_SIZE = 2_000
+WINDOWS = "windows"  # the line of all days and imports
 PROJECT_LOCK = 7_350_002  # first key of the advisory lock; the second is the project
 REASONS_LOCK = 7_350_003  # held while reasons are compared with the newest ones of other projects, then written
 
@@ -83,6 +86,11 @@ def as_project(project: Project | str) -> Project:
 def identities_of(project: Project, keys: Path | None = None) -> Identities:
     """The project's identities, by the key in `keys` (`settings().keys` when None)."""
     return Identities(project_key(keys or settings().keys, project.name), project.pseudonym_prefix)
+
+
+def line_of(window_key: str) -> str:
+    """Which versions contain each other: those of days and imports all do, a cohort is released exactly as it is."""
+    return window_key if window_key.startswith("cohort/") else WINDOWS
 
 
 def frozen_profile(project: Project, identities: Identities) -> dict[str, Any]:
@@ -228,7 +236,10 @@ def _find_or_begin(
     members: list[str],
     version_id: int | None,
 ) -> dict[str, Any]:
-    digest = hashlib.sha256(json.dumps([profile, sorted(members)], sort_keys=True).encode()).hexdigest()
+    decided: list[Any] = [profile, sorted(members)]
+    if project.formats != ("dicom",):
+        decided.append([sorted(project.formats), project.anonymity.model_dump()])
+    digest = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()
     key = {"project": project.name, "window_key": window_key, "digest": digest}
     found = select(
         connection,
@@ -244,9 +255,10 @@ def _find_or_begin(
     begun = select(
         connection,
         """
-        insert into release (project, version, window_key, profile, member_digest, bucket, prefix, cohort_version_id)
+        insert into release (project, version, window_key, profile, member_digest, bucket, prefix, cohort_version_id,
+                             line, formats, asked, anonymity)
         values (%(project)s, %(version)s, %(window_key)s, %(profile)s, %(digest)s, %(bucket)s, %(prefix)s,
-                %(version_id)s)
+                %(version_id)s, %(line)s, %(formats)s, %(asked)s, %(anonymity)s)
         returning *
         """,
         key
@@ -256,6 +268,10 @@ def _find_or_begin(
             "profile": Json(profile),
             "bucket": project.bucket,
             "prefix": f"{project.name}/v{version}/",
+            "line": line_of(window_key),
+            "formats": list(project.formats),
+            "asked": None if sensitive_names(project.selection) else Json(as_json(project.selection)),
+            "anonymity": Json(project.anonymity.model_dump()),
         },
     )[0]
     with connection.cursor() as cursor:

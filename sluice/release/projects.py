@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
@@ -40,6 +40,22 @@ def _expression(given: Any) -> Expression:
 Filter = Annotated[Expression, PlainValidator(_expression), PlainSerializer(as_json)]
 
 
+class Anonymity(BaseModel):
+    """What is asked of a project's tables; `sluice.release.anonymity` counts.
+
+    Attributes:
+        k: persons that have to share each combination of sex, age band, year, scanner and body part. 11 is the least
+            cell that US agencies (CMS) publish; 5 and 10 are usual elsewhere.
+        policy: where fewer do: `report` says so, `generalise` makes the tables coarser until enough do, `suppress`
+            leaves the rare values out of the tables, `hold` publishes nothing.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    k: Annotated[int, Field(ge=2, le=1000)] = 11
+    policy: Literal["report", "generalise", "suppress", "hold"] = "report"
+
+
 class Project(BaseModel):
     """A release project.
 
@@ -51,6 +67,9 @@ class Project(BaseModel):
         may_use_identifiers: whether its cohorts may be filtered by what identifies patients, like lists of Patient IDs.
         bucket: where releases go, as `<name>/v<N>/`.
         pseudonym_prefix: of patients' pseudonyms in this project.
+        formats: what is made besides DICOM, which is always there: `png`, `nifti`, `tables`, `labels`;
+            docs/releases.md.
+        anonymity: how many persons have to share what the tables say of one, and what happens where fewer do.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -63,12 +82,21 @@ class Project(BaseModel):
     may_use_identifiers: bool = False
     bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
     pseudonym_prefix: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9]{1,7}$")]
+    formats: tuple[Literal["dicom", "png", "nifti", "tables", "labels"], ...] = ("dicom",)
+    anonymity: Anonymity = Anonymity()
 
     @field_validator("profile")
     @classmethod
     def _is_preset(cls, value: str) -> str:
         if value not in PRESETS:
             raise ValueError(f"use one of: {', '.join(PRESETS)}")
+        return value
+
+    @field_validator("formats")
+    @classmethod
+    def _has_dicom(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if "dicom" not in value or len(set(value)) < len(value):
+            raise ValueError("name each format once, and dicom among them: the others are made of it")
         return value
 
     @property

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 WINDOW = "cohort/{{ params.project }}/{{ params.name }}{{ '/v%d' % params.version if params.version else '' }}"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 PRIORITIES = ("urgent", "routine", "backfill")
+FORMATS = ("dicom", "png", "nifti", "tables", "labels")
 ANSWERS_SHOWN = 1_000  # rows whose answers are shown one by one; XCom is no place for more
 
 
@@ -53,6 +54,14 @@ def form() -> dict[str, Param]:
             enum=list(PRIORITIES),
             title="Priority",
             description="Who goes first at the PACS. Urgent is for patients who wait; a large old cohort is backfill.",
+        ),
+        "formats": Param(
+            None,
+            type=["null", "array"],
+            items={"type": "string", "enum": list(FORMATS)},
+            examples=list(FORMATS),
+            title="Products",
+            description="Of what the project's file allows; nothing chosen is all of it. DICOM is always there.",
         ),
         "csv": Param(
             None,
@@ -139,7 +148,8 @@ def _estimate(window: str, params: dict[str, Any], dag_run: Any) -> Counts:
     from operators.connections import database
 
     kept = _request(database(), params, dag_run)
-    return {"window_key": window, "request_id": kept.request_id, "kind": kept.wanted.kind, **kept.estimate}
+    said = {"request_id": kept.request_id, "kind": kept.wanted.kind, "formats": kept.formats}
+    return {"window_key": window, **said, **kept.estimate}
 
 
 def _find(window: str, params: dict[str, Any], ti: Any, dag_run: Any) -> Counts:
@@ -185,13 +195,13 @@ def _members(window: str, params: dict[str, Any], dag_run: Any) -> Counts:
     kept = _request(store, params, dag_run)
     asked = kept.wanted
     if asked.kept:
-        return {"window_key": window, "list_id": asked.kept.list_id}
+        return {"window_key": window, "list_id": asked.kept.list_id, "formats": kept.formats}
     if asked.kind == "version":
-        return {"window_key": window, "version_id": asked.version_id}
+        return {"window_key": window, "version_id": asked.version_id, "formats": kept.formats}
     assert asked.expression is not None
     why = f"to be released by run {dag_run.run_id}"
     frozen = freeze_for(store, asked.project, asked.name, asked.expression, kept.asked_by, why)
-    return {"window_key": window, **frozen.as_dict()}
+    return {"window_key": window, **frozen.as_dict(), "formats": kept.formats}
 
 
 def _answers(window: str, params: dict[str, Any]) -> Counts:

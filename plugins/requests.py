@@ -17,7 +17,6 @@ from sluice.release.requests import progress as progress_of_requests
 from sluice.release.requests.form import CohortRequestError, read_form
 from sluice.release.requests.registry import assess, may_ask
 
-
 SHOWN = 10
 
 

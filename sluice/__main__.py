@@ -12,7 +12,8 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sluice.commands import WrongUsage, anatomy, cohorts, headers, quality, recall
+from sluice import pull
+from sluice.commands import WrongUsage, anatomy, cohorts, headers, quality, recall, release
 from sluice.settings import CHECKOUT, SECRETS, settings
 
 if TYPE_CHECKING:
@@ -96,6 +97,10 @@ def command_line() -> argparse.ArgumentParser:
     headers.add_headers(add("headers", _of_room(headers.run_headers), words), _path, _said)
     words = "the quality rules: list them, or check a hospital's own suites"
     quality.add_orders(add("quality", _of_room(quality.run), words), _path, _said)
+    release.add_orders(add("release", _of_room(release.run), "the key that signs releases"), _path, _said)
+    pull.add_options(
+        add("pull", pull.run, "fetch a release, and check what the hospital signed; exit 3 if a file is missing")
+    )
     words = "count what a filter takes, freeze it, list what a filter can name; lists of studies"
     cohorts.add_orders(add("cohort", _of_room(cohorts.run), words), _path, _said)
     words = "whose images must not be used: add from standard input, list, withdraw"

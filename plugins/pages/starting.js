@@ -59,7 +59,7 @@ export function starter(conf, word, done, failed, title = null, asksPacs = true)
   return element("span", { class: "starter" }, priority, button, place);
 }
 
-function estimated({ estimate, over, may_override: mayOverride }, start, leave) {
+function estimated({ estimate, formats, over, may_override: mayOverride }, start, leave) {
   const why = element("input", { placeholder: "why it may pass above the quota", "aria-label": "Why it may pass above the quota", maxlength: "1000", autocomplete: "off" });
   const refused = over.length > 0 && !mayOverride;
   const go = element("button", { type: "button", class: "primary", disabled: refused }, "Start now");
@@ -70,7 +70,7 @@ function estimated({ estimate, over, may_override: mayOverride }, start, leave) 
     go.disabled = false;
   });
   return element("div", { class: over.length ? "estimate over" : "estimate", role: "group", "aria-label": "Estimate" },
-    element("p", { class: "facts" }, `${plural(estimate.instances, "instance")}, ${bytes(estimate.bytes)}; ${plural(estimate.to_fetch, "instance")} of it to be fetched.`),
+    element("p", { class: "facts" }, `${plural(estimate.instances, "instance")}, ${bytes(estimate.bytes)}; ${plural(estimate.to_fetch, "instance")} of it to be fetched. It comes as ${formats.join(", ")}.`),
     element("p", {}, times(estimate)),
     element("ul", {}, estimate.rests_on.map((words) => element("li", {}, words))),
     over.map((words) => element("p", { class: "over" }, words)),

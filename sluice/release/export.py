@@ -2,6 +2,7 @@
 
     plan = prepare(database, "radiographs", "2026-10-26")
     for part in plan.batches: export_batch(database, archive, store, "radiographs", plan.release_id, part)
+    for part in plan.batches: derive(database, store, plan.release_id, part)
     verify(database, store, plan.release_id)
     publish(database, store, plan.release_id)
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ from sluice.release.plan import (
     prepare,
 )
 from sluice.release.projects import Project
+from sluice.release.reuse import known_bytes, reuse
 from sluice.release.verify import VerifySummary, verify
 
 __all__ = [
@@ -69,6 +71,7 @@ class ExportSummary:
     Attributes:
         wanted: members of the part that were not uploaded before.
         uploaded: objects uploaded now, `bytes` in sum.
+        reused: members whose object an earlier published version holds, `reused_bytes` in sum; named, not written.
         already: members uploaded by an earlier run.
         held: members held now, by reason code.
     """
@@ -76,6 +79,8 @@ class ExportSummary:
     wanted: int = 0
     uploaded: int = 0
     bytes: int = 0
+    reused: int = 0
+    reused_bytes: int = 0
     already: int = 0
     held: dict[str, int] = field(default_factory=dict)
 
@@ -92,6 +97,7 @@ class _Object:
     key: str
     data: bytes
     sha256: str
+    source_sha256: str
     columns: dict[str, Any]
 
 
@@ -123,6 +129,9 @@ def export_batch(
         summary.held["opted-out"] = out
     if release["published_at"] is not None or not pending:
         return summary
+    reused = reuse(database, release_id, [member["sop_instance_uid"] for member in pending])
+    summary.reused, summary.reused_bytes = len(reused.members), reused.bytes
+    pending = [member for member in pending if member["sop_instance_uid"] not in reused.members]
     exporter = _Exporter(database, archive, store, project.deid_profile(), identities, release)
     for chunk in exporter.produced(pending, summary):
         exporter.upload(chunk, summary)
@@ -162,6 +171,7 @@ def _members(database: Database, release_id: int, part: ReleasePart) -> tuple[li
               left join instance i using (sop_instance_uid)
               left join study s on s.study_instance_uid = r.study_instance_uid
               left join released_object o on o.release_id = m.release_id and o.sop_instance_uid = m.sop_instance_uid
+                                          and o.kind = 'dicom'
              where m.release_id = %s and r.receipt_id between %s and %s
              order by r.receipt_id
             """,
@@ -234,42 +244,52 @@ class _Exporter:
             raise Held("held-residual", "; ".join(places)[:500])
         key = f"{self.prefix}dicom/{result.patient}/{result.study}/{result.series}/{result.sop_instance}.dcm"
         digest = hashlib.sha256(result.data).hexdigest()
-        return _Object(member["sop_instance_uid"], key, result.data, digest, columns)
+        return _Object(member["sop_instance_uid"], key, result.data, digest, member["sha256"], columns)
 
     def upload(self, chunk: list[_Object], summary: ExportSummary) -> None:
         """Record, upload, mark: an object in the bucket is never unknown to the ledger."""
-        self._record(chunk)
+        chunk, known = self._record(chunk)
         done: list[_Object] = []
         try:
             with ThreadPoolExecutor(UPLOADS) as pool:
                 for uploaded, _ in zip(chunk, pool.map(self._put, chunk), strict=True):
                     done.append(uploaded)
         finally:
-            self._mark(done)
+            self._mark([*done, *known])
             summary.uploaded += len(done)
             summary.bytes += sum(len(uploaded.data) for uploaded in done)
+            summary.reused += len(known)
+            summary.reused_bytes += sum(len(one.data) for one in known)
 
     def _put(self, produced: _Object) -> None:
         digest = self.store.put(produced.key, produced.data, DICOM)
         if digest != produced.sha256:
             raise ObjectStoreError(f"Bucket {self.store.bucket!r} stored other bytes than were sent. Run again.")
 
-    def _record(self, chunk: list[_Object]) -> None:
+    def _record(self, produced: list[_Object]) -> tuple[list[_Object], list[_Object]]:
+        """Write down what was produced; what has to be sent, and what an earlier version holds already."""
         now = datetime.now(UTC)
         with self.database.transaction() as connection:
+            keys = known_bytes(connection, self.release_id, [one.sha256 for one in produced])
+            known = [replace(one, key=keys[one.sha256]) for one in produced if one.sha256 in keys]
+            fresh = [one for one in produced if one.sha256 not in keys]
+            chunk = [*fresh, *known]
             copy_rows(
                 connection,
                 "released_object",
-                ("release_id", "sop_instance_uid", "object_key", "bytes", "sha256", "columns", "verified_at"),
+                ("release_id", "sop_instance_uid", "object_key", "bytes", "sha256", "columns", "verified_at",
+                 "source_sha256"),
                 [
-                    (self.release_id, one.sop_instance_uid, one.key, len(one.data), one.sha256, one.columns, now)
+                    (self.release_id, one.sop_instance_uid, one.key, len(one.data), one.sha256, one.columns, now,
+                     one.source_sha256)
                     for one in chunk
                 ],
-                "(release_id, sop_instance_uid) do update set object_key = excluded.object_key, "
+                "(release_id, sop_instance_uid) where kind = 'dicom' do update set object_key = excluded.object_key, "
                 "bytes = excluded.bytes, sha256 = excluded.sha256, columns = excluded.columns, "
-                "verified_at = excluded.verified_at, uploaded_at = null",
-            )
+                "verified_at = excluded.verified_at, source_sha256 = excluded.source_sha256, uploaded_at = null",
+            )  # fmt: skip
             hold(connection, self.release_id, [(one.sop_instance_uid, None, None) for one in chunk])
+        return fresh, known
 
     def _mark(self, done: list[_Object]) -> None:
         with self.database.transaction() as connection:
@@ -281,15 +301,12 @@ class _Exporter:
             late = {row["object_key"] for row in recalled}
             with connection.cursor() as cursor:
                 cursor.execute(
-                    "update released_object set uploaded_at = now() where release_id = %s "
+                    "update released_object set uploaded_at = now() where release_id = %s and kind = 'dicom' "
                     "and sop_instance_uid = any(%s)",
                     (self.release_id, [one.sop_instance_uid for one in done if one.key not in late]),
                 )
-                hold(
-                    connection,
-                    self.release_id,
-                    [(o.sop_instance_uid, "opted-out", None) for o in done if o.key in late],
-                )
+            out = [(one.sop_instance_uid, "opted-out", None) for one in done if one.key in late]
+            hold(connection, self.release_id, out)
         if late:  # recalled while they were on their way
             self.store.delete(sorted(late))
 

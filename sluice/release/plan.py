@@ -13,6 +13,8 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 from psycopg2.extras import Json, execute_values
 
 from sluice import __version__
+from sluice.cohorts.expressions import sensitive_names
+from sluice.cohorts.language import as_json
 from sluice.database import Database, named_query, select
 from sluice.deid.identities import Identities, project_key
 from sluice.deid.profile import sop_classes
@@ -21,8 +23,8 @@ from sluice.release.projects import Project, load_project
 from sluice.settings import settings
 
 PART_SIZE = 2_000
+WINDOWS = "windows"  # the line of all days and imports
 PROJECT_LOCK = 7_350_002  # first key of the advisory lock; the second is the project
-RELEASE_LOCK = 7_350_004  # likewise; the second is the release
 REASONS_LOCK = 7_350_003  # held while reasons are compared with the newest ones of other projects, then written
 
 
@@ -86,6 +88,11 @@ def identities_of(project: Project, keys: Path | None = None) -> Identities:
     return Identities(project_key(keys or settings().keys, project.name), project.pseudonym_prefix)
 
 
+def line_of(window_key: str) -> str:
+    """Which versions contain each other: those of days and imports all do, a cohort is released exactly as it is."""
+    return window_key if window_key.startswith("cohort/") else WINDOWS
+
+
 def frozen_profile(project: Project, identities: Identities) -> dict[str, Any]:
     """What decides the bytes of a release, without its members."""
     return project.deid_profile().describe() | {
@@ -103,6 +110,7 @@ def prepare(
     keys: Path | None = None,
     version_id: int | None = None,
     list_id: int | None = None,
+    formats: Sequence[str] | None = None,
 ) -> ReleasePlan:
     """Freeze the members of a release of one window, or of a cohort, whose window it then goes by.
 
@@ -113,11 +121,15 @@ def prepare(
     Args:
         version_id: of a frozen cohort, whose members take the place of the window's.
         list_id: of a researcher's list; the instances of the studies that its rows stand for take the place.
+        formats: of the project's formats only these, and DICOM; all of them when None.
 
     Raises:
         ProjectError, ProjectKeyError: the project or its key cannot be used.
     """
     project = as_project(project)
+    if formats is not None:
+        kept = tuple(name for name in project.formats if name == "dicom" or name in formats)
+        project = project.model_copy(update={"formats": kept})
     profile = frozen_profile(project, identities_of(project, keys))
     with database.transaction() as connection:
         _one_at_a_time(connection, project.name)
@@ -217,12 +229,6 @@ def _reason_against(candidate: dict[str, Any]) -> tuple[str, str | None] | None:
     return None
 
 
-def one_at_a_time(connection: Connection, release_id: int) -> None:
-    """Publishing a release and recalling of it wait for each other until the transaction ends."""
-    with connection.cursor() as cursor:
-        cursor.execute("select pg_advisory_xact_lock(%s, %s)", (RELEASE_LOCK, release_id))
-
-
 def _one_at_a_time(connection: Connection, project: str) -> None:
     """Two plans of one project wait for each other until the transaction ends, so versions are given once."""
     with connection.cursor() as cursor:
@@ -237,7 +243,9 @@ def _find_or_begin(
     members: list[str],
     version_id: int | None,
 ) -> dict[str, Any]:
-    decided_by: list[Any] = [profile, sorted(members)]
+    decided: list[Any] = [profile, sorted(members)]
+    if project.formats != ("dicom",):
+        decided.append([sorted(project.formats), project.anonymity.model_dump()])
     # What was taken back once does not come back as the same version, not even with the same members.
     recalled = select(
         connection,
@@ -246,8 +254,8 @@ def _find_or_begin(
         (project.name, window_key),
     )
     if recalled:
-        decided_by.append([row["recall_id"] for row in recalled])
-    digest = hashlib.sha256(json.dumps(decided_by, sort_keys=True).encode()).hexdigest()
+        decided.append({"recalls": [row["recall_id"] for row in recalled]})
+    digest = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()
     key = {"project": project.name, "window_key": window_key, "digest": digest}
     found = select(
         connection,
@@ -263,9 +271,10 @@ def _find_or_begin(
     begun = select(
         connection,
         """
-        insert into release (project, version, window_key, profile, member_digest, bucket, prefix, cohort_version_id)
+        insert into release (project, version, window_key, profile, member_digest, bucket, prefix, cohort_version_id,
+                             line, formats, asked, anonymity)
         values (%(project)s, %(version)s, %(window_key)s, %(profile)s, %(digest)s, %(bucket)s, %(prefix)s,
-                %(version_id)s)
+                %(version_id)s, %(line)s, %(formats)s, %(asked)s, %(anonymity)s)
         returning *
         """,
         key
@@ -275,6 +284,10 @@ def _find_or_begin(
             "profile": Json(profile),
             "bucket": project.bucket,
             "prefix": f"{project.name}/v{version}/",
+            "line": line_of(window_key),
+            "formats": list(project.formats),
+            "asked": None if sensitive_names(project.selection) else Json(as_json(project.selection)),
+            "anonymity": Json(project.anonymity.model_dump()),
         },
     )[0]
     with connection.cursor() as cursor:

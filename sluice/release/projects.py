@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
@@ -65,6 +65,22 @@ class Quota(BaseModel):
     bytes_per_month: Annotated[int, Field(gt=0)] | None = None
 
 
+class Anonymity(BaseModel):
+    """What is asked of a project's tables; `sluice.release.anonymity` counts.
+
+    Attributes:
+        k: persons that have to share each combination of sex, age band, year, scanner and body part. 11 is the least
+            cell that US agencies (CMS) publish; 5 and 10 are usual elsewhere.
+        policy: where fewer do: `report` says so, `generalise` makes the tables coarser until enough do, `suppress`
+            leaves the rare values out of the tables, `hold` publishes nothing.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    k: Annotated[int, Field(ge=2, le=1000)] = 11
+    policy: Literal["report", "generalise", "suppress", "hold"] = "report"
+
+
 class Project(BaseModel):
     """A release project.
 
@@ -79,6 +95,9 @@ class Project(BaseModel):
         researchers: who may ask for its cohorts, by their names in Airflow; `*` is everybody of the role researcher.
         quota: how much it may ask for.
         recipients: who has to delete what is recalled, within `recall_days`.
+        formats: what is made besides DICOM, which is always there: `png`, `nifti`, `tables`, `labels`;
+            docs/releases.md.
+        anonymity: how many persons have to share what the tables say of one, and what happens where fewer do.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -95,12 +114,21 @@ class Project(BaseModel):
     quota: Quota = Quota()
     recipients: tuple[Recipient, ...] = ()
     recall_days: Annotated[int, Field(ge=1, le=365)] = 14
+    formats: tuple[Literal["dicom", "png", "nifti", "tables", "labels"], ...] = ("dicom",)
+    anonymity: Anonymity = Anonymity()
 
     @field_validator("profile")
     @classmethod
     def _is_preset(cls, value: str) -> str:
         if value not in PRESETS:
             raise ValueError(f"use one of: {', '.join(PRESETS)}")
+        return value
+
+    @field_validator("formats")
+    @classmethod
+    def _has_dicom(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if "dicom" not in value or len(set(value)) < len(value):
+            raise ValueError("name each format once, and dicom among them: the others are made of it")
         return value
 
     @property

@@ -99,6 +99,7 @@ create table recall_object (
     object_key       text not null,
     recall_id        bigint not null references recall,
     sop_instance_uid text,                                -- none of an object that is made of several
+    kind             text not null,
     bytes            bigint not null,
     sha256           text not null,
     primary key (release_id, object_key)
@@ -153,6 +154,32 @@ begin
     end if;
     execute after;
 end $$;
+
+-- A version does not hold what was recalled of it, from the moment in which that was decided. Otherwise as 0025 has it.
+create or replace function objects_of_release(which bigint)
+    returns table (path text, object_key text, kind text, bytes bigint, sha256 text, columns jsonb, recipe text,
+                   sop_instance_uid text, engine text)
+    language sql stable as $$
+    with content as (
+        select r.release_id, r.version, r.profile ->> 'sluice' as engine from release r where r.release_id = which
+        union all
+        select r.release_id, r.version, r.profile ->> 'sluice'
+          from release_content c join release r on r.release_id = c.contains
+         where c.release_id = which
+    )
+    select distinct on (v.path)
+           v.path, o.object_key, o.kind, o.bytes, o.sha256, o.columns, o.recipe, o.sop_instance_uid, c.engine
+      from content c
+      join released_object o using (release_id)
+     cross join lateral (select regexp_replace(o.object_key, '^[^/]+/v[0-9]+/', '') collate "C" as path) v
+     where o.uploaded_at is not null
+       and not exists (select from release_member m join content newer on newer.release_id = m.release_id
+                        where m.sop_instance_uid = o.sop_instance_uid and m.held_reason is not null
+                          and newer.version > c.version)
+       and not exists (select from recall_object gone
+                        where gone.release_id = o.release_id and gone.object_key = o.object_key)
+     order by v.path, c.version desc
+$$;
 
 create view recall_state as
     select c.recall_id, c.release_id, r.project, r.version, r.bucket, r.prefix, c.revision, c.reason, c.was_published,

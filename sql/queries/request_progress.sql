@@ -22,6 +22,7 @@ with newest as (
       left join newest on true
       left join release_member s on s.release_id = newest.release_id and s.sop_instance_uid = m.sop_instance_uid
       left join released_object o on o.release_id = newest.release_id and o.sop_instance_uid = m.sop_instance_uid
+                                 and o.kind = 'dicom'
       cross join lateral (select exists (select from recall_object r where r.release_id = o.release_id
                                                                        and r.object_key = o.object_key)) gone(is_recalled)
 ), why as (

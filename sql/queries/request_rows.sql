@@ -28,6 +28,7 @@ select p.line, p.answer, p.reason, p.note, p.same_as, p.studies, p.instances_her
         left join newest on true
         left join release_member m on m.release_id = newest.release_id and m.sop_instance_uid = r.sop_instance_uid
         left join released_object o on o.release_id = m.release_id and o.sop_instance_uid = m.sop_instance_uid
+                                   and o.kind = 'dicom'
         cross join lateral (select exists (select from recall_object x where x.release_id = o.release_id
                                                                          and x.object_key = o.object_key)) gone(is_recalled)
        where k.list_id = p.list_id and k.line = coalesce(p.same_as, p.line)) c

@@ -1,4 +1,4 @@
--- Every object of a window's published releases. Parameter: window_key.
+-- Every object of a window's published releases, of all kinds. Parameter: window_key.
 select release_id, sop_instance_uid, object_key, bytes, sha256
   from released_object o
   join release using (release_id)

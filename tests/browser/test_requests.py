@@ -70,9 +70,9 @@ def asked(postgres: EmbeddedPostgres, s3: EmbeddedS3, tmp_path_factory: pytest.T
                 for part in plan.batches:
                     export_batch(database, home / "archive", bucket, project, plan.release_id, part, keys=keys)
                 verify(database, bucket, plan.release_id)
-                publish(database, bucket, plan.release_id)
+                publish(database, bucket, plan.release_id, keys)
         add(database, [Target("instance", sop_instance_uid=uids[0])], Terms("withdrawn", "a letter"), "dora")
-        carry_out(database, lambda _: bucket, "dora")
+        carry_out(database, lambda _: bucket, "dora", keys=home / "keys")
         yield database
 
 

@@ -12,6 +12,7 @@ from sluice.database import Database
 from sluice.objects import ObjectStore
 from sluice.release.projects import Project, Recipient
 from sluice.release.recall.access import note_accesses
+from sluice.settings import Settings
 from tests.deid.planted import DX, image
 from tests.release.hospital_day import store_day
 from tests.release.test_export import project, run
@@ -30,6 +31,9 @@ def released(database: Database, bucket: ObjectStore, tmp_path: Path, monkeypatc
     monkeypatch.setattr("sluice.__main__._database", lambda home: database)
     monkeypatch.setattr("sluice.__main__._stores", lambda home: lambda name: bucket)
     monkeypatch.setattr("sluice.release.recall.recalls.load_project", lambda name: chosen)
+    site = Settings(home=tmp_path)
+    for module in ("sluice.release.recall.tombstones", "sluice.release.manifest"):
+        monkeypatch.setattr(f"{module}.settings", lambda: site)
     return chosen
 
 

@@ -153,7 +153,7 @@ def test_progress_follows_a_request_to_its_release(
         export_batch(database, tmp_path / "archive", bucket, chosen, plan.release_id, part, keys=keys)
     verify(database, bucket, plan.release_id)
     assert now()["state"] == "waits for approval"
-    publish(database, bucket, plan.release_id)
+    publish(database, bucket, plan.release_id, keys)
     done = now()
     assert (done["state"], done["share"], done["exported"], done["ready_at"]) == ("released", 1.0, 3, None)
     assert done["prefix"] == f"{bucket.bucket}/radiographs/v1/"

@@ -5,8 +5,8 @@
 A recall is decided in one transaction: which objects of a release, for which opt-outs, who has to be told. What follows
 may be killed between any two statements and run again; every step is noted after it was done, and a recall is at its
 end when the bucket no longer lists anything of it. Of a published release the readers first get a manifest that does
-not name the objects, then the objects go: no manifest names what is not there. `publish`, `verify` and recalls of one
-release wait for each other (`one_at_a_time`); an export that runs meanwhile takes out what it uploaded too late itself.
+not name the objects, then the objects go: no manifest names what is not there. Publishing waits while a recall is
+decided, and the other way round (`one_at_a_time`); an export that runs meanwhile takes out what it uploaded too late.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 from psycopg2.extensions import connection as Connection  # noqa: N812
@@ -21,11 +22,13 @@ from psycopg2.extras import Json, execute_values
 
 from sluice.database import Database, named_query, select
 from sluice.objects import ObjectStore, ObjectStoreError
-from sluice.release.manifest import republish
-from sluice.release.plan import note_gaps, one_at_a_time
+from sluice.release.manifest import one_at_a_time, republish
+from sluice.release.plan import ReleaseError, note_gaps
 from sluice.release.projects import Project, ProjectError, load_project
 from sluice.release.recall.tombstones import write_tombstones
 
+RECALL_LOCK = 7_350_026  # of the advisory lock
+RECALLED = ("object_key", "sop_instance_uid", "kind", "bytes", "sha256")
 DAYS = 14  # that recipients have to delete, where the project's file says nothing
 StoreOf = Callable[[str], ObjectStore]
 
@@ -54,71 +57,121 @@ class RecallSummary:
         return asdict(self)
 
 
-def carry_out(database: Database, store_of: StoreOf, by: str, release_id: int | None = None) -> RecallSummary:
+def carry_out(
+    database: Database, store_of: StoreOf, by: str, release_id: int | None = None, keys: Path | None = None
+) -> RecallSummary:
     """Decide and carry out all recalls that are due, of one release or of all. Again: nothing is done twice.
 
-    A bucket that cannot be used does not hold up the others; `waiting` names its releases.
+    A later version may name objects that an earlier one holds, so all manifests come before the first deletion. A
+    bucket that cannot be used does not hold up the others; `waiting` names its releases, and what their manifests still
+    name stays.
+
+    Args:
+        keys: folder of the key that signs; `settings().keys` when None.
 
     Raises:
         DatabaseError: the database went away.
     """
-    affected = database.rows("recall_affected", {"release_id": release_id})
-    with database.transaction() as connection:
-        under_way = select(
-            connection,
-            "select distinct release_id from recall_state "
-            "where not is_gone and (%s::bigint is null or release_id = %s)",
-            (release_id, release_id),
-        )
-    summary = RecallSummary()
-    for due in sorted({row["release_id"] for row in [*affected, *under_way]}):
-        _of_release(database, store_of, due, by, summary)
-    return summary
+    with database.transaction() as lock:  # held until the end: recalls are carried out one after the other
+        with lock.cursor() as cursor:
+            cursor.execute("select pg_advisory_xact_lock(%s)", (RECALL_LOCK,))
+        affected = database.rows("recall_affected", {"release_id": release_id})
+        for due in sorted({row["release_id"] for row in affected}):
+            _decide(database, due, by)
+        return _carry_out(database, store_of, database.rows("recall_due", {"release_id": release_id}), keys)
 
 
-def check_again(database: Database, store_of: StoreOf) -> RecallSummary:
+def check_again(database: Database, store_of: StoreOf, keys: Path | None = None) -> RecallSummary:
     """Look whether what was recalled came back, as by somebody's copy or a restored backup; take it out once more."""
     with database.transaction() as connection:
         recalled = select(
             connection, "select distinct release_id, project, version, bucket from recall_state where is_gone"
         )
-    summary = RecallSummary()
+    waiting: dict[str, str] = {}
     for release in recalled:
-        keys = {row["object_key"] for row in database.rows("recall_of_release", {"release_id": release["release_id"]})}
+        names = {row["object_key"] for row in database.rows("recall_of_release", {"release_id": release["release_id"]})}
         try:
-            if back := _left(store_of(release["bucket"]), keys):
+            if back := _left(store_of(release["bucket"]), names):
                 _note_returned(database, release["release_id"], back)
-                _of_release(database, store_of, release["release_id"], "the check", summary)
         except ObjectStoreError as error:
-            summary.waiting[f"{release['project']}/v{release['version']}"] = str(error)
+            waiting[f"{release['project']}/v{release['version']}"] = str(error)
+    summary = carry_out(database, store_of, "the check", keys=keys)
+    summary.waiting |= waiting
     return summary
 
 
-def _of_release(database: Database, store_of: StoreOf, release_id: int, by: str, summary: RecallSummary) -> None:
-    with database.transaction() as lock:  # held until this release is done with
-        one_at_a_time(lock, release_id)
-        _decide(database, release_id, by)
-        (release,) = database.rows("recall_release", {"release_id": release_id})
-        open_ones = _open_recalls(database, release_id)
-        if not open_ones:
-            return
-        summary.releases += 1
-        summary.objects += sum(one["objects"] for one in open_ones)
+def _carry_out(database: Database, store_of: StoreOf, due: list[dict[str, Any]], keys: Path | None) -> RecallSummary:
+    summary = RecallSummary(len(due), sum(release["objects"] for release in due))
+    named: set[str] = set()  # by manifests that could not be written anew
+    ready = []
+    for release in due:
+        names = [row["object_key"] for row in database.rows("recall_of_release", {"release_id": release["release_id"]})]
         try:
-            _take_back(database, store_of(release["bucket"]), release)
+            if release["published_at"] is not None:
+                _tell_readers(database, store_of(release["bucket"]), release, keys)
+            ready.append((release, names))
+        except (ObjectStoreError, ReleaseError) as error:
+            _wait(database, release, str(error), summary)
+            named |= set(names)
+    for release, names in ready:
+        try:
+            _take_out(database, store_of(release["bucket"]), release, names, named)
+            summary.gone += release["objects"]
         except ObjectStoreError as error:
-            _note(database, open_ones, "refused", {"said": str(error)})
-            summary.waiting[f"{release['project']}/v{release['version']}"] = str(error)
-        else:
-            _note(database, open_ones, "gone")
-            summary.gone += sum(one["objects"] for one in open_ones)
+            _wait(database, release, str(error), summary)
+    return summary
+
+
+def _wait(database: Database, release: dict[str, Any], words: str, summary: RecallSummary) -> None:
+    _note(database, release["recalls"], "refused", {"said": words})
+    summary.waiting[f"{release['project']}/v{release['version']}"] = words
+
+
+def _tell_readers(database: Database, store: ObjectStore, release: dict[str, Any], keys: Path | None) -> None:
+    recalled = database.rows("recall_of_release", {"release_id": release["release_id"]})
+    digest = write_tombstones(store, release, recalled, keys)
+    _note(database, release["recalls"], "tombstone", {"sha256": digest})
+    digest = republish(database, store, release["release_id"], keys)
+    _note(database, release["recalls"], "manifest", {"sha256": digest})
+
+
+def _take_out(
+    database: Database, store: ObjectStore, release: dict[str, Any], names: list[str], named: set[str]
+) -> None:
+    """All that was ever recalled of this release, so that nothing is left half-done by an earlier try."""
+    if waits := len(named & set(names)):
+        raise ObjectStoreError(f"{waits} objects wait for another version, whose manifest still names them.")
+    store.delete(names)
+    _note(database, release["recalls"], "deleted", {"objects": len(names)})
+    if left := _left(store, names):
+        raise ObjectStoreError(
+            f"{len(left)} recalled objects of {release['prefix']!r} can still be read after they were deleted. Look "
+            "for a copy or replication that writes them again, or an object lock, then run it again."
+        )
+    with database.transaction() as connection, connection.cursor() as cursor:
+        # what is not in the bucket is no upload for any version, and nothing that a later one could use again
+        cursor.execute(
+            "update released_object o set uploaded_at = null from release r "
+            "where r.release_id = o.release_id and r.bucket = %s and o.object_key = any(%s)",
+            (release["bucket"], names),
+        )
+        if release["published_at"] is None:
+            for table, of in (("release_derivation", "sop_instance_uid = d.source"), ("released_object", "true")):
+                cursor.execute(
+                    f"delete from {table} d using recall_object gone where gone.release_id = d.release_id "
+                    f"and d.release_id = %s and {'gone.' + of if of != 'true' else 'gone.object_key = d.object_key'}",
+                    (release["release_id"],),
+                )
+    _note(database, release["recalls"], "gone", {"objects": len(names)})
 
 
 def _decide(database: Database, release_id: int, by: str) -> None:
     """Write down what is recalled of a release now, if anything is."""
     with database.transaction() as connection:
-        affected = select(connection, named_query("recall_affected"), {"release_id": release_id})
         (release,) = select(connection, named_query("recall_release"), {"release_id": release_id})
+        one_at_a_time(connection, release["project"])  # it is published before, or without them
+        (release,) = select(connection, named_query("recall_release"), {"release_id": release_id})
+        affected = select(connection, named_query("recall_affected"), {"release_id": release_id})
         _keep_out(connection, release, affected)
         if not affected:
             return
@@ -145,14 +198,11 @@ def _decide(database: Database, release_id: int, by: str) -> None:
             },
         )
         recall_id = recall["recall_id"]
-        objects = [
-            (release_id, row["object_key"], recall_id, row["sop_instance_uid"], row["bytes"], row["sha256"])
-            for row in affected
-        ]
+        objects = [(release_id, recall_id, *(row[name] for name in RECALLED)) for row in affected]
         with connection.cursor() as cursor:
             execute_values(
                 cursor,
-                "insert into recall_object (release_id, object_key, recall_id, sop_instance_uid, bytes, sha256) "
+                "insert into recall_object (release_id, recall_id, object_key, sop_instance_uid, kind, bytes, sha256) "
                 "values %s",
                 objects,
                 page_size=1000,
@@ -200,34 +250,6 @@ def _project(name: str) -> Project | None:
         return None
 
 
-def _open_recalls(database: Database, release_id: int) -> list[dict[str, Any]]:
-    with database.transaction() as connection:
-        return select(
-            connection,
-            "select recall_id, objects from recall_state where release_id = %s and not is_gone order by recall_id",
-            (release_id,),
-        )
-
-
-def _take_back(database: Database, store: ObjectStore, release: dict[str, Any]) -> None:
-    """All that was ever recalled of this release, so that nothing is left half-done by an earlier try."""
-    release_id, prefix = release["release_id"], release["prefix"]
-    recalled = database.rows("recall_of_release", {"release_id": release_id})
-    keys = [row["object_key"] for row in recalled]
-    newest = _open_recalls(database, release_id)
-    if release["published_at"] is not None:
-        digest = write_tombstones(store, release, recalled)
-        _note(database, newest, "tombstone", {"sha256": digest})
-        _note(database, newest, "manifest", {"sha256": republish(database, store, release_id)})
-    store.delete(keys)
-    _note(database, newest, "deleted", {"objects": len(keys)})
-    if left := _left(store, keys):
-        raise ObjectStoreError(
-            f"{len(left)} recalled objects of {prefix!r} can still be read after they were deleted. Look for a copy "
-            "or replication that writes them again, or an object lock, then run it again."
-        )
-
-
 def _left(store: ObjectStore, keys: Iterable[str]) -> set[str]:
     """Keys of which anything can still be read. A later version may name objects that an earlier one holds, so they are
     looked for where they stand: `<project>/vN/`."""
@@ -236,15 +258,13 @@ def _left(store: ObjectStore, keys: Iterable[str]) -> set[str]:
     return {key for prefix in prefixes for key in wanted & store.left_of(prefix)}
 
 
-def _note(
-    database: Database, recalls: Iterable[dict[str, Any]], event: str, detail: dict[str, Any] | None = None
-) -> None:
+def _note(database: Database, recalls: Iterable[int], event: str, detail: dict[str, Any] | None = None) -> None:
     with database.transaction() as connection, connection.cursor() as cursor:
-        for one in recalls:
-            cursor.execute(
-                "insert into recall_event (recall_id, event, detail) values (%s, %s, %s)",
-                (one["recall_id"], event, Json(detail or {})),
-            )
+        execute_values(
+            cursor,
+            "insert into recall_event (recall_id, event, detail) values %s",
+            [(recall_id, event, Json(detail or {})) for recall_id in recalls],
+        )
 
 
 def _note_returned(database: Database, release_id: int, keys: set[str]) -> None:
@@ -254,4 +274,4 @@ def _note_returned(database: Database, release_id: int, keys: set[str]) -> None:
             "select distinct recall_id from recall_object where release_id = %s and object_key = any(%s)",
             (release_id, sorted(keys)),
         )
-    _note(database, recalls, "returned", {"objects": len(keys)})
+    _note(database, [row["recall_id"] for row in recalls], "returned", {"objects": len(keys)})

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 from sluice.objects import ObjectStore, ObjectStoreError
+from sluice.release.signing import signing_key
+from sluice.settings import settings
 
 FORMAT = "sluice-recall/1"
-NAME = "recalled.json"
+NAME, SIGNED = "recalled.json", ".sig"
 TOLD = {
     "withdrawn": "Consent has ended, or a person objects to the use.",
     "error": "They should not have been released.",
 }
 
 
-def write_tombstones(store: ObjectStore, release: dict[str, Any], recalled: list[dict[str, Any]]) -> str:
-    """Write what was recalled of a release beside its manifest; return the SHA-256 of what stands there.
+def write_tombstones(
+    store: ObjectStore, release: dict[str, Any], recalled: list[dict[str, Any]], keys: Path | None = None
+) -> str:
+    """Write what was recalled of a release beside its manifest, signed with the same key; return its SHA-256.
 
     Keys and digests only: a pseudonym is the most that stands in them. The same recalls give the same bytes.
 
@@ -26,9 +31,16 @@ def write_tombstones(store: ObjectStore, release: dict[str, Any], recalled: list
     """
     body = json.dumps(tombstones(release, recalled), indent=1, sort_keys=True).encode()
     key = release["prefix"] + NAME
+    signature = signing_key(keys or settings().keys).sign(body)
+    if store.size(key) is not None and store.get(key) == body and store.get(key + SIGNED) == signature:
+        return hashlib.sha256(body).hexdigest()
+    # While it changes, both signatures stand there, as with a manifest.
+    before = store.get(key + SIGNED)[:64] if store.size(key + SIGNED) is not None else b""
+    store.put(key + SIGNED, signature + before)
     digest = store.put(key, body, "application/json")
     if hashlib.sha256(store.get(key)).hexdigest() != digest:
         raise ObjectStoreError(f"{key} does not read back as it was written. Run the recall again.")
+    store.put(key + SIGNED, signature)
     return digest
 
 

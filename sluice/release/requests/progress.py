@@ -39,6 +39,7 @@ def progress(database: Database, request: dict[str, Any], now: datetime | None =
         "state": state,
         "ready_at": _ready_at(request, share, state, now or datetime.now(UTC)),
         "prefix": f"{release['bucket']}/{release['prefix']}" if release else None,
+        "pull": f"sluice pull s3://{release['bucket']}/{release['prefix']} data" if release else None,
     }
 
 

@@ -40,6 +40,7 @@ class KeptRequest:
     wanted: Wanted
     estimate: dict[str, Any]
     asked_by: str
+    formats: list[str]
 
 
 def assess(database: Database, wanted: Wanted) -> dict[str, Any]:
@@ -55,6 +56,7 @@ def assess(database: Database, wanted: Wanted) -> dict[str, Any]:
         used = _used(connection, wanted)
     return {
         "estimate": counted.as_dict(),
+        "formats": list(project.formats),
         "quota": project.quota.model_dump(),
         "used": used,
         "over": _over(project, counted, used),
@@ -78,6 +80,7 @@ def ask(
         CohortRequestError: it cannot be understood, is not allowed, or is above the quota (`QuotaError`).
     """
     project = may_ask(params["project"], by, is_engineer)
+    formats = _formats(project, params.get("formats"))
     wanted = read_form(params, database, by)
     counted = _estimate(database, wanted)
     override = (override_why or "").strip() if is_engineer else ""
@@ -108,7 +111,7 @@ def ask(
                 "list_id": wanted.kept.list_id if wanted.kept else None,
                 "expression": Json(as_json(wanted.expression)) if wanted.expression is not None else None,
                 "version_id": wanted.version_id,
-                "formats": ["dicom"],
+                "formats": formats,
                 "profile": project.profile,
                 "instances": counted.instances,
                 "bytes": counted.bytes,
@@ -118,7 +121,7 @@ def ask(
                 "by": by,
             },
         )
-    return KeptRequest(row["request_id"], wanted, counted.as_dict(), by)
+    return KeptRequest(row["request_id"], wanted, counted.as_dict(), by, formats)
 
 
 def request_of(database: Database, request_id: int) -> KeptRequest:
@@ -150,7 +153,7 @@ def request_of(database: Database, request_id: int) -> KeptRequest:
         row["version_id"],
         versions[0]["version"] if versions else None,
     )
-    return KeptRequest(request_id, wanted, row["estimate"], row["asked_by"])
+    return KeptRequest(request_id, wanted, row["estimate"], row["asked_by"], row["formats"])
 
 
 def request_of_run(database: Database, run_id: str) -> int | None:
@@ -185,6 +188,15 @@ def may_ask(project: str, by: str, is_engineer: bool) -> Project:
             "file, under researchers."
         )
     return found
+
+
+def _formats(project: Project, asked: Any) -> list[str]:
+    """The formats that are asked for; all of the project's where none are named."""
+    if not asked:
+        return list(project.formats)
+    if not isinstance(asked, list) or not set(map(str, asked)) <= set(project.formats):
+        raise CohortRequestError(f"{project.name} may have these products: {', '.join(project.formats)}.")
+    return [name for name in project.formats if name == "dicom" or name in asked]
 
 
 def _project(name: str) -> Project:

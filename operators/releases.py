@@ -28,13 +28,16 @@ def export_release(
         plans = prepared.partial(window=window, members=members).expand(project=names)
         parts = task(task_id="parts", trigger_rule=TriggerRule.ALL_DONE)(_parts)(plans)
         releases = task(task_id="releases", trigger_rule=TriggerRule.ALL_DONE)(_releases)(plans)
+        pieces = "{{ task.op_kwargs.piece.project }}, part {{ task.op_kwargs.piece.number }}"
+        screened = task(task_id="screen", map_index_template=pieces)(_screen).expand(piece=parts)
         exported = task(
             task_id="export",
-            map_index_template="{{ task.op_kwargs.piece.project }}, part {{ task.op_kwargs.piece.number }}",
+            trigger_rule=TriggerRule.ALL_DONE,  # a part whose pixels nobody looked at is refused by itself
+            map_index_template=pieces,
         )(_export).expand(piece=parts)
         derived = task(
             task_id="derive",
-            map_index_template="{{ task.op_kwargs.piece.project }}, part {{ task.op_kwargs.piece.number }}",
+            map_index_template=pieces,
             trigger_rule=TriggerRule.ALL_DONE,  # of one project's parts; a red export of another holds up nobody
             doc_md="Makes the project's other formats (PNG, NIfTI) of what was exported.",
         )(_derive).expand(piece=parts)
@@ -65,8 +68,8 @@ def export_release(
             trigger_rule=TriggerRule.NONE_FAILED,
             doc_md="Red when a project failed. Repair what its log says and clear its red tile.",
         )
-        exported >> derived >> verified >> published
-        [plans, exported, derived, verified, published, summary] >> verdict
+        screened >> exported >> derived >> verified >> published
+        [plans, screened, exported, derived, verified, published, summary] >> verdict
     if after is not None:
         after >> names
     return summary.output
@@ -107,6 +110,18 @@ def _releases(plans: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """The releases that have members."""
     kept = ("release_id", "project", "version", "bucket", "prefix", "members", "window_key")
     return [{name: plan[name] for name in kept} for plan in plans or () if plan["members"]]
+
+
+def _screen(piece: dict[str, Any]) -> Counts:
+    """Look for text in the pixels of one part, where its project wants that; each instance once."""
+    from operators.connections import archive, database
+    from sluice.deid.pixels.screen import screen
+    from sluice.release.projects import load_project
+    from sluice.settings import settings
+
+    part, policy = piece["part"], load_project(piece["project"]).pixels
+    members = (part["release_id"], part["first"], part["last"])
+    return screen(database(), archive(), *members, policy, settings().screening_threads).as_dict()
 
 
 def _export(piece: dict[str, Any]) -> Counts:

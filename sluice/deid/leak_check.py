@@ -32,6 +32,7 @@ BULK_VRS = frozenset({"OB", "OW", "OD", "OF", "OL", "OV"})
 NEVER_TELLING = BULK_VRS | {"US", "SS", "UL", "SL", "FL", "FD", "SV", "UV", "AT", "DS", "IS", "TM", "AS", "CS"}
 PLAIN_TEXT = frozenset({"LO", "LT", "SH", "ST", "UC", "UR", "UT"})
 PIXEL_DATA = 0x7FE00010
+RETAIN_UIDS = "113110"  # CID 7050: UIDs are kept, none of them is a finding
 # Attributes whose value is an identifier as a whole (PS3.15 E.1-1; HIPAA 164.514(b)(2)(i)).
 IDENTIFIERS = frozenset({
     0x00080050, 0x00081195, 0x00100020, 0x00100021, 0x00101000, 0x00101001, 0x00101040, 0x00101060, 0x00101080,
@@ -77,7 +78,7 @@ class Claims:
     """What the profile says of the produced file, to be checked against it.
 
     Attributes:
-        shift_days: whole days that dates were moved by; None where no date may be left.
+        shift_days: whole days that dates were moved by, 0 where they were kept; None where no date may be left.
         codes: CID 7050 code values.
     """
 
@@ -111,6 +112,8 @@ def findings(original: bytes, produced: bytes, claims: Claims, known: Iterable[s
             needles = _needles(pydicom.dcmread(io.BytesIO(original), force=True), known)
             after = pydicom.dcmread(io.BytesIO(produced))
             elements = list(_walk(after))
+            if RETAIN_UIDS in claims.codes:
+                needles.uids.clear()
         except Exception as error:
             return [Finding("unreadable", type(error).__name__)]
         found = [*_meta(after, produced), *_claims(after, claims)]
@@ -313,7 +316,7 @@ def _claims(dataset: Dataset, claims: Claims) -> list[Finding]:
     stated = {item.get("CodeValue") for item in dataset.get("DeidentificationMethodCodeSequence") or ()}
     if not set(claims.codes) <= stated:
         found.append(Finding("claim", "De-identification Method Code Sequence lacks a code"))
-    temporal = "REMOVED" if claims.shift_days is None else "MODIFIED"
+    temporal = {None: "REMOVED", 0: "UNMODIFIED"}.get(claims.shift_days, "MODIFIED")
     if dataset.get("LongitudinalTemporalInformationModified") != temporal:
         found.append(Finding("claim", "Longitudinal Temporal Information Modified is wrong"))
     return found

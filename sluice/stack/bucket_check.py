@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import pydicom
 
@@ -40,12 +41,14 @@ def judge_bucket(store: ObjectStore, database: Database, truth: Truth, window_ke
     }
     in_bucket: set[str] = set()
     manifests_hold = 0
+    shared: list[Line] = []
     named: dict[str, str] = {}
     for release in releases:
         in_bucket |= {entry.key for entry in store.list(release["prefix"])}
         manifest = store.get(release["manifest_key"])
         manifests_hold += hashlib.sha256(manifest).hexdigest() == release["manifest_sha256"]
         named |= _objects_of(store, release["project"], release["prefix"], manifest)
+        shared.append(_shared(json.loads(manifest)))
     reused = {"/".join(key.split("/", 2)[:2]) + "/" for key in listed.keys() - in_bucket}
     there = in_bucket | {entry.key for prefix in sorted(reused) for entry in store.list(prefix)}
     secrets = identifiers_of(truth, [str(row["value"]) for row in database.rows("patient_identifiers")])
@@ -76,8 +79,16 @@ def judge_bucket(store: ObjectStore, database: Database, truth: Truth, window_ke
                 all(one.identifiers == 0 for one in told),
                 "a table or manifest shows an identifier of the hospital: take the release back",
             ),
+            *shared,
         ],
     )  # fmt: skip
+
+
+def _shared(manifest: dict[str, Any]) -> Line:
+    """How many persons of a release are rarer than its k; a day of a small hospital always has some."""
+    report = manifest["anonymity"]
+    rare = f"{report['below_k']['persons']} of {report['persons']} persons, policy {report['policy']}"
+    return Line(f"{manifest['project']} v{manifest['version']}: rarer than {report['k']}", "", rare, None)
 
 
 def identifiers_of(truth: Truth, names: list[str]) -> frozenset[str]:

@@ -123,7 +123,7 @@ class Reader:
 
     def _lies(self, prefix: str, manifest: dict[str, dict[str, str]]) -> list[str]:
         try:
-            sums = self.bucket.get(prefix + "SHA256SUMS")
+            sums = self.bucket.get(prefix + manifest["sums"]["name"])
             self.bucket.get(prefix + "manifest.json.sig")
             if hashlib.sha256(sums).hexdigest() != manifest["sums"]["sha256"]:
                 return [f"{prefix}SHA256SUMS is another one"]

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import sluice.release.export as export
 import sluice.release.recall.recalls as recalls
@@ -293,6 +295,18 @@ def test_a_list_that_cannot_be_read_says_where_without_saying_whom(text: str, me
         list(read_targets(io.StringIO(text)))
     assert "Meier" not in str(error.value)
     assert "P1" not in str(error.value)
+
+
+@given(st.text(alphabet=st.sampled_from('P1.2/v,;\t"\n\r\x00ä'), max_size=60), st.sampled_from(list("pcdr")))
+def test_any_text_is_read_or_refused_in_words(text: str, kind: str) -> None:
+    heading = {"p": "patient_id;issuer", "c": "study_instance_uid", "d": "sop_instance_uid", "r": "release"}[kind]
+    read, refused = list[Target](), ""
+    try:
+        read = list(read_targets(io.StringIO(f"{heading}\n{text}")))
+    except OptOutError as error:
+        refused = str(error)
+    assert read or refused.endswith(".")
+    assert all(one.patient_id or one.study_instance_uid or one.sop_instance_uid or one.project for one in read)
 
 
 def test_the_registry_keeps_each_once_and_all_or_none(database: Database) -> None:

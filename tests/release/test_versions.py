@@ -30,7 +30,8 @@ def manifest(scene: Scene, version: int) -> dict[str, Any]:
 
 
 def keys(scene: Scene, version: int) -> set[str]:
-    body = scene.bucket.get(f"radiographs/v{version}/manifest.parquet")
+    index = manifest(scene, version)["files"][-1]["name"]
+    body = scene.bucket.get(f"radiographs/v{version}/{index}")
     return set(pq.read_table(io.BytesIO(body)).column("key").to_pylist())
 
 

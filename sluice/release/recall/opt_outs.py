@@ -132,11 +132,14 @@ def read_targets(lines: TextIO) -> Iterator[Target]:
     Raises:
         OptOutError: no such heading, or a row that names nothing or more than one thing; the message has its line.
     """
+    rows = csv.reader(lines, delimiter=max(",;\t", key=_head(lines).count))
     try:
-        rows = csv.reader(lines, csv.Sniffer().sniff(_head(lines), ",;\t"))
+        yield from _read(rows)
     except csv.Error:
-        lines.seek(0)
-        rows = csv.reader(lines)
+        raise OptOutError(f"Line {rows.line_num} is no CSV.") from None
+
+
+def _read(rows: Any) -> Iterator[Target]:
     named = [_meaning(cell) for cell in next(rows, [])]
     if not set(named) - {None, "patient_id_issuer"}:
         raise OptOutError(f"The first line names no column that is known: {', '.join(HEADINGS)}.")

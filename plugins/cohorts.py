@@ -67,7 +67,11 @@ def routes(person: Callable[..., Person]) -> APIRouter:
 
         mine = who.projects()
         projects = project_names() if mine is None else mine
-        return pickable(store, sensitive=who.may_identify) | {"may_ask": who.may_ask, "projects": projects}
+        return pickable(store, sensitive=who.may_identify) | {
+            "who": who.name,
+            "may_ask": who.may_ask,
+            "projects": projects,
+        }
 
     @router.get("/values/{field}")
     def values(field: str, store: Database = store) -> list[str]:

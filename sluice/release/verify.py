@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,15 +12,10 @@ from sluice.objects import ObjectStore
 from sluice.release.plan import ReleaseError
 
 DOWNLOADS = 4  # at once
-OWN_NAMES = (
-    "manifest.json",
-    "manifest.json.sig",
-    "manifest.parquet",
-    "SHA256SUMS",
-    "recalled.json",
-    "recalled.json.sig",
+# What a version has besides objects: its manifest, lists and tables, anew under rN/ after a recall, and tombstones.
+OWN = re.compile(
+    r"(manifest\.json(\.sig)?|recalled\.json(\.sig)?|(r[0-9]+/)?(tables/.*|SHA256SUMS|manifest\.parquet|instances\.csv))"
 )
-OWN_FOLDER = "tables/"
 
 
 @dataclass(frozen=True)
@@ -78,9 +74,11 @@ def verify(database: Database, store: ObjectStore, release_id: int) -> VerifySum
         for folder in sorted({prefix, *(_folder(row["object_key"]) for row in wanted)})
         for entry in store.list(folder)
     }
-    known = {row["object_key"] for row in objects} | {prefix + name for name in OWN_NAMES}
+    known = {row["object_key"] for row in objects}
     unknown = [
-        key for key in listed if key.startswith(prefix) and key not in known and not key.startswith(prefix + OWN_FOLDER)
+        key
+        for key in listed
+        if key.startswith(prefix) and key not in known and not OWN.fullmatch(key.removeprefix(prefix))
     ]
     if unknown:
         raise ReleaseError(

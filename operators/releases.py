@@ -8,9 +8,9 @@ published that was not verified (`sluice.release` refuses it).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
-from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import TaskGroup, TriggerRule, task
 
 from operators.counts import Counts
@@ -63,16 +63,23 @@ def export_release(
             outlets=list(outlets),
             doc_md="What was released of this window. Runs even when a project failed.",
         )
-        verdict = EmptyOperator(
+        verdict = task(
             task_id="all_projects",
             trigger_rule=TriggerRule.NONE_FAILED,
-            doc_md="Red when a project failed. Repair what its log says and clear its red tile.",
-        )
+            doc_md="Red when a project failed, or was prepared after the others had gone on. Repair what its log says "
+            "and clear its red tile and what comes after it.",
+        )(_all_projects)(plans, releases)
         screened >> exported >> derived >> verified >> published
         [plans, screened, exported, derived, verified, published, summary] >> verdict
     if after is not None:
         after >> names
     return summary.output
+
+
+class LeftBehind(RuntimeError):  # noqa: N818
+    """A release was prepared and not sent; the message says how it is."""
+
+    permanent = True
 
 
 def _as_argument(release: dict[str, Any]) -> dict[str, Any]:
@@ -89,11 +96,11 @@ def _projects(window: str, project: str | None = None) -> list[str]:
 
 def _prepare(window: str, project: str, members: dict[str, Any] | None = None) -> dict[str, Any]:
     """Freeze who is in the release, and note a reason for everyone who is not."""
-    from operators.connections import database
+    from operators.connections import database, keys
     from sluice.release.export import prepare
 
     whose = {name: (members or {}).get(name) for name in ("version_id", "list_id")}
-    return prepare(database(), project, require_window(window), **whose).as_dict()
+    return prepare(database(), project, require_window(window), keys=keys(), **whose).as_dict()
 
 
 def _parts(plans: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -112,6 +119,21 @@ def _releases(plans: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{name: plan[name] for name in kept} for plan in plans or () if plan["members"]]
 
 
+def _all_projects(plans: Iterable[dict[str, Any]], releases: list[dict[str, Any]] | None) -> None:
+    """Whether every release that was prepared went on.
+
+    What comes after `prepare` runs even where a project failed. Who then clears only what is red prepares that project,
+    and what had run before for the others would stay as it is: green, with a release that never left.
+    """
+    went_on = {release["release_id"] for release in releases or ()}
+    left = [plan["project"] for plan in plans or () if plan["members"] and plan["release_id"] not in went_on]
+    if left:
+        raise LeftBehind(
+            f"The release of {', '.join(left)} is prepared and was not sent, because what comes after `prepare` had "
+            "run before. Clear the tasks `parts` and `releases` of this run with Downstream."
+        )
+
+
 def _screen(piece: dict[str, Any]) -> Counts:
     """Look for text in the pixels of one part, where its project wants that; each instance once."""
     from operators.connections import archive, database
@@ -126,12 +148,11 @@ def _screen(piece: dict[str, Any]) -> Counts:
 
 def _export(piece: dict[str, Any]) -> Counts:
     """De-identify, re-read and upload one part."""
-    from operators.connections import archive, bucket, database
+    from operators.connections import archive, bucket, database, keys
     from sluice.release.export import export_batch
 
-    release_id = piece["part"]["release_id"]
-    store = bucket(piece["bucket"])
-    return export_batch(database(), archive(), store, piece["project"], release_id, piece["part"]).as_dict()
+    part, store = piece["part"], bucket(piece["bucket"])
+    return export_batch(database(), archive(), store, piece["project"], part["release_id"], part, keys=keys()).as_dict()
 
 
 def _derive(piece: dict[str, Any]) -> Counts:
@@ -147,7 +168,17 @@ def _verify(release: dict[str, Any]) -> Counts:
     from operators.connections import bucket, database
     from sluice.release.export import verify
 
-    return verify(database(), bucket(release["bucket"]), release["release_id"]).as_dict()
+    return verify(database(), bucket(release["bucket"]), release["release_id"], _logs_of_this_run()).as_dict()
+
+
+def _logs_of_this_run() -> list[Path]:
+    """The folder of this run's task logs, where tasks write them to a disk that this worker sees."""
+    from airflow.configuration import conf
+    from airflow.sdk import get_current_context
+
+    run = get_current_context()["dag_run"]
+    folder = Path(conf.get("logging", "base_log_folder")) / f"dag_id={run.dag_id}" / f"run_id={run.run_id}"
+    return [folder] if folder.is_dir() else []
 
 
 def _publish(release: dict[str, Any]) -> Counts:

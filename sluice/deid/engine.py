@@ -48,6 +48,7 @@ EXPLICIT = "1.2.840.10008.1.2.1"
 SOP_CLASS, SOP_INSTANCE, STUDY, SERIES = 0x00080016, 0x00080018, 0x0020000D, 0x0020000E
 PATIENT_NAME, PATIENT_ID, ISSUER, AGE, ACCESSION = 0x00100010, 0x00100020, 0x00100021, 0x00101010, 0x00080050
 CHARACTER_SET, PER_FRAME, SHARED_GROUPS = 0x00080005, 0x52009230, 0x52009229
+TIMEZONE = 0x00080201
 TEXT = frozenset(["AE", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"])
 NUMBERS = frozenset(["US", "SS", "UL", "SL", "FL", "FD", "SV", "UV", "AT"])
 TIME = re.compile(r"\d{2}(?:\d{2}){0,2}(?:\.\d{1,6})?")
@@ -248,6 +249,8 @@ class _Instance:
         if vr == "UI":
             value = element.value if isinstance(element.value, bytes) else b""
             return Element(element.tag, vr, self._uids(value, Action.UID) or self.identities.uid("").encode())
+        if element.tag == TIMEZONE:
+            return Element(element.tag, vr, b"+0000")
         dummy = b"\0" * WIDTH.get(vr, 2) if vr in WIDTH or vr in ("OB", "UN") else DUMMIES.get(vr, b"REMOVED")
         return Element(element.tag, vr, dummy)
 
@@ -261,6 +264,11 @@ class _Instance:
         if action is Action.CONTENT:
             return Element(element.tag, "SQ", ContentTree(self).cleaned(items, below, character_sets))
         cleaned = [self.clean(item, below, character_sets) for item in items]
+        if any(text.SCHEME in item for item in items):  # a code of which nothing is left is no item
+            pairs = zip(items, cleaned, strict=True)
+            cleaned = [one for item, one in pairs if text.SCHEME not in item or text.CODE_VALUE in one]
+            if not cleaned:
+                return None
         if action is Action.GRAPHICS:
             cleaned = graphics.without_empty_text(cleaned)
         if items and not any(cleaned) and element.tag not in (PER_FRAME, SHARED_GROUPS):

@@ -11,7 +11,7 @@ from pydicom.sr import _concepts_dict
 
 from sluice.deid import names
 from sluice.deid.elements import DataSet, Element
-from sluice.deid.profile import terms
+from sluice.deid.profile import NOTE_TERMS, terms
 
 CHARACTER_SET = 0x00080005
 CODE_VALUE, SCHEME, MEANING = 0x00080100, 0x00080102, 0x00080104
@@ -19,7 +19,6 @@ ESCAPE = b"\x1b"
 DELIMITERS = {0x0D, 0x0A, 0x09, 0x0C, 0x5C, 0x5E, 0x3D}  # end the effect of an escape sequence, PS3.5 6.1.2.5.3
 CODE_STRING = re.compile(r"[A-Z0-9_ ]{0,16}")
 LONG_NUMBER = re.compile(r"\d{6}")  # in a code string it is a date or an identifier, not a term
-REPORT_TERMS = re.compile("anatomy|technique|report|function")
 NUMBER = re.compile(r"\d{1,4}(?:[.,]\d{1,3})?")
 VERTEBRA = re.compile(r"(?:[CLS]|T|Th|TH|BWK|LWK|HWK|SWK)(?:1[0-2]|[1-9])")
 UNITS = frozenset(["mm", "cm", "m", "ml", "l", "cc", "mg", "g", "kg", "Hz", "kHz", "MHz", "ms", "sec", "s", "min", "h",
@@ -30,6 +29,11 @@ SIGNS = frozenset(".,;:")
 DECIMAL = re.compile(r" *[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)? *")
 INTEGER = re.compile(r" *[+-]?\d{1,12} *")
 LENGTHS = {"SH": 16, "CS": 16, "AE": 16, "LO": 64, "ST": 1024, "LT": 10240}
+# Atoms of the Unified Code for Units of Measure. Its annotations in braces are free text: those of PS3.16 alone stay.
+UNIT_ATOM = (
+    r"(?:[munkMGdcp]?(?:m|g|l|L|s|Hz|Bq|Gy|Sv|V|A|T|W|J|N|Pa|mol|eV|U|Ci|C|rad)\d?"
+    r"|min|h|d|wk|mo|a|deg|Cel|%|1|10\*-?\d{1,2}|mm\[Hg\]|HU)"
+)
 # Codes of these schemes are kept by form where pydicom's dictionary does not list them.
 SCHEMES = {
     "SCT": r"\d{6,18}",
@@ -42,7 +46,7 @@ SCHEMES = {
     "RADLEX": r"RID\d{1,6}",
     "UMLS": r"C\d{7}",
     "NCIt": r"C\d{3,6}",
-    "UCUM": r"1|%|mm|cm|ml|mg|ms|s|Hz|HU|keV|kV|mA|uA|Bq|Bq/ml|g/ml|\[hnsf'U\]|mm2/s|um2/s|\{[a-z]+\}",
+    "UCUM": rf"{UNIT_ATOM}(?:[./]\d{{0,3}}{UNIT_ATOM})*",
 }
 
 
@@ -102,7 +106,7 @@ def clean_report(text: str) -> str:
     """
     words = names.tokens(text)
     people = names.name_places(words, report=True)
-    allowed = terms(REPORT_TERMS)
+    allowed = terms(NOTE_TERMS)
     written: list[str] = []
     for position, word in enumerate(words):
         if word == "\n":

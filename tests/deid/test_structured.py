@@ -172,7 +172,7 @@ def test_no_needle_leaves_a_report_of_any_class(name: str) -> None:
         assert len(list(walk(read_file(result.data).elements))) > 200
         assert produced.ContentSequence[-1].ValueType == "CONTAINER"
     assert b"fracture" in result.data  # the word of the list beside the needle
-    assert "REMOVED" in {one.get("PersonName") for one in produced.ContentSequence}
+    assert "REMOVED" in {str(one.get("PersonName")) for one in produced.ContentSequence}
 
 
 def test_without_the_option_reports_are_held() -> None:
@@ -205,7 +205,7 @@ def test_measurements_codes_and_coordinates_stay() -> None:
     assert kept[0].MeasuredValueSequence[0].NumericValue == 12.5
     assert kept[1].ConceptCodeSequence[0].CodeValue == "72704001"
     assert list(kept[2].GraphicData) == [1.5, 2.5]
-    assert kept[3].UID == IDENTITIES.uid(ROOT + ".9.1")
+    assert IDENTITIES.uid(ROOT + ".9.1") == kept[3].UID
     assert kept[4].DateTime[8:] == "101500"
     assert kept[4].DateTime != "20261026101500"
     assert kept[5].PersonName == result.patient
@@ -310,7 +310,7 @@ def test_graphics_stay_and_their_text_is_cleaned_or_goes() -> None:
         assert annotation.GraphicLayer == produced.GraphicLayerSequence[0].GraphicLayer == "LAYER1"
         assert ("113103", "Clean Graphics Option") in result.codes
         assert not any(element.tag.group == 0x6000 for element in produced)
-        assert len(new_errors(data, result.data)) == 0
+        assert new_errors(data, result.data) == set()
     with pytest.raises(Held, match="Clean Graphics Option"):
         deidentify(data, CONTENT, IDENTITIES)
 

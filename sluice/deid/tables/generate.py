@@ -145,7 +145,8 @@ def _load(folder: Path, name: str) -> Any:
 def types(iods: Path) -> int:
     """Write `types.csv`, a Type for each place of an attribute in an IOD; return its row count.
 
-    It holds the attributes whose action depends on it: compound codes, and required text that has no row in E.1-1.
+    It holds the attributes whose action depends on it: compound codes, required text that has no row in E.1-1, and
+    text and dates that E.1-1 removes though PS3.3 requires them unconditionally.
 
     `path` names the sequences that lead to the attribute, from the outside in; it is empty at the top level. Of two
     modules that define one place, the stricter Type counts. The rows with path `*` give the strictest Type over all
@@ -154,6 +155,10 @@ def types(iods: Path) -> int:
     by_iod, modules = _load(iods, "iod_module_map"), _load(iods, "module_attribute_map")
     ruled = {row["tag"] for row in table("basic_profile")}
     wanted = {row["tag"] for row in table("basic_profile") if ("/" in row["basic"] or row["basic"] == "Z")}
+    removed = {
+        row["tag"] for row in table("basic_profile") if row["basic"] == "X" and row["vr"] in TEXT | {"DA", "DT", "TM"}
+    }
+    wanted |= removed
     wanted |= {
         f"{number:08x}"
         for number, (vr, *_, keyword) in DicomDictionary.items()
@@ -166,6 +171,8 @@ def types(iods: Path) -> int:
             for attribute in modules.get(module["key"], []):
                 tags = [_tag_of(keyword) for keyword in (*attribute["path"], attribute["keyword"])]
                 *path, tag = tags
+                if tag in removed and attribute["type"] not in ("1", "2"):
+                    continue
                 if tag not in wanted or (tag not in ruled and attribute["type"] not in REQUIRED):
                     continue
                 kind = attribute["type"] if attribute["type"] in TYPE_ORDER else "3"

@@ -62,6 +62,10 @@ class Treatment(Protocol):
     """What is done to the pixels of one instance, decided elsewhere (`sluice.deid.pixels`)."""
 
     @property
+    def screened(self) -> bool:
+        """Whether somebody looked at the pixels, so that a class that shows text by habit may leave."""
+
+    @property
     def cleaned(self) -> bool:
         """Whether burned-in text was looked for and blanked: claims 113101."""
 
@@ -108,7 +112,7 @@ def deidentify(
         file = read_file(data)
     except MalformedError as error:
         raise Held("held-unreadable", f"cannot be read: {error}") from error
-    row = gate.check(file, profile)
+    row = gate.check(file, profile, screened=treatment is not None and treatment.screened)
     return _Instance(file, row, profile, identities).deidentified(treatment)
 
 

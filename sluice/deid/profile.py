@@ -83,7 +83,7 @@ CLEAN_FACES = ("113102", "Clean Recognizable Visual Features Option")
 OFFERED_ELSEWHERE = {"clean_pixel_data", "clean_recognizable_visual_features"}  # no columns: by treatment of the pixels
 FULL_DATES, MODIFIED_DATES = "retain_longitudinal_full_dates", "retain_longitudinal_modified_dates"
 DEVICE, DESCRIPTORS, UIDS = "retain_device_identity", "clean_descriptors", "retain_uids"
-CONTENT, GRAPHICS = "clean_structured_content", "clean_graphics"
+CONTENT, GRAPHICS, SCREENED = "clean_structured_content", "clean_graphics", "screened"
 PRESETS = {
     "basic": (),
     "longitudinal": (MODIFIED_DATES, "retain_patient_characteristics", DEVICE, DESCRIPTORS),
@@ -200,12 +200,18 @@ class Profile:
             "tables_sha256": tables["tables_sha256"],
         }
 
-    def why_held(self, sop_class: str) -> str | None:
-        """Why objects of a SOP class do not leave under this profile; None where they may."""
+    def why_held(self, sop_class: str, screened: bool = False) -> str | None:
+        """Why objects of a SOP class do not leave under this profile; None where they may.
+
+        Args:
+            screened: their pixels are looked at (`sluice.deid.pixels`).
+        """
         row = sop_classes().get(sop_class)
         if row is None:
             return f"no rule for SOP class {sop_class}"
         if row["disposition"] == "release" or row["disposition"] in self.options:
+            return None
+        if row["disposition"] == SCREENED and screened:
             return None
         if row["disposition"] in OPTIONS:
             return f"{row['name']}: leaves only under the {OPTIONS[row['disposition']][1]}"

@@ -72,7 +72,7 @@ def statement() -> str:
 def _leaves(row: dict[str, str]) -> str:
     if row["disposition"] in OPTIONS:
         return f"under {OPTIONS[row['disposition']][1].removesuffix(' Option')}"
-    return "yes" if row["disposition"] == "release" else "held"
+    return {"release": "yes", "screened": "screened, by a device's rule"}.get(row["disposition"], "held")
 
 
 def profile_table() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
@@ -22,6 +22,7 @@ from sluice.cohorts.errors import ExpressionError
 from sluice.cohorts.expressions import AllOf, Expression, sensitive_names
 from sluice.cohorts.language import as_json, parse
 from sluice.cohorts.plain_yaml import load
+from sluice.deid.pixels.policy import PixelPolicy
 from sluice.deid.profile import PRESETS, Profile, fault_of_options
 from sluice.settings import settings
 
@@ -52,6 +53,8 @@ class Project(BaseModel):
         may_use_identifiers: whether its cohorts may be filtered by what identifies patients, like lists of Patient IDs.
         bucket: where releases go, as `<name>/v<N>/`.
         pseudonym_prefix: of patients' pseudonyms in this project.
+        pixels: what is done about text and faces in pixels (docs/pixels.md).
+        date_shift: of patients that are new in the project: by any number of days, or by whole weeks.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -65,6 +68,8 @@ class Project(BaseModel):
     may_use_identifiers: bool = False
     bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
     pseudonym_prefix: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9]{1,7}$")]
+    pixels: PixelPolicy = PixelPolicy()
+    date_shift: Literal["days", "weeks"] = "days"
 
     @field_validator("profile")
     @classmethod
@@ -95,6 +100,11 @@ class Project(BaseModel):
                 {"names": ", ".join(names)},
             )
         return self
+
+    @property
+    def shifts_whole_weeks(self) -> bool:
+        """Whether dates move by multiples of 7 days, so that weekdays stay."""
+        return self.date_shift == "weeks"
 
     def deid_profile(self) -> Profile:
         """The de-identification profile."""

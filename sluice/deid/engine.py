@@ -229,7 +229,9 @@ class _Instance:
                 return self.shifted(value, vr)
             case Action.NUMBER:
                 return _numbers(value, vr)
-            case Action.CODE | Action.LAYER:
+            case Action.CODE:
+                return text.known_code_strings(value)
+            case Action.LAYER:
                 return text.code_strings(value)
             case Action.BULK:
                 return value

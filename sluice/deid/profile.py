@@ -381,3 +381,9 @@ def safe_private() -> dict[tuple[str, int, int], str]:
 def terms(kinds: re.Pattern[str]) -> frozenset[str]:
     """Words that cleaned text may keep, upper case, of the kinds that the pattern matches."""
     return frozenset(row["term"].upper() for row in table("terms") if kinds.fullmatch(row["kind"]))
+
+
+@cache
+def code_words() -> frozenset[str]:
+    """Words of the code strings of PS3.3."""
+    return frozenset(row["word"] for row in table("code_words"))

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import re
 import warnings
-from functools import cache
+from functools import cache, lru_cache
 
 from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.sr import _concepts_dict
 
 from sluice.deid import names
 from sluice.deid.elements import DataSet, Element
-from sluice.deid.profile import NOTE_TERMS, terms
+from sluice.deid.profile import NOTE_TERMS, code_words, terms
 
 CHARACTER_SET = 0x00080005
 CODE_VALUE, SCHEME, MEANING = 0x00080100, 0x00080102, 0x00080104
 ESCAPE = b"\x1b"
 DELIMITERS = {0x0D, 0x0A, 0x09, 0x0C, 0x5C, 0x5E, 0x3D}  # end the effect of an escape sequence, PS3.5 6.1.2.5.3
 CODE_STRING = re.compile(r"[A-Z0-9_ ]{0,16}")
+SHORT_CODE = re.compile(r"[A-Z]{1,3}|\d{1,3}|(?=[A-Z]*\d{1,3}[A-Z]*)[A-Z0-9]{2,6}")
 LONG_NUMBER = re.compile(r"\d{6}")  # in a code string it is a date or an identifier, not a term
 NUMBER = re.compile(r"\d{1,4}(?:[.,]\d{1,3})?")
 VERTEBRA = re.compile(r"(?:[CLS]|T|Th|TH|BWK|LWK|HWK|SWK)(?:1[0-2]|[1-9])")
@@ -162,6 +163,27 @@ def code_strings(value: bytes) -> bytes | None:
         for part in text.split("\\")
     ]
     return "\\".join(parts).encode() if any(parts) or not text else None
+
+
+def known_code_strings(value: bytes) -> bytes | None:
+    """CS components of which each word is a term of PS3.3, on the list, or too short for a name; others become empty.
+
+    Makers add their own terms to Image Type and the like: short ones and ones with a digit or two stay (DIS2D, SOM5).
+    """
+    formed = code_strings(value)
+    if not formed:
+        return formed
+    parts = [part if _known_code(part) else "" for part in formed.decode().split("\\")]
+    return "\\".join(parts).encode() if any(parts) else None
+
+
+@lru_cache(maxsize=4096)
+def _known_code(part: str) -> bool:
+    words = [word for word in re.split(r"[ _]+", part) if word]
+    known, listed = code_words(), names.vocabulary()
+    return all(
+        word in known or SHORT_CODE.fullmatch(word) or (word in listed and not listed[word].is_name) for word in words
+    )
 
 
 def is_number_text(value: bytes, vr: str) -> bool:

@@ -93,6 +93,11 @@ class Needles:
     def text(self) -> str:
         return self._note(f"zq{len(self.given):05d}x")
 
+    def code(self) -> str:
+        """A code string by its form, of letters alone."""
+        number = len(self.given)
+        return self._note("ZQ" + "".join(chr(65 + number // 26**place % 26) for place in range(5)))
+
     def uid(self) -> str:
         return self._note(f"{ROOT}.8.1{len(self.given):05d}")
 
@@ -106,7 +111,7 @@ class Needles:
 
     def in_(self, data: bytes) -> list[bytes]:
         """Needles that stand in the bytes."""
-        found = set(re.findall(rb"zq\d{5}x|1\.2\.826\.0\.1\.3680043\.9\.9999\.8\.\d{6}|19\d{6}", data))
+        found = set(re.findall(rb"zq\d{5}x|ZQ[A-Z]{5}|1\.2\.826\.0\.1\.3680043\.9\.9999\.8\.\d{6}|19\d{6}", data))
         return sorted(found & set(self.given))
 
 
@@ -118,7 +123,7 @@ def plant_everywhere(dataset: Dataset, needles: Needles, skip: set[int], dates: 
         if vr in TEXT:
             dataset.add(DataElement(tag, vr, needles.text()))
         elif vr == "CS":
-            dataset.add(DataElement(tag, vr, needles.text()))  # lower case: no code string
+            dataset.add(DataElement(tag, vr, needles.code()))
         elif vr == "UI":
             dataset.add(DataElement(tag, vr, needles.uid()))
         elif vr in ("DA", "DT") and dates:

@@ -128,7 +128,7 @@ class _Instance:
         self.identities = identities
         self.character_sets = gate.text(elements.get(CHARACTER_SET))
         self.signed = gate.number(elements.get(0x00280103), 0) == 1
-        self.needs_utf8 = False
+        self.needs_utf8 = self.has_layers = False
         self.used: set[str] = set()  # options that decided about something
         patient_id = _identity(elements.get(PATIENT_ID), self.character_sets)
         if patient_id is None or not is_patient(patient_id):
@@ -166,7 +166,7 @@ class _Instance:
         cleaned[PATIENT_ID] = Element(PATIENT_ID, "LO", self.patient.encode())
         for tag, uid in uids.items():
             cleaned[tag] = Element(tag, "UI", uid.encode())
-        if self.kind == GRAPHICS:
+        if self.has_layers:
             graphics.number_layers(cleaned)
         if self.needs_utf8:
             cleaned[CHARACTER_SET] = Element(CHARACTER_SET, "CS", b"ISO_IR 192")
@@ -232,6 +232,7 @@ class _Instance:
             case Action.CODE:
                 return text.known_code_strings(value)
             case Action.LAYER:
+                self.has_layers = True
                 return text.code_strings(value)
             case Action.BULK:
                 return value

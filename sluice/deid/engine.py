@@ -49,6 +49,8 @@ SOP_CLASS, SOP_INSTANCE, STUDY, SERIES = 0x00080016, 0x00080018, 0x0020000D, 0x0
 PATIENT_NAME, PATIENT_ID, ISSUER, AGE, ACCESSION = 0x00100010, 0x00100020, 0x00100021, 0x00101010, 0x00080050
 CHARACTER_SET, PER_FRAME, SHARED_GROUPS = 0x00080005, 0x52009230, 0x52009229
 TIMEZONE = 0x00080201
+LUT_DESCRIPTORS = {0x00283006: 0x00283002, 0x00281201: 0x00281101, 0x00281202: 0x00281102, 0x00281203: 0x00281103}
+LUT_DATA = frozenset(LUT_DESCRIPTORS)
 TEXT = frozenset(["AE", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"])
 NUMBERS = frozenset(["US", "SS", "UL", "SL", "FL", "FD", "SV", "UV", "AT"])
 TIME = re.compile(r"\d{2}(?:\d{2}){0,2}(?:\.\d{1,6})?")
@@ -200,6 +202,8 @@ class _Instance:
                 kept = self._apply(element, rule, rule.fallback, place, character_sets)
             if kept is not None:
                 cleaned[tag] = kept
+        if not LUT_DATA.isdisjoint(cleaned):
+            _cut_tables(cleaned)
         if self.profile.keeps_safe_private and (private := _safe_private_elements(elements)):
             self.used.add("retain_safe_private")
             cleaned |= private
@@ -367,6 +371,22 @@ def _matching(value: bytes, rule: Rule) -> bytes | None:
     return "\\".join(kept).encode() if any(kept) or not any(parts) else None
 
 
+def _cut_tables(cleaned: DataSet) -> None:
+    """Lookup tables no longer than their descriptor says (PS3.3 C.11.1.1); without one they go."""
+    for data, descriptor in LUT_DESCRIPTORS.items():
+        table = cleaned.get(data)
+        if table is None or not isinstance(table.value, bytes):
+            continue
+        described = cleaned.get(descriptor)
+        value = described.value if described is not None and isinstance(described.value, bytes) else b""
+        entries = int.from_bytes(value[:2], "little") or 65536
+        if len(value) != 6 or len(table.value) < entries:
+            del cleaned[data]
+        else:
+            width = 1 if len(table.value) < 2 * entries else 2
+            cleaned[data] = Element(data, table.vr, table.value[: entries * width + entries * width % 2])
+
+
 def _safe_private_elements(elements: DataSet) -> DataSet:
     """Private elements of Table E.3.10-1 with their creators: numbers and code strings only, no sequences."""
     kept: DataSet = {}
@@ -380,7 +400,7 @@ def _safe_private_elements(elements: DataSet) -> DataSet:
         vr = known.get((name, group, tag & 0xFF))
         if vr is None or creator is None:
             continue
-        value = text.code_strings(element.value) if vr == "CS" else _numbers(element.value, vr)
+        value = text.known_code_strings(element.value) if vr == "CS" else _numbers(element.value, vr)
         if value is not None:
             kept[tag] = Element(tag, vr, value)
             kept[creator.tag] = Element(creator.tag, "LO", name.encode())

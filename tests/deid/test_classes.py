@@ -40,7 +40,8 @@ PROFILES = [Profile.preset(name) for name in ("basic", "public", "longitudinal")
 VALUES = {"DS": "71.125", "IS": "71125", "US": 7113, "SS": -7113, "UL": 71137113, "SL": -71137113, "FL": 71.125,
           "FD": 71.125, "UV": 7113, "SV": -7113, "AT": 0x00187113}  # fmt: skip
 # Written by pydicom or of the pixels: other tests look at them.
-STRUCTURE = {0x00280002, 0x00280008, 0x00280010, 0x00280011, 0x00280100, 0x00280101, 0x00280102, 0x00280103}
+STRUCTURE = {0x00280002, 0x00280008, 0x00280010, 0x00280011, 0x00280100, 0x00280101, 0x00280102, 0x00280103,
+             0x00283006}  # fmt: skip
 # Names in character sets that pydicom cannot write, as bytes (PS3.5 annexes H to K), and what must not be left.
 ENCODED_NAMES = {
     "ISO 2022 IR 58": (b"Zhang^D=\x1b$)A\xd5\xc5^\x1b$)A\xd0\xa1\xb6\xab=", [b"\xd5\xc5", b"\xd0\xa1\xb6", b"Zhang"]),

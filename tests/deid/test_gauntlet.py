@@ -26,7 +26,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from sluice.deid.elements import read_file
+from sluice.deid.elements import Element, File, read_file
 from sluice.deid.engine import Deidentified, deidentify
 from sluice.deid.held import Held
 from sluice.deid.identities import Identities
@@ -345,3 +345,54 @@ def test_a_bare_data_set_without_file_meta_is_read() -> None:
     del dataset.file_meta
     dcmwrite(buffer, dataset, implicit_vr=True, little_endian=True, enforce_file_format=False)
     assert pydicom.dcmread(io.BytesIO(deidentify(buffer.getvalue(), BASIC, IDENTITIES).data)).Rows == 16
+
+
+def test_lookup_tables_end_where_their_descriptor_says() -> None:
+    def edit(dataset: Dataset) -> None:
+        table, loose = Dataset(), Dataset()
+        table.LUTDescriptor = [4, 0, 16]
+        table.add_new(0x00283006, "OW", bytes(range(8)) + b"Quillfeather")
+        loose.add_new(0x00283006, "OW", b"Quillfeather")
+        loose.add_new(0x00280002, "US", 1)
+        dataset.VOILUTSequence = [table, loose]
+
+    result = checked(encoded(image(edit=edit)), BASIC)
+    kept, loose = pydicom.dcmread(io.BytesIO(result.data)).VOILUTSequence
+    assert bytes(kept["LUTData"].value) == bytes(range(8))
+    assert "LUTData" not in loose
+
+
+def test_rle_segments_end_with_their_pixels_and_unknown_segments_are_refused() -> None:
+    dataset = image()
+    before = dataset.pixel_array.copy()
+    dataset.compress(RLELossless, generate_instance_uid=False)
+    (frame,) = generate_frames(dataset.PixelData, number_of_frames=1)
+    dataset.PixelData = encapsulate([frame + b"Quillfeather"])
+    result = checked(encoded(dataset), BASIC)
+    assert b"Quillfeather" not in result.data
+    np.testing.assert_array_equal(pydicom.dcmread(io.BytesIO(result.data)).pixel_array, before)
+    dataset = image()
+    dataset.compress(JPEGLSLossless, generate_instance_uid=False)
+    (frame,) = generate_frames(dataset.PixelData, number_of_frames=1)
+    dataset.PixelData = encapsulate([frame[:2] + b"\xff\xf0\x00\x0eQuillfeather" + frame[2:]])
+    with pytest.raises(Held, match="no decoder needs"):
+        deidentify(encoded(dataset), BASIC, IDENTITIES)
+
+
+def test_treated_pixels_are_claimed_and_untreated_ones_are_not() -> None:
+    class Treated:
+        screened, cleaned, defaced = True, True, True
+
+        def apply(self, file: File) -> Element:
+            return file.elements[0x7FE00010]
+
+    data = encoded(image())
+    treated = deidentify(data, BASIC, IDENTITIES, Treated())
+    produced = pydicom.dcmread(io.BytesIO(treated.data))
+    assert [code for code, _ in treated.codes] == ["113100", "113101", "113102"]
+    assert (produced.BurnedInAnnotation, produced.RecognizableVisualFeatures) == ("NO", "NO")
+    (equipment,) = produced.ContributingEquipmentSequence
+    assert equipment.PurposeOfReferenceCodeSequence[0].CodeValue == "109104"
+    plain = pydicom.dcmread(io.BytesIO(checked(data, BASIC).data))
+    assert "BurnedInAnnotation" not in plain
+    assert plain.LongitudinalTemporalInformationModified == "REMOVED"

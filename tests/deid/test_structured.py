@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pydicom
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.sr._snomed_dict import mapping as snomed
 
@@ -259,6 +261,65 @@ def test_every_row_of_the_table_of_content_items_is_served(row: dict[str, str]) 
     retired = next((old for old, new in snomed["SRT"].items() if concept == ("SCT", new)), None)
     if retired:
         assert action_of(("SRT", retired), row["value_type"], CONTENT)[0] is basic
+
+
+LEAVES = ["TEXT", "NUM", "PNAME", "CODE", "UIDREF", "DATE", "local", "reference"]
+TREES = st.recursive(st.sampled_from(LEAVES), lambda below: st.lists(below, min_size=1, max_size=4), max_leaves=25).map(
+    lambda tree: tree if isinstance(tree, list) else [tree]
+)
+
+
+def grown(tree: list, needles: Planted, chance: st.DataObject) -> list[Dataset]:  # type: ignore[type-arg]
+    items = []
+    for node in tree:
+        concept = code(chance.draw(st.sampled_from(["121071", "121106", "113809", "121029", "112040", "121207"])))
+        match node:
+            case list():
+                items.append(item("CONTAINER", code("125007"), ContentSequence=grown(node, needles, chance)))
+            case "local":
+                items.append(item("NUM", code("1", "99LOCAL", needles.word()), MeasuredValueSequence=number("1")))
+            case "reference":
+                one = Dataset()
+                path = chance.draw(st.lists(st.integers(1, 4), max_size=3))
+                one.RelationshipType, one.ReferencedContentItemIdentifier = "INFERRED FROM", [1, *path]
+                items.append(one)
+            case "NUM":
+                items.append(item("NUM", concept, MeasuredValueSequence=number("1")))
+            case "CODE":
+                items.append(item("CODE", concept, ConceptCodeSequence=[code("72704001", "SCT", needles.word())]))
+            case "UIDREF":
+                items.append(item("UIDREF", concept, UID=needles.uid()))
+            case "DATE":
+                items.append(item("DATE", concept, Date="19110703"))
+            case _:
+                items.append(item(node, concept, TextValue=needles.word(), PersonName=needles.word()))
+    return items
+
+
+def positions(items: list[Dataset], path: tuple[int, ...] = (1,)) -> Iterator[tuple[tuple[int, ...], Dataset]]:
+    for number_, one in enumerate(items, 1):
+        yield (*path, number_), one
+        yield from positions(one.get("ContentSequence", []), (*path, number_))
+
+
+@given(TREES, st.sampled_from([CONTENT, WORDS]), st.data())
+@settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+def test_random_trees_of_content_items(tree: list, profile: Profile, chance: st.DataObject) -> None:  # type: ignore[type-arg]
+    needles = Planted()
+    result, produced = checked(encoded(document(grown(tree, needles, chance))), profile)
+    assert needles.in_(result.data) == []
+    assert b"19110703" not in result.data
+    places = dict(positions(produced.get("ContentSequence", [])))
+    for one in places.values():
+        if "ReferencedContentItemIdentifier" in one:
+            target = one["ReferencedContentItemIdentifier"].value
+            assert target == 1 or tuple(target) in places
+        else:
+            assert one.ConceptNameCodeSequence[0].CodingSchemeDesignator == "DCM"
+    again = deidentify(result.data, profile, IDENTITIES)
+    assert [path for path, _ in walk(read_file(again.data).elements)] == [
+        path for path, _ in walk(read_file(result.data).elements)
+    ]
 
 
 def presentation(needles: Planted) -> Dataset:

@@ -154,8 +154,8 @@ def test_real_and_hostile_files(shared_data: Path) -> None:
     assert outcomes.get("held-residual", 0) < 10
 
 
-REAL = ["pydicom-data/*emri_small.dcm", "highdicom/*ct_image.dcm", "highdicom/*dx_image.dcm", "dcm4che/*MR01.dcm",
-        "dcm4che/*NM-MONO2-16-13x-heart", "highdicom/*sr_document.dcm"]  # fmt: skip
+REAL = ["pydicom-data/*eCT_Supplemental.dcm", "highdicom/*ct_image.dcm", "highdicom/*dx_image.dcm", "dcm4che/*MR01.dcm",
+        "fo-dicom/*GH610.dcm", "highdicom/*sr_document.dcm"]  # fmt: skip
 
 
 @pytest.mark.peer

@@ -38,6 +38,7 @@ BY_RULES = {
     "CONTAINER": None,
     "CODE": CODE,
     "NUM": MEASURED,
+    "NUMERIC": NUMERIC_VALUE,  # of acquisition context
     "IMAGE": REFERENCED,
     "COMPOSITE": REFERENCED,
     "WAVEFORM": REFERENCED,

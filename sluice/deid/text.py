@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from functools import cache, lru_cache
+from itertools import product
 
 from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.sr import _concepts_dict
@@ -27,6 +28,7 @@ UNITS = frozenset(["mm", "cm", "m", "ml", "l", "cc", "mg", "g", "kg", "Hz", "kHz
 GRADED = frozenset(["GRADE", "GRAD", "STAGE", "STADIUM", "SEGMENT", "SEGMENTS", "LEVEL", "TYPE", "TYP", "CATEGORY",
                     "BIRADS", "BWK", "LWK", "HWK", "SWK"])  # fmt: skip
 SIGNS = frozenset(".,;:")
+STRONGER = {(one, other) for one, other in product(",;:", ".;:") if other == "." or one == ","}  # of two signs
 DECIMAL = re.compile(r" *[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)? *")
 INTEGER = re.compile(r" *[+-]?\d{1,12} *")
 LENGTHS = {"SH": 16, "CS": 16, "AE": 16, "LO": 64, "ST": 1024, "LT": 10240}
@@ -105,7 +107,7 @@ def clean_report(text: str) -> str:
     Returns:
         Empty where nothing of it is known.
     """
-    words = names.tokens(text)
+    words = names.tokens(text.replace("?", ".").replace("!", "."))
     people = names.name_places(words, report=True)
     allowed = terms(NOTE_TERMS)
     written: list[str] = []
@@ -116,7 +118,9 @@ def clean_report(text: str) -> str:
         elif position not in people and _belongs(words, position, allowed, people):
             written.append(word)
         elif word in SIGNS:
-            if written and written[-1] not in SIGNS and written[-1] != "\n":
+            if written and (written[-1], word) in STRONGER:
+                written[-1] = word  # the end of a sentence stays one
+            elif written and written[-1] not in SIGNS and written[-1] != "\n":
                 written.append(word)
         elif (word[0].isalnum() or word == names.GAP) and (not written or written[-1] != names.GAP):
             written.append(names.GAP)
@@ -130,14 +134,22 @@ def _belongs(words: list[str], position: int, allowed: frozenset[str], people: f
     """Whether a word or number of a report may stay, names apart."""
     word = words[position]
     if not word[0].isalnum():
-        return False
+        return word in UNITS and _after_number(words, position)
     if word[0].isdigit() and NUMBER.fullmatch(word):
         return _is_measure(words, position, people)
     if len(word) == 1:
-        return word in ("a", "A", "x") or (word in UNITS and _after_number(words, position))
+        follows = words[position + 1] if position + 1 < len(words) else "."
+        if word in ("a", "A"):
+            return follows[0].isalnum() or follows == names.GAP
+        if not _after_number(words, position):
+            return False
+        if word == "x":
+            both = NUMBER.fullmatch(follows) and _is_measure(words, position - 1, people)
+            return bool(both) and _is_measure(words, position + 1, people)
+        return word in UNITS
     if names.folded(word) in allowed or names.folded(word) in GRADED or VERTEBRA.fullmatch(word):
         return True
-    return _parts_known(word, allowed) or ((word in UNITS or word == "×") and _after_number(words, position))
+    return _parts_known(word, allowed) or (word in UNITS and _after_number(words, position))
 
 
 def _after_number(words: list[str], position: int) -> bool:
@@ -147,9 +159,9 @@ def _after_number(words: list[str], position: int) -> bool:
 def _is_measure(words: list[str], position: int, people: frozenset[int]) -> bool:
     """A number with a unit behind it, of a chain of dimensions that ends in one, or a grade of at most two digits."""
     here = position + 1
-    while here + 1 < len(words) and words[here] in ("x", "X", "×", "-") and NUMBER.fullmatch(words[here + 1]):
+    while here + 1 < len(words) and words[here] == "x" and NUMBER.fullmatch(words[here + 1]):
         here += 2
-    if here < len(words) and words[here] in UNITS:
+    if here < len(words) and words[here] in UNITS and here not in people:
         return True
     before = names.folded(words[position - 1]) if position and position - 1 not in people else ""
     return len(words[position]) <= 2 and before in GRADED

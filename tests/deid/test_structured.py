@@ -215,6 +215,27 @@ def test_measurements_codes_and_coordinates_stay() -> None:
     assert aged.ContentSequence[-1].MeasuredValueSequence[0].NumericValue == 90
 
 
+def test_acquisition_context_of_an_image_is_cleaned_item_by_item() -> None:
+    def edit(dataset: Dataset) -> None:
+        kept = item("NUMERIC", code("122146"), NumericValue="5")
+        kept.MeasurementUnitsCodeSequence = [code("mm", "UCUM")]
+        told = item("TEXT", code("121106"), TextValue="Quillfeather fracture")
+        for one in (kept, told):
+            del one.RelationshipType
+        dataset.AcquisitionContextSequence = [told, kept]
+
+    data = encoded(image(edit=edit))
+    result, produced = checked(data, CONTENT)
+    (left,) = produced.AcquisitionContextSequence
+    assert left.NumericValue == 5
+    assert ("113104", "Clean Structured Content Option") in result.codes
+    _, cleaned = checked(data, WORDS)
+    assert cleaned.AcquisitionContextSequence[0].TextValue == "[...] fracture"
+    result, produced = checked(data, Profile.preset("basic"))
+    assert len(produced.get("AcquisitionContextSequence", [])) == 0
+    assert [value for value, _ in result.codes] == ["113100"]
+
+
 def test_references_by_position_follow_their_items() -> None:
     target = Dataset()
     target.RelationshipType, target.ReferencedContentItemIdentifier = "INFERRED FROM", [1, 2]

@@ -69,7 +69,7 @@ def test_a_german_report() -> None:
 TITLED = ["Dr. {}", "Mr. {}", "Frau {}", "Herrn {}", "Prof. Dr. {}", "Miss {}", "J. {}", "{}, MD", "Dr. Anna {}",
           "Dr. von {}", "reported by {}", "Herr Dr. Xaver {}"]  # fmt: skip
 WORDS = ["Dr.", "Hand", "Kopf", "No", "fracture", "Smith", "3", "mm", "x", "Mr", "MR", "J.", "normal", ",", ".", "von",
-         "LWK", "Grade", "x-ray", "CT", "[...]", "White"]  # fmt: skip
+         "LWK", "Grade", "x-ray", "CT", "[...]", "White", "T", "A", "by", ":", "MD"]  # fmt: skip
 
 
 @pytest.mark.parametrize("title", TITLED)

@@ -25,6 +25,7 @@ from sluice.cohorts.language import parse
 from sluice.cohorts.promoted import registry_of
 from sluice.database import Database, named_query, select
 from sluice.objects import ObjectStore
+from sluice.release import canaries
 from sluice.release.anonymity import counted
 from sluice.release.contents import objects, settle
 from sluice.release.plan import ReleaseError
@@ -251,10 +252,15 @@ def _write(
         place.mkdir(exist_ok=True)
         tables = write_tables(database, release, masking, place / "tables")
         listed = _list_objects(database, release, root, place, tables, gone)
+        watch = canaries.watch_of(database, release["release_id"])
+        if any(canaries.seen_in_file(watch, path) for path in (*tables, place / INDEX, place / SUMS)):
+            raise ReleaseError("A token of a synthetic patient is in the lists or tables. Nothing was published.")
         for path in (*tables, place / INDEX, place / SUMS):
             _send(store, release["prefix"], root, path)
         said = _manifest(database, release, contained, counts, models, report, listed, root, place, tables, key)
     body = json.dumps(said | {"revision": revision}, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+    if watch.anywhere(body):
+        raise ReleaseError("A token of a synthetic patient is in the manifest. Nothing was published.")
     signature, place_of_it = key.sign(body), release["prefix"] + SIGNATURE
     store.put(f"{release['project']}/keys/{key.key_id}.pem", key.public_pem, "application/x-pem-file")
     # While the manifest changes, both signatures stand there: whichever manifest a reader gets, one of them is its own.

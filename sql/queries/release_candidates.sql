@@ -52,6 +52,8 @@ select m.sop_instance_uid, m.receipt_id, m.modality, i.sop_class_uid,
        opted.sop_instance_uid is not null or exists (select from opt_out_in_force
                                                       where kind = 'project' and project = %(project)s) as opted_out,
        missed.words              as missed,
+       exists (select from canary_instance c
+                where c.sop_instance_uid = m.sop_instance_uid) as is_canary,
        held.severity             as quality_severity,
        held.rules                as quality_rules
   from member m

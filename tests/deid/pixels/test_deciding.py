@@ -72,7 +72,7 @@ def test_ultrasound_keeps_its_regions_only() -> None:
         gate.check(read_file(data_of(scan)), Profile.preset("basic"), screened=unseen.screened)
 
 
-@pytest.mark.parametrize("box", [(0, 0, 500, 100), (50, 50, 50, 90)])
+@pytest.mark.parametrize("box", [(0, 0, 600, 100), (50, 50, 50, 90)])
 def test_ultrasound_without_usable_regions_is_held(box: tuple[int, int, int, int]) -> None:
     picture = body(400, 500).astype(np.uint8)
     assert reason(instance(picture, US)) == "held-device"

@@ -100,6 +100,7 @@ class Settings(BaseSettings):
         device_rules: folder of the hospital's own rules for devices that show text in their pixels, CSV files, beside
             those that ship; docs/pixels.md.
         screening_threads: processor threads that one task may use to look for text in pixels.
+        keys_file: mounted file with the projects' keys, where they are not in `keys`; docs/identities.md.
     """
 
     model_config = SettingsConfigDict(
@@ -141,6 +142,7 @@ class Settings(BaseSettings):
     quality_suites: Path | None = None
     device_rules: Path | None = None
     screening_threads: int = Field(default=1, ge=1)
+    keys_file: Path | None = None
 
     @property
     def archive(self) -> Path:

@@ -84,7 +84,8 @@ def clean_pixels(file: File) -> Element:
     if isinstance(pixels.value, Fragments):
         try:
             frames = max(number(elements.get(FRAMES), 1), 1)
-            parts = clean_fragments(pixels.value.parts, frames, file.transfer_syntax)
+            area = number(elements.get(0x00280010), 0) * number(elements.get(0x00280011), 0)
+            parts = clean_fragments(pixels.value.parts, frames, file.transfer_syntax, area or None)
         except UnknownBitstreamError as error:
             raise Held("held-unreadable", str(error)) from error
         return Element(PIXEL_DATA, "OB", Fragments(parts))
@@ -94,8 +95,7 @@ def clean_pixels(file: File) -> Element:
     if allocated not in (8, 16, 32):
         raise Held("held-unreadable", f"{allocated} bits allocated")
     value = pixels.value[: _expected_bytes(elements, allocated)]
-    if allocated == 16:
-        _check_unused_bits(value, elements)
+    _check_unused_bits(value, elements, allocated)
     return Element(PIXEL_DATA, "OB" if allocated == 8 and pixels.vr == "OB" else "OW", value)
 
 
@@ -113,15 +113,15 @@ def _expected_bytes(elements: DataSet, allocated: int) -> int:
     return needed
 
 
-def _check_unused_bits(value: bytes, elements: DataSet) -> None:
+def _check_unused_bits(value: bytes, elements: DataSet, allocated: int) -> None:
     """Refuse words whose bits above the stored ones are neither zero nor the sign: retired overlays lived there."""
-    stored, high = number(elements.get(STORED), 16), number(elements.get(HIGH_BIT), 15)
-    if not 1 <= stored <= 16 or high != stored - 1:
+    stored, high = number(elements.get(STORED), allocated), number(elements.get(HIGH_BIT), allocated - 1)
+    if not 1 <= stored <= allocated or high != stored - 1:
         raise Held("held-class", "the stored bits do not start at bit 0: the unused ones may hold an overlay")
-    if stored == 16:
+    if stored == allocated:
         return
     signed = number(elements.get(SIGNED), 0) == 1
-    words = np.frombuffer(value, dtype="<i2" if signed else "<u2")
+    words = np.frombuffer(value, dtype=f"<{'i' if signed else 'u'}{allocated // 8}")
     lowest, highest = (-(1 << stored - 1), (1 << stored - 1) - 1) if signed else (0, (1 << stored) - 1)
     if words.size and (int(words.min()) < lowest or int(words.max()) > highest):
         raise Held("held-class", "bits outside the stored ones are set: they may hold an overlay")

@@ -35,6 +35,8 @@ from sluice.deid.pixels.store import screenings
 from sluice.deid.profile import Profile
 from sluice.objects import ObjectStore, ObjectStoreError
 from sluice.release.columns import columns_of
+from sluice.release.linkage import identities_for
+from sluice.release.linkage.keys import KeySource, ProjectKeyError
 from sluice.release.manifest import PublishSummary, publish
 from sluice.release.plan import (
     ReleaseError,
@@ -108,7 +110,7 @@ def export_batch(
     project: Project | str,
     release_id: int,
     part: ReleasePart | dict[str, Any],
-    keys: Path | None = None,
+    keys: Path | KeySource | None = None,
 ) -> ExportSummary:
     """De-identify, re-read and upload the members of a part that are not in the bucket yet.
 
@@ -118,8 +120,7 @@ def export_batch(
     """
     project = as_project(project)
     part = ReleasePart.of(part) if isinstance(part, dict) else part
-    identities = identities_of(project, keys)
-    release = _open_release(database, project, identities, release_id)
+    release, identities = _open_release(database, project, keys, release_id)
     summary = ExportSummary()
     members = _members(database, release_id, part)
     pending = [member for member in members if member["uploaded_at"] is None]
@@ -138,20 +139,32 @@ def export_batch(
     return summary
 
 
-def _open_release(database: Database, project: Project, identities: Identities, release_id: int) -> dict[str, Any]:
+def _open_release(
+    database: Database, project: Project, keys: Path | KeySource | None, release_id: int
+) -> tuple[dict[str, Any], Identities]:
+    """The release, and what its patients were given."""
     with database.transaction() as connection:
         found = select(connection, "select * from release where release_id = %s", (release_id,))
-    if not found or found[0]["project"] != project.name:
-        raise ReleaseError(f"There is no release {release_id} of project {project.name!r}. Run prepare first.")
-    release = found[0]
-    now = frozen_profile(project, identities)
+        if not found or found[0]["project"] != project.name:
+            raise ReleaseError(f"There is no release {release_id} of project {project.name!r}. Run prepare first.")
+        release = found[0]
+        named = f"Release v{release['version']} of {project.name!r}"
+        try:
+            derived = identities_of(project, release["profile"]["key_id"], keys)
+        except ProjectKeyError as error:
+            raise ReleaseError(f"{named} cannot go on without the key it was prepared with. {error}") from error
+        identities = identities_for(connection, derived, release_id)
+    now = frozen_profile(project, derived)
     changed = sorted(name for name in now if release["profile"].get(name) != now[name])
     if changed:
         raise ReleaseError(
-            f"Release v{release['version']} of {project.name!r} was prepared with another {', '.join(changed)}. "
-            "Restore it (the key's file is in the folder keys of SLUICE_HOME), or run prepare again for a new version."
+            f"{named} was prepared with another {', '.join(changed)}. Run prepare again for a new version."
         )
-    return release
+    if identities is None:
+        raise ReleaseError(
+            f"{named} was prepared before identities were kept. Run prepare again: it stays this version."
+        )
+    return release, identities
 
 
 def _members(database: Database, release_id: int, part: ReleasePart) -> list[dict[str, Any]]:

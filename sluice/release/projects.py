@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
@@ -54,6 +54,7 @@ class Project(BaseModel):
         bucket: where releases go, as `<name>/v<N>/`.
         pseudonym_prefix: of patients' pseudonyms in this project.
         pixels: what is done about text and faces in pixels (docs/pixels.md).
+        date_shift: of patients that are new in the project: by any number of days, or by whole weeks.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -68,6 +69,7 @@ class Project(BaseModel):
     bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
     pseudonym_prefix: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9]{1,7}$")]
     pixels: PixelPolicy = PixelPolicy()
+    date_shift: Literal["days", "weeks"] = "days"
 
     @field_validator("profile")
     @classmethod
@@ -98,6 +100,11 @@ class Project(BaseModel):
                 {"names": ", ".join(names)},
             )
         return self
+
+    @property
+    def shifts_whole_weeks(self) -> bool:
+        """Whether dates move by multiples of 7 days, so that weekdays stay."""
+        return self.date_shift == "weeks"
 
     def deid_profile(self) -> Profile:
         """The de-identification profile."""

@@ -9,7 +9,8 @@
 | `allowed.csv` | second layer: technical attributes of the IODs that may leave, without a row in E.1-1 | `generate` |
 | `reviewed.csv` | attributes without a row that a person allowed by value, or refused | by hand |
 | `sop_classes.csv` | which SOP classes may leave, which are held and why | by hand |
-| `terms.csv` | words that a cleaned description may keep | by hand |
+| `terms.csv` | words that a cleaned description or report may keep, and which of them are names as well | by hand |
+| `people.csv` | titles, particles and verbs that say that a name stands beside them | by hand |
 | `edition.json` | edition and digests of the sources | `generate` |
 """
 

@@ -7,6 +7,7 @@ published that was not verified (`sluice.release` refuses it).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from airflow.sdk import TaskGroup, TriggerRule, task
@@ -88,11 +89,11 @@ def _projects(window: str, project: str | None = None) -> list[str]:
 
 def _prepare(window: str, project: str, members: dict[str, Any] | None = None) -> dict[str, Any]:
     """Freeze who is in the release, and note a reason for everyone who is not."""
-    from operators.connections import database
+    from operators.connections import database, keys
     from sluice.release.export import prepare
 
     whose = {name: (members or {}).get(name) for name in ("version_id", "list_id")}
-    return prepare(database(), project, require_window(window), **whose).as_dict()
+    return prepare(database(), project, require_window(window), keys=keys(), **whose).as_dict()
 
 
 def _parts(plans: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -140,12 +141,11 @@ def _screen(piece: dict[str, Any]) -> Counts:
 
 def _export(piece: dict[str, Any]) -> Counts:
     """De-identify, re-read and upload one part."""
-    from operators.connections import archive, bucket, database
+    from operators.connections import archive, bucket, database, keys
     from sluice.release.export import export_batch
 
-    release_id = piece["part"]["release_id"]
-    store = bucket(piece["bucket"])
-    return export_batch(database(), archive(), store, piece["project"], release_id, piece["part"]).as_dict()
+    part, store = piece["part"], bucket(piece["bucket"])
+    return export_batch(database(), archive(), store, piece["project"], part["release_id"], part, keys=keys()).as_dict()
 
 
 def _verify(release: dict[str, Any]) -> Counts:
@@ -153,7 +153,17 @@ def _verify(release: dict[str, Any]) -> Counts:
     from operators.connections import bucket, database
     from sluice.release.export import verify
 
-    return verify(database(), bucket(release["bucket"]), release["release_id"]).as_dict()
+    return verify(database(), bucket(release["bucket"]), release["release_id"], _logs_of_this_run()).as_dict()
+
+
+def _logs_of_this_run() -> list[Path]:
+    """The folder of this run's task logs, where tasks write them to a disk that this worker sees."""
+    from airflow.configuration import conf
+    from airflow.sdk import get_current_context
+
+    run = get_current_context()["dag_run"]
+    folder = Path(conf.get("logging", "base_log_folder")) / f"dag_id={run.dag_id}" / f"run_id={run.run_id}"
+    return [folder] if folder.is_dir() else []
 
 
 def _publish(release: dict[str, Any]) -> Counts:

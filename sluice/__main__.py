@@ -12,7 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sluice.commands import WrongUsage, anatomy, cohorts, headers, quality
+from sluice.commands import WrongUsage, anatomy, cohorts, headers, identities, quality
 from sluice.settings import CHECKOUT, SECRETS, settings
 
 if TYPE_CHECKING:
@@ -97,7 +97,28 @@ def command_line() -> argparse.ArgumentParser:
     quality.add_orders(add("quality", _of_room(quality.run), words), _path, _said)
     words = "count what a filter takes, freeze it, list what a filter can name; lists of studies"
     cohorts.add_orders(add("cohort", _of_room(cohorts.run), words), _path, _said)
+    _add_identities(add)
     return parser
+
+
+def _add_identities(add: Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]) -> None:
+    words = "the projects' keys: list, make, rotate, compare with a copy"
+    identities.add_key(add("key", _of_site(identities.run_key), words), _path, _said)
+    words = "who stands behind pseudonyms; audited, and needs a reason, the key and the role"
+    identities.add_reidentify(add("reidentify", _of_site(identities.run_reidentify), words), _path, _said)
+    words = "what patients are called in a project; audited, and needs a reason, the key and the role"
+    identities.add_pseudonym(add("pseudonym", _of_site(identities.run_pseudonym), words), _path, _said)
+    words = "patients with two Patient IDs: one pseudonym in later versions"
+    identities.add_merge(add("merge", _of_site(identities.run_merge), words), _path, _said)
+    words = "synthetic patients that every release of a project takes along"
+    identities.add_canary(add("canary", _of_site(identities.run_canary), words), _path, _said)
+
+
+def _of_site(
+    run: Callable[[argparse.Namespace, Callable[[], Database], Callable[[], Settings]], int],
+) -> Callable[[argparse.Namespace], int]:
+    """A command of `sluice.commands`, which needs the folders of the installation beside its database."""
+    return lambda options: run(options, lambda: _database(options.home), lambda: _site(options.home))
 
 
 def _of_room(run: Callable[[argparse.Namespace, Callable[[], Database]], int]) -> Callable[[argparse.Namespace], int]:

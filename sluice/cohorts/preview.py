@@ -282,7 +282,7 @@ def _to_fetch(connection: Connection, rows: list[dict[str, Any]], modalities: tu
     average = sum(group.counts.bytes for group in modalities) / instances if instances else None
     of = "those of this filter that are here"
     if average is None:
-        (every,) = select(connection, "select sum(file_bytes)::float8 / sum(instances) as average from header_block")
+        (every,) = select(connection, "select sum(file_bytes)::float8 / sum(instances) as average from cohort_block")
         average, of = every["average"], "all that are here"
     return tuple(_of_pacs(connection, row, average, of) for row in rows)
 

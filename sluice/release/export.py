@@ -34,6 +34,7 @@ from sluice.deid.pixels.screen import waiting
 from sluice.deid.pixels.store import screenings
 from sluice.deid.profile import Profile
 from sluice.objects import ObjectStore, ObjectStoreError
+from sluice.release import canaries
 from sluice.release.columns import columns_of
 from sluice.release.linkage import identities_for
 from sluice.release.linkage.keys import KeySource, ProjectKeyError
@@ -134,6 +135,13 @@ def export_batch(
         )
     exporter = _Exporter(database, archive, store, project, identities, release)
     exporter.look_up([member["sop_instance_uid"] for member in pending])
+    seen = canaries.probe(database, store, release, exporter.produced_canary)
+    if seen:
+        raise ReleaseError(
+            f"A synthetic patient of {project.name!r} shows in what this worker makes: "
+            f"{', '.join(finding.where for finding in seen)[:500]}. Nothing of this part was uploaded. "
+            "Find out what is wrong with the profile or this worker (docs/identities.md, canaries)."
+        )
     for chunk in exporter.produced(pending, summary):
         exporter.upload(chunk, summary)
     return summary
@@ -208,6 +216,7 @@ class _Exporter:
         self.identities = identities
         self.release_id: int = release["release_id"]
         self.prefix: str = release["prefix"]
+        self.watch = canaries.watch_of(database, self.release_id)
 
     def look_up(self, uids: list[str]) -> None:
         """What is known of the pixels of these instances."""
@@ -221,8 +230,11 @@ class _Exporter:
         waiting = 0
         for member in members:
             try:
-                chunk.append(self._produce(member))
-                waiting += len(chunk[-1].data)
+                made = self._produce(member)
+                if self.watch.marked(made.data):
+                    raise Held("held-residual", "a token of a synthetic patient is in this patient's file")
+                chunk.append(made)
+                waiting += len(made.data)
             except Held as reason:
                 held.append((member["sop_instance_uid"], reason.reason_code, reason.detail))
                 summary.held[reason.reason_code] = summary.held.get(reason.reason_code, 0) + 1
@@ -232,6 +244,11 @@ class _Exporter:
         self._note_held(held)
         if chunk:
             yield chunk
+
+    def produced_canary(self, member: dict[str, Any]) -> _Object:
+        """A synthetic patient's file, made as a member's is; it is black, so its pixels need no looking at."""
+        self.screenings[member["sop_instance_uid"]] = Screening(True, (), None, canaries.REGION)
+        return self._produce(member)
 
     def _produce(self, member: dict[str, Any]) -> _Object:
         try:

@@ -15,6 +15,7 @@ from sluice.cohorts.language import parse
 from sluice.cohorts.promoted import registry_of
 from sluice.database import Database, named_query, select
 from sluice.objects import ObjectStore
+from sluice.release import canaries
 from sluice.release.columns import NAMES
 from sluice.release.plan import ReleaseError
 
@@ -88,6 +89,9 @@ def publish(database: Database, store: ObjectStore, release_id: int) -> PublishS
     manifest = _manifest(release, rows, counts, table_key, table)
     body = json.dumps(manifest, indent=1, sort_keys=True).encode()
     manifest_key = release["prefix"] + "manifest.json"
+    watch = canaries.watch_of(database, release_id)
+    if watch.anywhere(table) or watch.anywhere(body):
+        raise ReleaseError("A token of a synthetic patient is in the table or the manifest. Nothing was published.")
     store.put(table_key, table, "text/csv; charset=utf-8")
     if hashlib.sha256(store.get(table_key)).hexdigest() != hashlib.sha256(table).hexdigest():
         raise ReleaseError(f"{table_key} does not read back as it was written. Run publish again.")

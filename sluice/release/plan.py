@@ -18,6 +18,7 @@ from sluice.deid.identities import Identities
 from sluice.deid.pixels.deciding import described
 from sluice.deid.profile import Profile
 from sluice.release import linkage
+from sluice.release.canaries import canaries_of
 from sluice.release.chosen import choose
 from sluice.release.linkage.keys import KeySource, key_source
 from sluice.release.linkage.registered import current_key, require
@@ -153,7 +154,8 @@ def prepare(
                 reasons.append((candidate["sop_instance_uid"], *reason))
         note_gaps(connection, reasons)
         _note_pending(connection, members)
-        people = linkage.people_of(connection, members)
+        synthetic = [linkage.Patient(row["patient_id"], row["issuer"]) for row in canaries_of(connection, project.name)]
+        people = linkage.people_of(connection, members, synthetic)
         profile = frozen_profile(project, identities)
         merged = linkage.merged_pseudonyms(connection, identities, project.name, people)
         if merged:
@@ -225,6 +227,8 @@ def _note_pending(connection: Connection, members: list[str]) -> None:
 
 
 def _reason_against(candidate: dict[str, Any], profile: Profile, screened: bool) -> tuple[str, str | None] | None:
+    if candidate["is_canary"]:
+        return "canary", None
     if not candidate["has_block"]:
         return "not-indexed-yet", "its header was read before headers were kept in blocks; extract the window again"
     if candidate["missed"]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from sluice.database import Database, select
 from sluice.objects import ObjectStore
+from sluice.release import canaries
 from sluice.release.plan import ReleaseError
 
 DOWNLOADS = 4  # at once
@@ -34,13 +37,17 @@ class VerifySummary:
         return asdict(self)
 
 
-def verify(database: Database, store: ObjectStore, release_id: int) -> VerifySummary:
-    """Compare the bucket with the ledger, object by object.
+def verify(database: Database, store: ObjectStore, release_id: int, logs: Sequence[Path] = ()) -> VerifySummary:
+    """Compare the bucket with the ledger, object by object, and prove the release by its synthetic patients.
 
     An object that is missing or damaged is marked as not uploaded, so that `export_batch` sends it again.
 
+    Args:
+        logs: folders of the tasks' logs, in which no synthetic patient may be seen.
+
     Raises:
-        ReleaseError: members are neither uploaded nor held, objects are missing, damaged or unknown.
+        ReleaseError: members are neither uploaded nor held, objects are missing, damaged or unknown, or a synthetic
+            patient does not prove it.
         ObjectStoreError: the bucket cannot be used.
     """
     with database.transaction() as connection:
@@ -85,8 +92,18 @@ def verify(database: Database, store: ObjectStore, release_id: int) -> VerifySum
         )
         database.execute("update release set verified_at = null where release_id = %s", (release_id,))
         raise ReleaseError(f"{len(wrong)} objects under {prefix!r} are missing or damaged. Run export_batch again.")
+    _prove_by_canaries(database, store, release_id, logs)
     database.execute("update release set verified_at = now() where release_id = %s", (release_id,))
     return VerifySummary(release_id, len(wanted), sum(row["bytes"] for row in wanted), members["held"])
+
+
+def _prove_by_canaries(database: Database, store: ObjectStore, release_id: int, logs: Sequence[Path]) -> None:
+    found = canaries.check(database, store, release_id, logs)
+    if found:
+        raise ReleaseError(
+            "Its synthetic patients do not prove this release: "
+            f"{'; '.join(f'{one.kind}: {one.where}' for one in found)[:1000]}. Publish nothing before it is known why."
+        )
 
 
 def _is_right(store: ObjectStore, row: dict[str, Any], listed: dict[str, int]) -> bool:

@@ -47,6 +47,8 @@ select m.sop_instance_uid, m.receipt_id, m.modality, i.sop_class_uid,
        p.patient_ids,
        i.block_id is not null    as has_block,
        missed.words              as missed,
+       exists (select from canary_instance c
+                where c.sop_instance_uid = m.sop_instance_uid) as is_canary,
        held.severity             as quality_severity,
        held.rules                as quality_rules
   from member m

@@ -205,7 +205,7 @@ def test_measurements_codes_and_coordinates_stay() -> None:
     assert kept[0].MeasuredValueSequence[0].NumericValue == 12.5
     assert kept[1].ConceptCodeSequence[0].CodeValue == "72704001"
     assert list(kept[2].GraphicData) == [1.5, 2.5]
-    assert kept[3].UID == IDENTITIES.uid(ROOT + ".9.1")
+    assert IDENTITIES.uid(ROOT + ".9.1") == kept[3].UID
     assert kept[4].DateTime[8:] == "101500"
     assert kept[4].DateTime != "20261026101500"
     assert kept[5].PersonName == result.patient

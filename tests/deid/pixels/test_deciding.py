@@ -14,6 +14,7 @@ from sluice.deid import gate
 from sluice.deid.elements import read_file
 from sluice.deid.held import Held
 from sluice.deid.pixels import PixelPolicy, PixelTreatment, Rectangle, Screening, treatment_for
+from sluice.deid.pixels.deciding import is_decided_by_file
 from sluice.deid.pixels.devices import COLUMNS, DeviceRuleError, load_rules, rules_digest
 from sluice.deid.profile import Profile
 from tests.deid.pixels.pictures import CT, DX, SC, US, body, data_of, instance, regions
@@ -52,6 +53,22 @@ def test_films_leave_by_what_was_found() -> None:
     assert decided(film, PixelPolicy(text="mask", claim=True)).cleaned
     assert reason(film, HOLD, FOUND) == "held-text"
     assert decided(film, MASK, FOUND).masks == (Rectangle(6, 1, 68, 20),)
+
+
+@pytest.mark.parametrize(
+    ("policy", "screened", "by_file"),
+    [
+        (PixelPolicy(), None, True),
+        (PixelPolicy(), Screening(region_key="CHEST"), True),
+        (PixelPolicy(), Screening(region_key="SKULL"), False),  # taught since
+        (PixelPolicy(heads="release"), Screening(region_key="SKULL"), True),
+        (MASK, CLEAN, False),  # text may have been found in another slice since
+    ],
+)
+def test_what_an_earlier_release_holds_may_be_named_again(
+    policy: PixelPolicy, screened: Screening | None, by_file: bool
+) -> None:
+    assert is_decided_by_file(policy, screened) is by_file
 
 
 def test_ultrasound_keeps_its_regions_only() -> None:

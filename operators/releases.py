@@ -1,4 +1,5 @@
-"""Releases as Airflow tasks: prepare each project, export in parts, verify, publish. Same shape as `operators.steps`.
+"""Releases as Airflow tasks: prepare each project, export and convert in parts, verify, publish. Same shape as
+`operators.steps`.
 
 A project that fails does not hold up the others: each task after `prepare` works on what there is, and nothing is
 published that was not verified (`sluice.release` refuses it).
@@ -34,6 +35,12 @@ def export_release(
             trigger_rule=TriggerRule.ALL_DONE,  # a part whose pixels nobody looked at is refused by itself
             map_index_template=pieces,
         )(_export).expand(piece=parts)
+        derived = task(
+            task_id="derive",
+            map_index_template=pieces,
+            trigger_rule=TriggerRule.ALL_DONE,  # of one project's parts; a red export of another holds up nobody
+            doc_md="Makes the project's other formats (PNG, NIfTI) of what was exported.",
+        )(_derive).expand(piece=parts)
         verified = task(
             task_id="verify",
             map_index_template="{{ task.op_kwargs.release.project }}",
@@ -62,8 +69,8 @@ def export_release(
             doc_md="Red when a project failed, or was prepared after the others had gone on. Repair what its log says "
             "and clear its red tile and what comes after it.",
         )(_all_projects)(plans, releases)
-        screened >> exported >> verified >> published
-        [plans, screened, exported, verified, published, summary] >> verdict
+        screened >> exported >> derived >> verified >> published
+        [plans, screened, exported, derived, verified, published, summary] >> verdict
     if after is not None:
         after >> names
     return summary.output
@@ -92,7 +99,7 @@ def _prepare(window: str, project: str, members: dict[str, Any] | None = None) -
     from operators.connections import database, keys
     from sluice.release.export import prepare
 
-    whose = {name: (members or {}).get(name) for name in ("version_id", "list_id")}
+    whose = {name: (members or {}).get(name) for name in ("version_id", "list_id", "formats")}
     return prepare(database(), project, require_window(window), keys=keys(), **whose).as_dict()
 
 
@@ -148,11 +155,21 @@ def _export(piece: dict[str, Any]) -> Counts:
     return export_batch(database(), archive(), store, piece["project"], part["release_id"], part, keys=keys()).as_dict()
 
 
+def _derive(piece: dict[str, Any]) -> Counts:
+    """Convert one part; a project that asks for DICOM only has nothing to do here."""
+    from operators.connections import bucket, database
+    from sluice.release.formats.derive import derive
+
+    return derive(database(), bucket(piece["bucket"]), piece["part"]["release_id"], piece["part"]).as_dict()
+
+
 def _verify(release: dict[str, Any]) -> Counts:
-    """Read the bucket and compare it with the ledger, object by object."""
+    """Take out what was opted out meanwhile, then read the bucket and compare it with the ledger, object by object."""
     from operators.connections import bucket, database
     from sluice.release.export import verify
+    from sluice.release.recall.recalls import carry_out
 
+    carry_out(database(), bucket, "the release itself", release["release_id"])
     return verify(database(), bucket(release["bucket"]), release["release_id"], _logs_of_this_run()).as_dict()
 
 

@@ -99,7 +99,7 @@ def _prepare(window: str, project: str, members: dict[str, Any] | None = None) -
     from operators.connections import database, keys
     from sluice.release.export import prepare
 
-    whose = {name: (members or {}).get(name) for name in ("version_id", "list_id")}
+    whose = {name: (members or {}).get(name) for name in ("version_id", "list_id", "formats")}
     return prepare(database(), project, require_window(window), keys=keys(), **whose).as_dict()
 
 
@@ -164,10 +164,12 @@ def _derive(piece: dict[str, Any]) -> Counts:
 
 
 def _verify(release: dict[str, Any]) -> Counts:
-    """Read the bucket and compare it with the ledger, object by object."""
+    """Take out what was opted out meanwhile, then read the bucket and compare it with the ledger, object by object."""
     from operators.connections import bucket, database
     from sluice.release.export import verify
+    from sluice.release.recall.recalls import carry_out
 
+    carry_out(database(), bucket, "the release itself", release["release_id"])
     return verify(database(), bucket(release["bucket"]), release["release_id"], _logs_of_this_run()).as_dict()
 
 

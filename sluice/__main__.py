@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sluice import pull
-from sluice.commands import WrongUsage, anatomy, cohorts, headers, identities, quality, release
+from sluice.commands import WrongUsage, anatomy, cohorts, headers, identities, quality, recall, release
 from sluice.settings import CHECKOUT, SECRETS, settings
 
 if TYPE_CHECKING:
     from sluice.database import Database
+    from sluice.objects import ObjectStore
     from sluice.settings import Settings
 
 UP_HOME = CHECKOUT / "var" / "up"
@@ -103,6 +104,10 @@ def command_line() -> argparse.ArgumentParser:
     words = "count what a filter takes, freeze it, list what a filter can name; lists of studies"
     cohorts.add_orders(add("cohort", _of_room(cohorts.run), words), _path, _said)
     _add_identities(add)
+    words = "whose images must not be used: add from standard input, list, withdraw"
+    recall.add_opt_outs(add("opt-out", _of_recall(recall.run_opt_outs), words), _path, _said)
+    words = "take back what was released; who has to delete it, and who said that they did"
+    recall.add_recalls(add("recall", _of_recall(recall.run_recalls), words), _path, _said)
     return parser
 
 
@@ -124,6 +129,12 @@ def _of_site(
 ) -> Callable[[argparse.Namespace], int]:
     """A command of `sluice.commands`, which needs the folders of the installation beside its database."""
     return lambda options: run(options, lambda: _database(options.home), lambda: _site(options.home))
+
+
+def _of_recall(
+    run: Callable[[argparse.Namespace, Callable[[], Database], recall.StoreOf], int],
+) -> Callable[[argparse.Namespace], int]:
+    return lambda options: run(options, lambda: _database(options.home), _stores)
 
 
 def _of_room(run: Callable[[argparse.Namespace, Callable[[], Database]], int]) -> Callable[[argparse.Namespace], int]:
@@ -340,6 +351,27 @@ def _database(home: Path | None) -> Database:
     if home is None and _names_database():
         return Database(settings().database_url)
     return Database(database_url(_homes(home)))
+
+
+def _stores(home: Path | None) -> Callable[[str], ObjectStore] | None:
+    """Buckets by name, of the settings or else of the stack that `_database` finds; None where they lack them."""
+    from sluice.objects import connect
+    from sluice.settings import FirstConnections
+    from sluice.stack.daily import running_home
+    from sluice.stack.home import Ports
+    from sluice.stack.s3 import EmbeddedS3
+
+    if home is None and _names_database():
+        named = FirstConnections()
+        if named.s3_endpoint is None or named.s3_access_key is None or named.s3_secret_key is None:
+            return None
+        endpoint, access, secret = named.s3_endpoint, named.s3_access_key, named.s3_secret_key.get_secret_value()
+    else:
+        root = running_home(_homes(home))
+        server = EmbeddedS3(root / "s3", Ports(root, {}).of_running("s3"))
+        access, secret = ((server.folder / name).read_text().strip() for name in ("access-key", "secret-key"))
+        endpoint = server.endpoint_url
+    return lambda bucket: connect(endpoint, access, secret, bucket)
 
 
 def _homes(home: Path | None) -> list[Path]:

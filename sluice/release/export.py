@@ -23,13 +23,14 @@ from typing import Any
 
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
-from sluice.database import Database, copy_rows, select
+from sluice.database import Database, copy_rows, named_query, select
 from sluice.deid.elements import MalformedError, read_file
 from sluice.deid.engine import deidentify
 from sluice.deid.held import Held
 from sluice.deid.identities import Identities
 from sluice.deid.leak_check import Claims, findings
 from sluice.deid.pixels import PixelPolicy, PixelTreatment, Screening, treatment_for
+from sluice.deid.pixels.deciding import is_decided_by_file
 from sluice.deid.pixels.devices import load_rules
 from sluice.deid.pixels.screen import waiting
 from sluice.deid.pixels.store import screenings
@@ -129,21 +130,23 @@ def export_batch(
     part = ReleasePart.of(part) if isinstance(part, dict) else part
     release, identities = _open_release(database, project, keys, release_id)
     summary = ExportSummary()
-    members = _members(database, release_id, part)
+    members, out = _members(database, release_id, part)
     pending = [member for member in members if member["uploaded_at"] is None]
     summary.already = len(members) - len(pending)
     summary.wanted = len(pending)
+    if out:
+        summary.held["opted-out"] = out
     if release["published_at"] is not None or not pending:
         return summary
     if waiting(database, archive, release_id, part.first, part.last, project.pixels):
         raise ReleaseError(
             f"Pixels of this part of {project.name!r} were not looked at yet. Run the task screen again."
         )
-    reused = reuse(database, release_id, [member["sop_instance_uid"] for member in pending])
-    summary.reused, summary.reused_bytes = len(reused.members), reused.bytes
-    pending = [member for member in pending if member["sop_instance_uid"] not in reused.members]
     exporter = _Exporter(database, archive, store, project, identities, release)
     exporter.look_up([member["sop_instance_uid"] for member in pending])
+    reused = reuse(database, release_id, [uid for uid in exporter.screenings if exporter.is_decided_by_file(uid)])
+    summary.reused, summary.reused_bytes = len(reused.members), reused.bytes
+    pending = [member for member in pending if member["sop_instance_uid"] not in reused.members]
     seen = canaries.probe(database, store, release, exporter.produced_canary)
     if seen:
         raise ReleaseError(
@@ -184,9 +187,14 @@ def _open_release(
     return release, identities
 
 
-def _members(database: Database, release_id: int, part: ReleasePart) -> list[dict[str, Any]]:
+def _members(database: Database, release_id: int, part: ReleasePart) -> tuple[list[dict[str, Any]], int]:
+    """Members of the part, and how many more were opted out or recalled since the release was prepared."""
     with database.transaction() as connection:
-        return select(
+        out = {
+            row["sop_instance_uid"]
+            for row in select(connection, named_query("recall_members"), {"release_id": release_id})
+        }
+        members = select(
             connection,
             """
             select m.sop_instance_uid, r.path, r.sha256, o.uploaded_at,
@@ -202,6 +210,11 @@ def _members(database: Database, release_id: int, part: ReleasePart) -> list[dic
             """,
             (release_id, part.first, part.last),
         )
+        kept_out = [member["sop_instance_uid"] for member in members if member["sop_instance_uid"] in out]
+        if kept_out:
+            hold(connection, release_id, [(uid, "opted-out", None) for uid in kept_out])
+            note_gaps(connection, [(uid, "opted-out", None) for uid in kept_out])
+    return [member for member in members if member["sop_instance_uid"] not in out], len(kept_out)
 
 
 class _Exporter:
@@ -232,6 +245,10 @@ class _Exporter:
         """What is known of the pixels of these instances."""
         with self.database.transaction() as connection:
             self.screenings = screenings(connection, uids, self.pixels)
+
+    def is_decided_by_file(self, uid: str) -> bool:
+        """Whether what an earlier version holds of an instance may be named again."""
+        return is_decided_by_file(self.pixels, self.screenings.get(uid))
 
     def produced(self, members: list[dict[str, Any]], summary: ExportSummary) -> Iterator[list[_Object]]:
         """De-identified, re-read objects in chunks; what is held is noted on the way."""
@@ -333,25 +350,39 @@ class _Exporter:
                 "bytes = excluded.bytes, sha256 = excluded.sha256, columns = excluded.columns, "
                 "verified_at = excluded.verified_at, source_sha256 = excluded.source_sha256, uploaded_at = null",
             )  # fmt: skip
-            self._hold(connection, [(one.sop_instance_uid, None, None) for one in chunk])
+            hold(connection, self.release_id, [(one.sop_instance_uid, None, None) for one in chunk])
         return fresh, known
 
     def _mark(self, done: list[_Object]) -> None:
-        self.database.execute(
-            "update released_object set uploaded_at = now() where release_id = %s and kind = 'dicom' "
-            "and sop_instance_uid = any(%s)",
-            (self.release_id, [one.sop_instance_uid for one in done]),
-        )
+        with self.database.transaction() as connection:
+            recalled = select(
+                connection,
+                "select object_key from recall_object where release_id = %s and object_key = any(%s)",
+                (self.release_id, [one.key for one in done]),
+            )
+            late = {row["object_key"] for row in recalled}
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "update released_object set uploaded_at = now() where release_id = %s and kind = 'dicom' "
+                    "and sop_instance_uid = any(%s)",
+                    (self.release_id, [one.sop_instance_uid for one in done if one.key not in late]),
+                )
+            out = [(one.sop_instance_uid, "opted-out", None) for one in done if one.key in late]
+            hold(connection, self.release_id, out)
+        if late:  # recalled while they were on their way
+            self.store.delete(sorted(late))
 
     def _note_held(self, held: list[tuple[str, str, str | None]]) -> None:
         with self.database.transaction() as connection:
-            self._hold(connection, held)
+            hold(connection, self.release_id, held)
             note_gaps(connection, held)
 
-    def _hold(self, connection: Connection, reasons: list[tuple[str, Any, Any]]) -> None:
-        with connection.cursor() as cursor:
-            cursor.executemany(
-                "update release_member set held_reason = %s, held_detail = %s "
-                "where release_id = %s and sop_instance_uid = %s and held_reason is distinct from %s",
-                [(code, detail, self.release_id, uid, code) for uid, code, detail in reasons],
-            )
+
+def hold(connection: Connection, release_id: int, reasons: list[tuple[str, Any, Any]]) -> None:
+    """Note of members (SOP Instance UID, reason code or None, detail) why they stay here."""
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "update release_member set held_reason = %s, held_detail = %s "
+            "where release_id = %s and sop_instance_uid = %s and held_reason is distinct from %s",
+            [(code, detail, release_id, uid, code) for uid, code, detail in reasons],
+        )

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from psycopg2.extensions import connection as Connection  # noqa: N812
 from psycopg2.extras import Json
 
 from sluice.cohorts.errors import ExpressionError
@@ -95,16 +96,27 @@ def publish(database: Database, store: ObjectStore, release_id: int, keys: Path 
         named = select(lock, "select project from release where release_id = %s", (release_id,))
         if not named:
             raise ReleaseError(f"There is no release {release_id}. Run prepare first.")
-        with lock.cursor() as cursor:  # held until the end: versions of a project are published one after the other
-            cursor.execute("select pg_advisory_xact_lock(%s, hashtext(%s))", (PUBLISH_LOCK, named[0]["project"]))
+        one_at_a_time(lock, named[0]["project"])
         release = select(lock, named_query("release_state"), {"release_id": release_id})[0]
         if release["published_at"] is None:
             _publishable(release)
+            if affected := select(lock, named_query("recall_affected"), {"release_id": release_id}):
+                raise ReleaseError(
+                    f"{len(affected)} objects of the release were opted out since they were exported. Run the DAG "
+                    "recall, which takes them out, then verify and publish."
+                )
             if not _adopt(database, store, release, key):
                 with database.transaction() as connection:
                     settle(connection, release_id)
                 _note(database, release, _write(database, store, release, key), key)
     return _summary(database, store, release_id)
+
+
+def one_at_a_time(connection: Connection, project: str) -> None:
+    """Versions of a project are published one after the other, none while a recall is decided; until the transaction
+    ends."""
+    with connection.cursor() as cursor:
+        cursor.execute("select pg_advisory_xact_lock(%s, hashtext(%s))", (PUBLISH_LOCK, project))
 
 
 def republish(database: Database, store: ObjectStore, release_id: int, keys: Path | None = None) -> str:
@@ -123,8 +135,7 @@ def republish(database: Database, store: ObjectStore, release_id: int, keys: Pat
         named = select(lock, "select project, published_at from release where release_id = %s", (release_id,))
         if not named or named[0]["published_at"] is None:
             raise ReleaseError(f"There is no published release {release_id}.")
-        with lock.cursor() as cursor:
-            cursor.execute("select pg_advisory_xact_lock(%s, hashtext(%s))", (PUBLISH_LOCK, named[0]["project"]))
+        one_at_a_time(lock, named[0]["project"])
         holders = select(
             lock,
             "select r.release_id from release_content c join release r using (release_id) "

@@ -131,6 +131,7 @@ def prepare(
     keys: Path | KeySource | None = None,
     version_id: int | None = None,
     list_id: int | None = None,
+    formats: Sequence[str] | None = None,
 ) -> ReleasePlan:
     """Freeze the members of a release of one window, or of a cohort, whose window it then goes by.
 
@@ -141,18 +142,22 @@ def prepare(
     Args:
         version_id: of a frozen cohort, whose members take the place of the window's.
         list_id: of a researcher's list; the instances of the studies that its rows stand for take the place.
+        formats: of the project's formats only these, and DICOM; all of them when None.
 
     Raises:
         ProjectError, ProjectKeyError, LinkageError: the project, its key or the linkage table cannot be used.
     """
     project = as_project(project)
+    if formats is not None:
+        kept = tuple(name for name in project.formats if name == "dicom" or name in formats)
+        project = project.model_copy(update={"formats": kept})
     rules = project.deid_profile()
     with database.transaction() as connection:
         _one_at_a_time(connection, project.name)
         identities = _current_identities(connection, project, keys)
         members: list[str] = []
         reasons: list[tuple[str, str, str | None]] = []
-        asked = {"window_key": window_key, "version_id": version_id, "list_id": list_id}
+        asked = {"window_key": window_key, "version_id": version_id, "list_id": list_id, "project": project.name}
         choose(connection, project.released, asked)
         for candidate in select(connection, named_query("release_candidates"), asked):
             reason = _reason_against(candidate, rules, project.pixels.screens)
@@ -237,6 +242,8 @@ def _note_pending(connection: Connection, members: list[str]) -> None:
 def _reason_against(candidate: dict[str, Any], profile: Profile, screened: bool) -> tuple[str, str | None] | None:
     if candidate["is_canary"]:
         return "canary", None
+    if candidate["opted_out"]:
+        return "opted-out", None
     if not candidate["has_block"]:
         return "not-indexed-yet", "its header was read before headers were kept in blocks; extract the window again"
     if candidate["missed"]:
@@ -268,6 +275,15 @@ def _find_or_begin(
     decided: list[Any] = [profile, sorted(members)]
     if project.formats != ("dicom",):
         decided.append([sorted(project.formats), project.anonymity.model_dump()])
+    # What was taken back once does not come back as the same version, not even with the same members.
+    recalled = select(
+        connection,
+        "select recall_id from recall join release using (release_id) where project = %s and window_key = %s "
+        "order by recall_id",
+        (project.name, window_key),
+    )
+    if recalled:
+        decided.append({"recalls": [row["recall_id"] for row in recalled]})
     digest = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()
     key = {"project": project.name, "window_key": window_key, "digest": digest}
     found = select(

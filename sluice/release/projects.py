@@ -41,6 +41,31 @@ def _expression(given: Any) -> Expression:
 Filter = Annotated[Expression, PlainValidator(_expression), PlainSerializer(as_json)]
 
 
+class Recipient(BaseModel):
+    """Who holds copies of a project's releases, and is told when something of them is recalled."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    contact: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+
+
+class Quota(BaseModel):
+    """How much a project may ask for; None is no limit. An engineer can let one request pass above it.
+
+    Attributes:
+        instances_per_request, bytes_per_request: of one request, as estimated.
+        instances_per_month, bytes_per_month: of all its requests of the last 30 days together.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    instances_per_request: Annotated[int, Field(gt=0)] | None = None
+    bytes_per_request: Annotated[int, Field(gt=0)] | None = None
+    instances_per_month: Annotated[int, Field(gt=0)] | None = None
+    bytes_per_month: Annotated[int, Field(gt=0)] | None = None
+
+
 class Anonymity(BaseModel):
     """What is asked of a project's tables; `sluice.release.anonymity` counts.
 
@@ -69,6 +94,9 @@ class Project(BaseModel):
         may_use_identifiers: whether its cohorts may be filtered by what identifies patients, like lists of Patient IDs.
         bucket: where releases go, as `<name>/v<N>/`.
         pseudonym_prefix: of patients' pseudonyms in this project.
+        researchers: who may ask for its cohorts, by their names in Airflow; `*` is everybody of the role researcher.
+        quota: how much it may ask for.
+        recipients: who has to delete what is recalled, within `recall_days`.
         formats: what is made besides DICOM, which is always there: `png`, `nifti`, `tables`, `labels`;
             docs/releases.md.
         anonymity: how many persons have to share what the tables say of one, and what happens where fewer do.
@@ -87,6 +115,10 @@ class Project(BaseModel):
     may_use_identifiers: bool = False
     bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
     pseudonym_prefix: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9]{1,7}$")]
+    researchers: tuple[str, ...] = ()
+    quota: Quota = Quota()
+    recipients: tuple[Recipient, ...] = ()
+    recall_days: Annotated[int, Field(ge=1, le=365)] = 14
     formats: tuple[Literal["dicom", "png", "nifti", "tables", "labels"], ...] = ("dicom",)
     anonymity: Anonymity = Anonymity()
     pixels: PixelPolicy = PixelPolicy()
@@ -128,6 +160,10 @@ class Project(BaseModel):
                 {"names": ", ".join(names)},
             )
         return self
+
+    def admits(self, researcher: str) -> bool:
+        """Whether a researcher may ask for its cohorts."""
+        return "*" in self.researchers or researcher in self.researchers
 
     @property
     def shifts_whole_weeks(self) -> bool:

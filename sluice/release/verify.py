@@ -64,6 +64,7 @@ def verify(database: Database, store: ObjectStore, release_id: int, logs: Sequen
             "select object_key, kind, bytes, sha256, uploaded_at from released_object where release_id = %s",
             (release_id,),
         )
+        recalled = select(connection, "select object_key from recall_object where release_id = %s", (release_id,))
     if not found:
         raise ReleaseError(f"There is no release {release_id}. Run prepare first.")
     release = found[0]
@@ -75,13 +76,17 @@ def verify(database: Database, store: ObjectStore, release_id: int, logs: Sequen
             "sent. Run derive again."
         )
     prefix = release["prefix"]
-    wanted = [row for row in objects if row["uploaded_at"] is not None]
+    out = {row["object_key"] for row in recalled}
+    wanted = [row for row in objects if row["uploaded_at"] is not None and row["object_key"] not in out]
     listed = {
         entry.key: entry.bytes
         for folder in sorted({prefix, *(_folder(row["object_key"]) for row in wanted)})
         for entry in store.list(folder)
     }
-    known = {row["object_key"] for row in objects}
+    # an export that was killed may have uploaded what was recalled in that moment
+    if late := [row["object_key"] for row in recalled if row["object_key"] in listed]:
+        store.delete(late)
+    known = {row["object_key"] for row in (*objects, *recalled)}
     unknown = [
         key
         for key in listed

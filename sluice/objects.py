@@ -67,6 +67,11 @@ class ObjectStore:
         with _Explained(self.bucket):
             return self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
 
+    def delete(self, key: str) -> None:
+        """Remove an object; one that is not there is no error."""
+        with _Explained(self.bucket):
+            self.client.delete_object(Bucket=self.bucket, Key=key)
+
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Objects under a prefix."""
         with _Explained(self.bucket):

@@ -17,6 +17,7 @@ from sluice.database import Database, named_query, select
 from sluice.objects import ObjectStore
 from sluice.release.columns import NAMES
 from sluice.release.plan import ReleaseError
+from sluice.release.review.approval import standing
 
 FORMAT = "sluice-release/1"
 PREDICTIONS = ("body_part", "body_part_score", "ivc_filter", "ivc_filter_score")
@@ -49,7 +50,7 @@ def publish(database: Database, store: ObjectStore, release_id: int) -> PublishS
     """Write `instances.csv`, then `manifest.json`, then note the publication. Again: nothing changes.
 
     Raises:
-        ReleaseError: the release was not verified since its last upload.
+        ReleaseError: the release was not verified since its last upload, or not approved as its project asks.
         ObjectStoreError: the bucket cannot be used.
     """
     with database.transaction() as connection:
@@ -73,6 +74,7 @@ def publish(database: Database, store: ObjectStore, release_id: int) -> PublishS
         if not found:
             raise ReleaseError(f"There is no release {release_id}. Run prepare first.")
         release = found[0]
+        review = standing(connection, release_id)
         rows = select(connection, named_query("release_instances"), {"release_id": release_id})
         counts = _counts(select(connection, named_query("release_counts"), {"release_id": release_id}))
     if release["published_at"] is not None:
@@ -82,6 +84,13 @@ def publish(database: Database, store: ObjectStore, release_id: int) -> PublishS
     verified, last_upload = release["verified_at"], release["last_upload"]
     if verified is None or (last_upload is not None and verified < last_upload):
         raise ReleaseError("The release was not verified since its last upload. Run verify, then publish.")
+    if review.state not in ("not-needed", "approved"):
+        raise ReleaseError(
+            f"The release is rejected by {review.rejected_by}: {review.reason}"
+            if review.state == "rejected"
+            else f"The release waits for approval. {review.lacks} See the page Review."
+        )
+    release["review"] = {"digest": review.digest, "approvals": len(review.approved_by), "needed": review.needed}
     release["cohort"] = _cohort(database, release["cohort"])
     table = instances_csv(rows).encode()
     table_key = release["prefix"] + "instances.csv"
@@ -151,6 +160,7 @@ def _manifest(
         "profile": release["profile"],
         "member_digest": release["member_digest"],
         "models": sorted(models),
+        "review": release["review"],
         "counts": counts,
         "tables": [{"key": table_key, "bytes": len(table), "sha256": hashlib.sha256(table).hexdigest()}],
         "objects": [{"key": row["object_key"], "bytes": row["bytes"], "sha256": row["sha256"]} for row in rows],

@@ -18,6 +18,7 @@ from sluice.deid.identities import Identities, project_key
 from sluice.deid.profile import sop_classes
 from sluice.release.chosen import choose
 from sluice.release.projects import Project, load_project
+from sluice.release.review.approval import require_approval
 from sluice.settings import settings
 
 PART_SIZE = 2_000
@@ -102,6 +103,7 @@ def prepare(
     keys: Path | None = None,
     version_id: int | None = None,
     list_id: int | None = None,
+    requested_by: str | None = None,
 ) -> ReleasePlan:
     """Freeze the members of a release of one window, or of a cohort, whose window it then goes by.
 
@@ -112,6 +114,7 @@ def prepare(
     Args:
         version_id: of a frozen cohort, whose members take the place of the window's.
         list_id: of a researcher's list; the instances of the studies that its rows stand for take the place.
+        requested_by: who started it, where a person did: they cannot approve it alone.
 
     Raises:
         ProjectError, ProjectKeyError: the project or its key cannot be used.
@@ -133,6 +136,7 @@ def prepare(
         note_gaps(connection, reasons)
         _note_pending(connection, members)
         release = _find_or_begin(connection, project, window_key, profile, members, version_id)
+        require_approval(connection, release["release_id"], project.approval, project.approvers, requested_by)
         batches = _cut(connection, release["release_id"], part_size)
     counted: dict[str, int] = {}
     for _, code, _ in reasons:
@@ -149,6 +153,12 @@ def prepare(
         batches=batches,
         published=release["published_at"] is not None,
     )
+
+
+def parts_of(database: Database, release_id: int, part_size: int = PART_SIZE) -> list[ReleasePart]:
+    """The parts of a release that was prepared."""
+    with database.transaction() as connection:
+        return _cut(connection, release_id, part_size)
 
 
 def note_gaps(connection: Connection, reasons: Sequence[tuple[str, str, str | None]]) -> None:

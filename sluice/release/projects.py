@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
@@ -51,6 +51,8 @@ class Project(BaseModel):
         may_use_identifiers: whether its cohorts may be filtered by what identifies patients, like lists of Patient IDs.
         bucket: where releases go, as `<name>/v<N>/`.
         pseudonym_prefix: of patients' pseudonyms in this project.
+        approval: how many persons approve a release before it is published (docs/review.md).
+        approvers: who may, by their names in Airflow; whoever may answer its requests where none are named.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -63,6 +65,8 @@ class Project(BaseModel):
     may_use_identifiers: bool = False
     bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
     pseudonym_prefix: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9]{1,7}$")]
+    approval: Literal["none", "one", "two"] = "one"
+    approvers: tuple[str, ...] = ()
 
     @field_validator("profile")
     @classmethod

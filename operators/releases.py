@@ -1,4 +1,4 @@
-"""Releases as Airflow tasks: prepare each project, export in parts, verify, publish. Same shape as `operators.steps`.
+"""Releases as Airflow tasks: prepare each project, export in parts, verify, review, publish; as `operators.steps`.
 
 A project that fails does not hold up the others: each task after `prepare` works on what there is, and nothing is
 published that was not verified (`sluice.release` refuses it).
@@ -13,6 +13,7 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import TaskGroup, TriggerRule, task
 
 from operators.counts import Counts
+from operators.review import ReviewOperator
 from operators.steps import Outlets, ReleaseOperator, SummaryOperator, require_window
 
 
@@ -37,13 +38,20 @@ def export_release(
             trigger_rule=TriggerRule.ALL_DONE,
             retries=1,  # what is missing comes by exporting again, not by looking again
         )(_verify).expand(release=releases)
+        reviewed = ReviewOperator.partial(
+            task_id="review",
+            map_index_template="{{ task.release.project }} v{{ task.release.version }}",
+            trigger_rule=TriggerRule.ALL_DONE,
+            retries=1,
+            doc_md="Waits for the persons that the project asks for. They look at the page Review: docs/review.md.",
+        ).expand(release=releases)
         published = ReleaseOperator.partial(
             task_id="publish",
             python_callable=_publish,
             map_index_template="{{ task.op_kwargs.release.project }}",
             trigger_rule=TriggerRule.ALL_DONE,
             retries=1,
-            doc_md="Writes the manifest, which makes the release visible. Refuses what was not verified.",
+            doc_md="Writes the manifest, which makes the release visible. Refuses what was not verified or approved.",
         ).expand(op_kwargs=releases.map(_as_argument))
         summary = SummaryOperator(
             task_id="summary",
@@ -58,8 +66,8 @@ def export_release(
             trigger_rule=TriggerRule.NONE_FAILED,
             doc_md="Red when a project failed. Repair what its log says and clear its red tile.",
         )
-        exported >> verified >> published
-        [plans, exported, verified, published, summary] >> verdict
+        exported >> verified >> reviewed >> published
+        [plans, exported, verified, reviewed, published, summary] >> verdict
     if after is not None:
         after >> names
     return summary.output
@@ -77,13 +85,14 @@ def _projects(window: str, project: str | None = None) -> list[str]:
     return [project] if project else project_names()
 
 
-def _prepare(window: str, project: str, members: dict[str, Any] | None = None) -> dict[str, Any]:
+def _prepare(window: str, project: str, members: dict[str, Any] | None = None, dag_run: Any = None) -> dict[str, Any]:
     """Freeze who is in the release, and note a reason for everyone who is not."""
     from operators.connections import database
     from sluice.release.export import prepare
 
     whose = {name: (members or {}).get(name) for name in ("version_id", "list_id")}
-    return prepare(database(), project, require_window(window), **whose).as_dict()
+    person = getattr(dag_run, "triggering_user_name", None)
+    return prepare(database(), project, require_window(window), **whose, requested_by=person).as_dict()
 
 
 def _parts(plans: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -121,9 +130,16 @@ def _verify(release: dict[str, Any]) -> Counts:
 
 
 def _publish(release: dict[str, Any]) -> Counts:
+    from airflow.sdk.exceptions import AirflowSkipException
+
     from operators.connections import bucket, database
     from sluice.release.export import publish
+    from sluice.release.review import standing
 
+    with database().transaction() as connection:
+        review = standing(connection, release["release_id"])
+    if review.state == "rejected":
+        raise AirflowSkipException(f"Not published: rejected by {review.rejected_by}. {review.reason}")
     done = publish(database(), bucket(release["bucket"]), release["release_id"]).as_dict()
     return {"window_key": release["window_key"], "bucket": release["bucket"], "prefix": release["prefix"], **done}
 

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 
-from plugins import anatomy, api, cohort_lists, cohorts, files, find, pacs, trend
+from plugins import anatomy, api, cohort_lists, cohorts, files, find, pacs, review, trend
 from sluice.database import DatabaseError
 
 log = logging.getLogger(__name__)
@@ -22,6 +22,8 @@ STARTERS_OF = "retrieve"
 COHORTS_OF = "backfill_cohort"
 # Whoever may start runs of this DAG may accept what it found, or keep objects out because of it.
 DECIDERS_OF = "check_quality"
+# Whoever may answer requests of this DAG may approve releases, where a project does not name its approvers.
+APPROVERS_OF = "export_release"
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
@@ -39,9 +41,12 @@ def behind_login() -> FastAPI:
     from airflow.api_fastapi.core_api.security import get_user, requires_access_dag
     from airflow.models.connection import Connection
 
+    from plugins.waking import wake
+
     starts_retrieval = requires_access_dag("POST", DagAccessEntity.RUN, STARTERS_OF)
     starts_checks = requires_access_dag("POST", DagAccessEntity.RUN, DECIDERS_OF)
     starts_cohorts = requires_access_dag("POST", DagAccessEntity.RUN, COHORTS_OF)
+    answers = requires_access_dag("PUT", DagAccessEntity.HITL_DETAIL, APPROVERS_OF)
     logged_in = Depends(get_user)
 
     def person(request: Request, user: Any = logged_in) -> pacs.Person:
@@ -62,6 +67,8 @@ def behind_login() -> FastAPI:
             may_change=may_change,
             may_decide=may(starts_checks),
             may_ask=may(starts_cohorts),
+            may_approve=may(answers),
+            wake=lambda task: wake(user, task),
         )
 
     return build([Depends(get_user), Depends(requires_access_dag("GET", param_dag_id=READERS_OF))], person)
@@ -78,6 +85,7 @@ def build(dependencies: Sequence[Any], person: Callable[..., pacs.Person] = pacs
     app.include_router(cohort_lists.routes(person), prefix="/api/cohorts/lists")
     app.include_router(trend.routes(person), prefix="/api")
     app.include_router(anatomy.routes(person), prefix="/api")
+    app.include_router(review.routes(person), prefix="/api/review")
     app.include_router(files.router)
     app.add_exception_handler(DatabaseError, _database_is_away)
     app.add_exception_handler(Exception, _unexpected)

@@ -69,6 +69,12 @@ def anatomy_page() -> FileResponse:
     return _file(PAGES / "anatomy.html")
 
 
+@router.get("/review")
+def review_page() -> FileResponse:
+    """The page on which releases are reviewed and approved."""
+    return _file(PAGES / "review.html")
+
+
 @router.get("/static/{name}")
 def asset(name: str) -> FileResponse:
     """Script, style and icons; only names that stand in the folder."""

@@ -8,7 +8,7 @@ our origin.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -37,6 +37,8 @@ class Person:
         may_decide: whether they may start runs of `check_quality`, and so decide about its findings.
         may_ask: whether they may start runs of `backfill_cohort`, and so freeze cohorts, upload lists, and see and
             filter by what identifies patients.
+        may_approve: whether they may answer requests of `export_release`, and so approve releases.
+        wake: tells an Airflow task that waits for an answer to look again.
     """
 
     name: str
@@ -44,6 +46,8 @@ class Person:
     may_change: Callable[[str], bool]
     may_decide: bool = False
     may_ask: bool = False
+    may_approve: bool = False
+    wake: Callable[[Mapping[str, Any]], bool] = lambda task: False
 
 
 class Order(BaseModel):

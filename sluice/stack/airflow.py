@@ -22,7 +22,8 @@ from sluice.stack.airflow_api import AirflowApi
 from sluice.stack.processes import StackError, run_to_end, secret, start, stop, tail
 
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
-USERS = {"admin": "admin", "operator": "op", "researcher": "user", "visitor": "viewer"}  # name: role
+# name: role of Airflow's simple login. The approver is one by name: the projects say so.
+USERS = {"admin": "admin", "operator": "op", "approver": "user", "researcher": "user", "visitor": "viewer"}
 PARALLELISM = 4
 MAX_RESTARTS = 5  # of one component within RESTART_WINDOW_S; after that something is really wrong
 RESTART_WINDOW_S = 300.0

@@ -9,16 +9,20 @@ from sluice.release.review.approval import Standing, approved, decide, digest_of
 from sluice.release.review.errors import ReviewError
 from sluice.release.review.opening import Opened, open_review
 from sluice.release.review.rules import remember
+from sluice.release.review.waiting import ask, stop_asking, waiting_task
 
 __all__ = [
     "Opened",
     "ReviewError",
     "Standing",
     "approved",
+    "ask",
     "decide",
     "digest_of",
     "open_review",
     "remember",
     "require_approval",
     "standing",
+    "stop_asking",
+    "waiting_task",
 ]

@@ -76,7 +76,7 @@ class Pool:
 
 
 def _sets(connection: Connection, new: dict[str, tuple[Retained, ...]]) -> dict[str, int]:
-    """Ids of sets by digest, written where they are not there yet; sorted, so that two workers wait and never deadlock."""
+    """Ids of sets by digest, written where they are not there yet; sorted, so that two workers never deadlock."""
     if not new:
         return {}
     strings = {one.digest: one for members in new.values() for one in members}

@@ -69,6 +69,7 @@ class ReviewOperator(HITLOperator):
     ui_color = "#f6ead2"
 
     def __init__(self, *, release: dict[str, Any], **kwargs: Any) -> None:
+        kwargs.pop("params", None)  # a mapped task is made with those of its DAG, which are no part of this form
         super().__init__(
             subject="A release waits for approval",
             options=[APPROVE, REJECT, LOOK],

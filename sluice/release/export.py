@@ -27,7 +27,7 @@ from sluice.deid.conformance import new_faults
 from sluice.deid.engine import Deidentified, deidentify
 from sluice.deid.held import Held
 from sluice.deid.identities import Identities
-from sluice.deid.leak_check import Claims, findings
+from sluice.deid.leak_check import Claims, leaks
 from sluice.deid.profile import Profile
 from sluice.deid.reread import reread
 from sluice.objects import ObjectStore, ObjectStoreError
@@ -225,8 +225,9 @@ class _Exporter:
             result = deidentify(original, self.profile, self.identities)
             claims = Claims(result.shift_days, tuple(code for code, _ in self.profile.codes()))
             data, strings, struck = self._as_decided(member["sop_instance_uid"], result)
-            found = findings(original, data, claims, member["known"])
-            faults = new_faults(reread(original), reread(data))
+            before, after = reread(original), reread(data)
+            found = leaks(before, after, data, claims, member["known"])
+            faults = new_faults(before, after)
             columns = columns_of(data)
         except Held:
             raise

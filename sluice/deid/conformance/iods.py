@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from pathlib import Path
 
+from sluice.deid.tables import table
+
 FOLDER = Path(__file__).with_name("tables")
 FUNCTIONAL_GROUPS = frozenset((0x52009229, 0x52009230))  # an attribute may stand in either: PS3.3 C.7.6.16
 
@@ -86,8 +88,16 @@ def iod_of(sop_class: str) -> Iod | None:
         conditional |= {(tag,): module.name for tag, kind in module.top if kind.endswith("C")}
         for path, rows in module.nested.items():
             conditional |= {(*path, tag): module.name for tag, kind in rows if kind.endswith("C")}
-    conditional.pop((CHARACTER_SET,), None)
+    gone = _removed_by_the_profile() | {CHARACTER_SET}
+    conditional = {path: module for path, module in conditional.items() if path[-1] not in gone}
     return Iod(name, mandatory, tuple(optional), conditional)
+
+
+@cache
+def _removed_by_the_profile() -> frozenset[Tag]:
+    """Attributes that PS3.15 E.1-1 removes: what a condition asks for is unknown then, not lost."""
+    rows = (row for row in table("basic_profile") if row["basic"].startswith("X") and "x" not in row["tag"])
+    return frozenset(int(row["tag"], 16) for row in rows if row["tag"] != "odd")
 
 
 def _module(name: str, modules: list[str]) -> Module:

@@ -68,7 +68,6 @@ def run(work: Path) -> list[Row]:
     rows: list[Row] = []
     with EmbeddedPostgres(work / "postgres", durable=False) as postgres:
         database = Database(postgres.url("sluice"))
-        migrate(database.url)
         real = RealFilms.read()
         for share in (HeaderErrors.wrong, *OTHER_SHARES):
             said, measures = real.measure(database, HeaderErrors(share))
@@ -89,9 +88,10 @@ def _print(name: str, said: str, measures: Sequence[Measure]) -> None:
     print(f"\n{name}: {said}\n\n{report(measures)}\n", flush=True)
 
 
-def _clear(database: Database) -> None:
-    database.execute("truncate study, model, sweep_window, receipt cascade")
-    database.execute("truncate fused_anatomy, prediction, canonical_image, gap")
+def _start_anew(database: Database) -> None:
+    """Much of it cannot be emptied: what was frozen or decided is kept as written."""
+    database.execute("drop schema public cascade; create schema public")
+    migrate(database.url)
 
 
 def _rows(name: str, measures: Sequence[Measure]) -> list[Row]:
@@ -167,7 +167,7 @@ class RealFilms:
 
     def measure(self, database: Database, errors: HeaderErrors) -> tuple[str, list[Measure]]:
         """Give them headers with these errors, and measure."""
-        _clear(database)
+        _start_anew(database)
         headers = drawn_headers([sorted(regions) for regions in self.truth.values()], errors, SEED)
         write_films(database, list(self.truth), headers)
         reader = self.reader
@@ -240,7 +240,7 @@ def _hospital(database: Database, work: Path) -> tuple[str, list[Measure]]:
     from sluice.hospital.build import build
     from sluice.settings import Settings
 
-    _clear(database)
+    _start_anew(database)
     site = Settings(home=work / "home", database_url=database.url)
     truth: dict[str, frozenset[str]] = {}
     patients: dict[str, str] = {}

@@ -28,9 +28,12 @@ def export_release(
         plans = prepared.partial(window=window, members=members).expand(project=names)
         parts = task(task_id="parts", trigger_rule=TriggerRule.ALL_DONE)(_parts)(plans)
         releases = task(task_id="releases", trigger_rule=TriggerRule.ALL_DONE)(_releases)(plans)
+        pieces = "{{ task.op_kwargs.piece.project }}, part {{ task.op_kwargs.piece.number }}"
+        screened = task(task_id="screen", map_index_template=pieces)(_screen).expand(piece=parts)
         exported = task(
             task_id="export",
-            map_index_template="{{ task.op_kwargs.piece.project }}, part {{ task.op_kwargs.piece.number }}",
+            trigger_rule=TriggerRule.ALL_DONE,  # a part whose pixels nobody looked at is refused by itself
+            map_index_template=pieces,
         )(_export).expand(piece=parts)
         verified = task(
             task_id="verify",
@@ -66,8 +69,8 @@ def export_release(
             trigger_rule=TriggerRule.NONE_FAILED,
             doc_md="Red when a project failed. Repair what its log says and clear its red tile.",
         )
-        exported >> verified >> reviewed >> published
-        [plans, exported, verified, reviewed, published, summary] >> verdict
+        screened >> exported >> verified >> reviewed >> published
+        [plans, screened, exported, verified, reviewed, published, summary] >> verdict
     if after is not None:
         after >> names
     return summary.output
@@ -109,6 +112,18 @@ def _releases(plans: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """The releases that have members."""
     kept = ("release_id", "project", "version", "bucket", "prefix", "members", "window_key")
     return [{name: plan[name] for name in kept} for plan in plans or () if plan["members"]]
+
+
+def _screen(piece: dict[str, Any]) -> Counts:
+    """Look for text in the pixels of one part, where its project wants that; each instance once."""
+    from operators.connections import archive, database
+    from sluice.deid.pixels.screen import screen
+    from sluice.release.projects import load_project
+    from sluice.settings import settings
+
+    part, policy = piece["part"], load_project(piece["project"]).pixels
+    members = (part["release_id"], part["first"], part["last"])
+    return screen(database(), archive(), *members, policy, settings().screening_threads).as_dict()
 
 
 def _export(piece: dict[str, Any]) -> Counts:

@@ -97,6 +97,10 @@ class Settings(BaseSettings):
         audit_after_days: days after its end at which `sweep_again` asks for a day once more.
         audit_most: days that it asks each PACS for in one night, at most.
         quality_suites: folder of the hospital's own quality suites, beside those that ship; docs/quality.md.
+        device_rules: folder of the hospital's own rules for devices that show text in their pixels, CSV files, beside
+            those that ship; docs/pixels.md.
+        screening_threads: processor threads that one task may use to look for text in pixels.
+        keys_file: mounted file with the projects' keys, where they are not in `keys`; docs/identities.md.
     """
 
     model_config = SettingsConfigDict(
@@ -136,6 +140,9 @@ class Settings(BaseSettings):
     audit_after_days: ListedNumbers = (1, 7, 30, 180)
     audit_most: int = Field(default=40, ge=1)
     quality_suites: Path | None = None
+    device_rules: Path | None = None
+    screening_threads: int = Field(default=1, ge=1)
+    keys_file: Path | None = None
 
     @property
     def archive(self) -> Path:

@@ -121,12 +121,31 @@ def strategy_sql(strategy: str, part: str, instance: str = "i", prefix: str = "p
     if not (instance.isidentifier() and prefix.isidentifier()):
         raise ValueError(f"{instance!r} and {prefix!r} have to be plain names.")
     wanted = Part.of(part)
-    members = _MEMBERS[Strategy(strategy)](wanted)
-    names = ("regions", "codes", "router5")
-    params = {f"{prefix}_{name}": value for name, value in zip(names, _values(wanted), strict=True)}
-    for name in names:
-        members = members.replace(f"%({name})s", f"%({prefix}_{name})s")
+    members, params = _named(_MEMBERS[Strategy(strategy)](wanted), wanted, prefix)
     return f"{instance}.sop_instance_uid in ({members})", params
+
+
+def readings_sql(strategy: Strategy, part: Part, prefix: str) -> tuple[str, dict[str, Any]]:
+    """The instances of which the model says that they match, as a query of (block_id, block_position) and its
+    parameters.
+
+    Raises:
+        ValueError: the strategy does not ask the model alone.
+    """
+    members = {Strategy.EXAMINED: _examined, Strategy.VISIBLE: _visible}.get(strategy)
+    if members is None:
+        raise ValueError(f"The strategy {strategy} does not ask the model alone.")
+    query, params = _named(members(part, "r.block_id, r.block_position"), part, prefix)
+    return f"select block_id, block_position from ({query}) seen where block_id is not null", params
+
+
+def _named(query: str, part: Part, prefix: str) -> tuple[str, dict[str, Any]]:
+    """The query with its parameters under names of their own."""
+    names = ("regions", "codes", "router5")
+    params = {f"{prefix}_{name}": value for name, value in zip(names, _values(part), strict=True)}
+    for name in names:
+        query = query.replace(f"%({name})s", f"%({prefix}_{name})s")
+    return query, params
 
 
 def _values(part: Part) -> tuple[Any, ...]:
@@ -152,16 +171,16 @@ _NAMED = (
 )
 
 
-def _examined(part: Part) -> str:
-    return f"select r.sop_instance_uid from body_part_reading r where {_is_examined(part)}"
+def _examined(part: Part, columns: str = "r.sop_instance_uid") -> str:
+    return f"select {columns} from body_part_reading r where {_is_examined(part)}"
 
 
-def _visible(part: Part) -> str:
+def _visible(part: Part, columns: str = "r.sop_instance_uid") -> str:
     seen = "(r.visible ?| %(regions)s::text[] or r.examined = any(%(regions)s))"
     if part.router5 not in _CHESTS:
-        return f"select r.sop_instance_uid from body_part_reading r where {seen} or {_is_examined(part)}"
+        return f"select {columns} from body_part_reading r where {seen} or {_is_examined(part)}"
     return (
-        "select r.sop_instance_uid from body_part_reading r "
+        f"select {columns} from body_part_reading r "
         "join instance x on x.sop_instance_uid = r.sop_instance_uid "
         f"where {seen} and {_age(part)} or {_is_examined(part)}"
     )

@@ -9,7 +9,7 @@ values are bound and its identifiers come from the registry.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -46,7 +46,8 @@ JOINS = {
     "st": " join study st on st.study_key = b.study_key",
     "hb": " join header_block hb on hb.block_id = b.block_id",
 }
-INLINED = ("plain", "counted", "matched")
+INLINED = ("plain", "matched")
+COUNTED_APART = 4  # sets; of more, what instances have in common is too manifold for a column each
 _ALIASES = re.compile(r"\b(s|st|hb)\.").findall
 
 
@@ -91,7 +92,7 @@ class Compiler:
     bound: Parameters = field(default_factory=Parameters)
     tables: list[tuple[str, str]] = field(default_factory=list)
 
-    def matched(self, expression: Expression, columns: str = "", positions: bool = False) -> str:
+    def matched(self, expression: Expression, columns: Mapping[str, str] | None = None, positions: bool = False) -> str:
         """Add the table of what a filter selects and return its name.
 
         Its columns: block_id; study_key and series_key as the block says; `instances`, the number
@@ -99,7 +100,7 @@ class Compiler:
         `positions` the positions of those that match, NULL for all; and `columns`.
 
         Args:
-            columns: further ones, SQL over the aliases.
+            columns: further ones by their names, SQL over the aliases.
         """
         parts = _lowered_all(self._lower(expression))
         alike = [part for part in parts if not _sets(part)]
@@ -108,64 +109,79 @@ class Compiler:
         if self.studies is not None:
             uids = self.bound.bind(list(self.studies), "text[]")
             where.append(f"b.study_key in (select study_key from study where study_instance_uid = any({uids}))")
-        standing = "b.block_id, b.study_key, b.series_key, b.file_bytes" + (f", {columns}" if columns else "")
+        standing = {name: f"b.{name}" for name in ("block_id", "study_key", "series_key", "file_bytes")}
+        standing |= columns or {}
         if not mixed:
-            own = ", b.instances, b.file_bytes as bytes" + (", null::integer[] as positions" if positions else "")
-            return self._table("plain", f"select {standing}{own} from {_from(standing, *where)}{_where(where)}")
+            return self._table("plain", _whole_blocks(standing, where, positions))
         return self._mixed(mixed, where, standing, positions)
 
-    def _mixed(self, mixed: list[_Formula], where: list[str], standing: str, positions: bool) -> str:
+    def _mixed(self, mixed: list[_Formula], where: list[str], standing: dict[str, str], positions: bool) -> str:
         sets = [one for part in mixed for one in _sets(part)]
-        names: dict[int, str] = {}
-        for one in sets:
-            if one.few:
-                names[id(one)] = self._table("few", one.members)
-        possible = {id(one): _possible(one, names) for one in sets}
-        where = [*where, *(_upper(part, possible) for part in mixed)]
         blocks = [leaf for part in mixed for leaf in _leaves(part) if isinstance(leaf, OfBlock)]
         as_columns = {id(leaf): f"c{number}" for number, leaf in enumerate([*blocks, *sets])}
         answers = [f"({leaf.sql}) as {as_columns[id(leaf)]}" for leaf in blocks]
         answers += [f"({leaf.otherwise}) as {as_columns[id(leaf)]}" for leaf in sets]
-        chosen = ", ".join([standing, "b.instances as held", *answers])
-        base = self._table("base", f"select {chosen} from {_from(chosen, *where)}{_where(where)}")
-        for one in sets:
-            if not one.few:
-                names[id(one)] = self._table("many", one.members.replace("{base}", base))
-        members = " union all ".join(
-            f"select block_id, block_position, {number} as nth from {names[id(one)]}" for number, one in enumerate(sets)
-        )
-        flags = ", ".join(f"bool_or(u.nth = {number}) as f{number}" for number in range(len(sets)))
-        flagged = (
-            f"select u.block_id, u.block_position, {flags} from ({members}) u group by u.block_id, u.block_position"
-        )
+        chosen = ", ".join([_named(standing), "b.instances as held", *answers])
+        names = {id(one): self._table("few", one.members) for one in sets if one.few}
+        if len(names) == len(sets):  # what the sets have is known beforehand: one scan decides all blocks
+            looked = self._looked([names[id(one)] for one in sets], positions)
+            where = [*where, *(_upper(part, dict.fromkeys(names, "l.looked_id is not null")) for part in mixed)]
+            scanned = f"{_from(chosen, *where)} left join {looked} l on l.looked_id = b.block_id{_where(where)}"
+            base = f"(select {chosen}, l.* from {scanned} offset 0)"  # the offset keeps each answer worked out once
+        else:
+            possible = {id(one): _possible(one, names) for one in sets}
+            where = [*where, *(_upper(part, possible) for part in mixed)]
+            scanned = self._table("base", f"select {chosen} from {_from(chosen, *where)}{_where(where)}")
+            for one in sets:
+                if not one.few:
+                    names[id(one)] = self._table("many", one.members.replace("{base}", scanned))
+            looked = self._looked([names[id(one)] for one in sets], positions)
+            base = f"(select b.*, l.* from {scanned} b left join {looked} l on l.looked_id = b.block_id)"
         by_block = {id(leaf): f"base.{as_columns[id(leaf)]}" for leaf in [*blocks, *sets]}
-        by_one = by_block | {
-            id(leaf): f"(base.{as_columns[id(leaf)]} or t.f{number})" for number, leaf in enumerate(sets)
-        }
-        wanted = " and ".join(_truth(part, by_one) for part in mixed)
+
+        def wanted(*in_set: str) -> str:
+            by_one = by_block | {
+                id(one): f"({by_block[id(one)]} or {bit})" for one, bit in zip(sets, in_set, strict=True)
+            }
+            return " and ".join(_truth(part, by_one) for part in mixed)
+
         whole = " and ".join(_truth(part, by_block) for part in mixed)
-        listed = ", array_agg(t.block_position) filter (where ({0}) is {1} true) as {2}"
-        lists = listed.format(wanted, "", "taken") + listed.format(wanted, "not", "left") if positions else ""
-        looked = self._table(
-            "looked",
-            f"select base.block_id, count(*) as looked, count(*) filter (where {wanted}) as yes{lists} "
-            f"from ({flagged}) t join {base} base on base.block_id = t.block_id group by base.block_id",
-        )
-        counted = self._table(
-            "counted",
-            f"select base.*, ({whole}) is true as whole, coalesce(l.yes, 0) "
-            f"+ case when ({whole}) is true then base.held - coalesce(l.looked, 0) else 0 end as instances"
-            + (", l.taken, l.left" if positions else "")
-            + f" from {base} base left join {looked} l on l.block_id = base.block_id",
+        counted = (
+            f"select base.*, ({whole}) is true as whole, {_yes(wanted, len(sets))} "
+            f"+ case when ({whole}) is true then base.held - coalesce(base.looked, 0) else 0 end as instances"
+            f"{_taken_and_left(wanted(*_bits(len(sets)))) if positions else ''} from {base} base"
         )
         listed = (
             ", case when c.instances = c.held then null when not c.whole then c.taken "
             "else array(select g from generate_series(0, c.held - 1) g where g <> all(c.left)) end as positions"
         )
+        kept = ", ".join(f"c.{name}" for name in standing)
         return self._table(
             "matched",
-            "select c.*, c.file_bytes * c.instances / c.held as bytes"
-            f"{listed if positions else ''} from {counted} c where c.instances > 0",
+            f"select {kept}, c.instances, c.file_bytes * c.instances / c.held as bytes"
+            f"{listed if positions else ''} from ({counted}) c where c.instances > 0",
+        )
+
+    def _looked(self, names: Sequence[str], positions: bool) -> str:
+        """Add the table of blocks with instances in the sets, `looked_id`: how many are `looked` at one by one; how
+        many are in the same sets (`n5`: in the first and the third), or in which each is, as `bits`; with `positions`
+        where each is, as `places` in the order of `bits`."""
+        members = " union all ".join(
+            f"select block_id, block_position, {1 << number} as bit from {name}" for number, name in enumerate(names)
+        )
+        if len(names) > COUNTED_APART:
+            counted = ""
+        else:
+            counted = "".join(
+                f", count(*) filter (where u.bits = {bits}) as n{bits}" for bits in range(1, 1 << len(names))
+            )
+        several = ", array_agg(u.bits) as bits" if positions or not counted else ""
+        places = ", array_agg(u.block_position) as places" if positions else ""
+        return self._table(
+            "looked",
+            f"select u.block_id as looked_id, count(*)::integer as looked{counted}{several}{places} "
+            "from (select block_id, block_position, bit_or(bit) as bits "
+            f"from ({members}) m group by block_id, block_position) u group by u.block_id",
         )
 
     def statement(self, select: str) -> Statement:
@@ -196,7 +212,7 @@ class Compiler:
             case TagIs():
                 return of_tag(expression, self.today, self.bound)
             case QualityIs(held):
-                some = _Any(tuple(of_quality(expression, self.bound)))
+                some = _Any(tuple(of_quality(expression, self.bound, self._table)))
                 return some if held else _Not(some)
             case PredictionIs():
                 return of_prediction(expression, self.bound)
@@ -217,7 +233,8 @@ class Compiler:
         of_these = self.studies
         if holds.level is Level.PATIENT:
             self.studies = None
-        others = self.matched(holds.part, "b.patient_key, b.study_date" if holds.level is Level.PATIENT else "")
+        of_patient = {"patient_key": "b.patient_key", "study_date": "b.study_date"}
+        others = self.matched(holds.part, of_patient if holds.level is Level.PATIENT else None)
         self.studies = of_these
         if holds.level is not Level.PATIENT:
             key = f"{holds.level.value}_key"
@@ -318,6 +335,32 @@ def _truth(formula: _Formula, answers: dict[int, str]) -> str:
             return answers[id(formula)]
 
 
+def _bits(sets: int) -> list[str]:
+    """Whether an instance is in each set, by the bits of `looked`."""
+    return [f"(x.bits & {1 << number} > 0)" for number in range(sets)]
+
+
+def _yes(wanted: Callable[..., str], sets: int) -> str:
+    """How many of the instances of `base` that are in sets are wanted."""
+    if sets > COUNTED_APART:
+        counted = f"(select count(*) from unnest(base.bits) x(bits) where {wanted(*_bits(sets))})"
+        return f"case when base.looked is null then 0 else {counted} end"
+    each = (
+        f"case when {wanted(*(str(bits >> number & 1 == 1).lower() for number in range(sets)))} "
+        f"then coalesce(base.n{bits}, 0) else 0 end"
+        for bits in range(1, 1 << sets)
+    )
+    return " + ".join(each)
+
+
+def _taken_and_left(wanted: str) -> str:
+    """Where those that are wanted are in their block, and those that are not."""
+    places = "from unnest(base.bits, base.places) x(bits, place) where"
+    taken = f"array(select x.place {places} ({wanted}))"
+    left = f"array(select x.place {places} ({wanted}) is not true)"
+    return f", {taken} as taken, {left} as left"
+
+
 def _possible(one: OfInstance, names: dict[int, str]) -> str:
     """Whether an instance of the block can be in the set."""
     if not one.few:
@@ -339,6 +382,17 @@ def _upper(formula: _Formula, possible: dict[int, str], negated: bool = False) -
             return f"({sql})"
         case OfInstance(otherwise=otherwise):
             return "false" if negated else f"({otherwise} or {possible[id(formula)]})"
+
+
+def _named(columns: Mapping[str, str]) -> str:
+    return ", ".join(f"{sql} as {name}" for name, sql in columns.items())
+
+
+def _whole_blocks(standing: Mapping[str, str], where: Sequence[str], positions: bool) -> str:
+    """A query of blocks that match as a whole, with the columns of `Compiler.matched`."""
+    own = ", b.instances, b.file_bytes as bytes" + (", null::integer[] as positions" if positions else "")
+    chosen = _named(standing)
+    return f"select {chosen}{own} from {_from(chosen, *where)}{_where(where)}"
 
 
 def _from(*used: str) -> str:

@@ -102,7 +102,7 @@ def freeze(
 
 def _choose(connection: Connection, expression: Expression, today: date) -> None:
     compiler = Compiler(today)
-    matched = compiler.matched(expression, "b.patient_key as patient", positions=True)
+    matched = compiler.matched(expression, {"patient": "b.patient_key"}, positions=True)
     statement = compiler.statement(
         "select m.block_id, m.study_key, m.series_key, m.patient, m.instances::integer as instances, "
         f"m.bytes::bigint as bytes, m.positions from {matched} m"

@@ -5,10 +5,11 @@ Aliases: `b` cohort_block, `hb` header_block, `s` series, `st` study; in sets al
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 
-from sluice.anatomy.strategies import PEDIATRIC_BELOW_YEARS, Part, Strategy, strategy_sql
+from sluice.anatomy.strategies import PEDIATRIC_BELOW_YEARS, Part, Strategy, readings_sql
 from sluice.cohorts.conditions import Parameters, asks, element_asks, number
 from sluice.cohorts.criteria import Criterion
 from sluice.cohorts.expressions import FieldIs, PredictionIs, QualityIs, RegionIs, TagIs
@@ -165,9 +166,9 @@ def _by_header(part: Part, bound: Parameters) -> OfBlock:
 
 
 def _by_model(strategy: Strategy, part: Part, bound: Parameters) -> OfInstance:
-    condition, params = strategy_sql(strategy, part.name, "p", f"{bound.next_name()}_part")
+    members, params = readings_sql(strategy, part, f"{bound.next_name()}_part")
     bound.values.update(params)
-    return OfInstance(OF_FILM.format(condition))
+    return OfInstance(members)
 
 
 def _age(part: Part, age: str) -> str:
@@ -176,38 +177,41 @@ def _age(part: Part, age: str) -> str:
     return f"coalesce({age} >= {PEDIATRIC_BELOW_YEARS}, true)" if part.router5 == "adult_chest" else "true"
 
 
-def of_quality(condition: QualityIs, bound: Parameters) -> list[Leaf]:
-    """Held by a rule, by what is held: whole studies, whole series, or instances. One of the leaves suffices."""
+def of_quality(condition: QualityIs, bound: Parameters, table: Callable[[str, str], str]) -> list[Leaf]:
+    """Held by a rule, by what is held: whole studies, whole series, or instances. One of the leaves suffices.
+
+    Args:
+        table: adds a common table expression, by a word for its name and a query, and returns its name.
+    """
     named = ""
     if condition.rules:
         named += f" and h.rule = any({bound.bind(list(condition.rules), 'text[]')})"
     if condition.severities:
         named += f" and h.severity = any({bound.bind(list(condition.severities), 'text[]')})"
+    held = table(
+        "held", f"select h.level, h.object, h.block_id, h.block_position from quality_held h where true{named}"
+    )
+    of_studies = table(
+        "held",
+        f"select x.study_key from {held} h join study x on x.study_instance_uid = h.object where h.level = 'study'",
+    )
+    of_series = table(
+        "held",
+        f"select x.series_key from {held} h join series x on x.series_instance_uid = h.object where h.level = 'series'",
+    )
     # findings know their place; a decision about an instance without a finding has to look for it
-    placed = f"from quality_held h where h.level = 'instance' and h.block_id is not null{named}"
-    unplaced = (
-        "from quality_held h join instance i on i.sop_instance_uid = h.object "
-        f"where h.level = 'instance' and h.block_id is null and i.block_id is not null{named}"
-    )
     of_instances = (
-        f"select h.block_id, h.block_position {placed} union all select i.block_id, i.block_position {unplaced}"
-    )
-    of_windows = (
-        "select i.block_id, i.block_position from quality_held h join window_instance w on w.window_key = h.object "
-        "join instance i on i.sop_instance_uid = w.sop_instance_uid "
-        f"where h.level = 'window' and i.block_id is not null{named}"
+        f"select h.block_id, h.block_position from {held} h where h.level = 'instance' and h.block_id is not null "
+        f"union all select i.block_id, i.block_position from {held} h join instance i on i.sop_instance_uid = h.object "
+        "where h.level = 'instance' and h.block_id is null and i.block_id is not null "
+        f"union all select i.block_id, i.block_position from {held} h "
+        "join window_instance w on w.window_key = h.object join instance i on i.sop_instance_uid = w.sop_instance_uid "
+        "where h.level = 'window' and i.block_id is not null"
     )
     return [
-        OfBlock(
-            "b.study_key in (select x.study_key from quality_held h join study x on x.study_instance_uid = h.object "
-            f"where h.level = 'study'{named})"
-        ),
-        OfBlock(
-            "b.series_key in (select x.series_key from quality_held h "
-            "join series x on x.series_instance_uid = h.object "
-            f"where h.level = 'series'{named})"
-        ),
-        OfInstance(f"{of_instances} union all {of_windows}"),
+        OfBlock(f"b.study_key in (select study_key from {of_studies})"),
+        OfBlock(f"b.series_key in (select series_key from {of_series})"),
+        OfInstance(of_instances),
     ]
 
 

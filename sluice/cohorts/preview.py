@@ -26,10 +26,14 @@ from sluice.pacs.governor.policy import current_policy
 SHOWN = 20
 LIMIT_S = 20.0
 DIMENSIONS = ("modality", "scanner", "year", "body_part")
-COUNTED = (
-    "b.patient_key, b.study_date, b.kind_key, b.modality, coalesce(b.station_name, b.device_serial_number) as scanner, "
-    "b.region_key as body_part"
-)
+COUNTED = {
+    "patient_key": "b.patient_key",
+    "study_date": "b.study_date",
+    "kind_key": "b.kind_key",
+    "modality": "b.modality",
+    "scanner": "coalesce(b.station_name, b.device_serial_number)",
+    "body_part": "b.region_key",
+}
 # Equal texts are equal in every collation; this one is the quickest to sort by.
 OF_KIND = ", ".join(f'any_value({name}) collate "C" as {name}' for name in ("modality", "scanner", "body_part"))
 

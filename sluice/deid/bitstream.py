@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable
+from functools import partial
 
 SOI, EOI, SOS, COM, ADOBE, JFIF = 0xD8, 0xD9, 0xDA, 0xFE, 0xEE, 0xE0
 J2K_SOC, J2K_SIZ, J2K_SOT, J2K_COM, J2K_EOC = b"\xff\x4f", 0x51, 0x90, 0x64, b"\xff\xd9"
@@ -17,6 +18,10 @@ JPEG = tuple(f"1.2.840.10008.1.2.4.{number}" for number in ("50", "51", "57", "7
 JPEG_2000 = tuple(f"1.2.840.10008.1.2.4.{number}" for number in ("90", "91", "201", "202", "203"))
 RLE = "1.2.840.10008.1.2.5"
 # T.81 B.1.1.5, T.87 A.1: behind FF, entropy-coded data has 00 (JPEG) or a bit 7 of zero (JPEG-LS), or a restart.
+# Segments that a decoder reads: SOFn with DHT and DAC, DQT, DNL, DRI, SOF55 and LSE of JPEG-LS. Others are refused.
+DECODED = frozenset({*range(0xC0, 0xD0), 0xDB, 0xDC, 0xDD, 0xF7, 0xF8}) - {0xC8}
+# T.800 A.2, T.814: CAP, SIZ, COD, COC, TLM, PRF, PLM, CPF, QCD, QCC, RGN, POC, PPM, CRG.
+J2K_DECODED = frozenset([0x50, 0x51, 0x52, 0x53, 0x55, 0x56, 0x57, 0x59, 0x5C, 0x5D, 0x5E, 0x5F, 0x60, 0x63])
 MARKER = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")
 
 
@@ -24,13 +29,16 @@ class UnknownBitstreamError(ValueError):
     """The compressed frames cannot be read, so nobody can say what they hold."""
 
 
-def clean_fragments(parts: list[bytes], frames: int, transfer_syntax: str) -> list[bytes]:
+def clean_fragments(parts: list[bytes], frames: int, transfer_syntax: str, pixels: int | None = None) -> list[bytes]:
     """One cleaned fragment a frame.
+
+    Args:
+        pixels: of a frame; RLE segments are cut where they are complete.
 
     Raises:
         UnknownBitstreamError: a syntax without rule, fragments that cannot be told apart, or a damaged frame.
     """
-    clean = _cleaner(transfer_syntax)
+    clean = _cleaner(transfer_syntax, pixels)
     if len(parts) == frames:
         return [clean(part) for part in parts]
     if frames == 1 and parts:
@@ -47,13 +55,13 @@ def clean_fragments(parts: list[bytes], frames: int, transfer_syntax: str) -> li
     return [clean(frame) for frame in joined]
 
 
-def _cleaner(transfer_syntax: str) -> Callable[[bytes], bytes]:
+def _cleaner(transfer_syntax: str, pixels: int | None) -> Callable[[bytes], bytes]:
     if transfer_syntax in JPEG:
         return clean_jpeg
     if transfer_syntax in JPEG_2000:
         return clean_jpeg_2000
     if transfer_syntax == RLE:
-        return clean_rle
+        return partial(clean_rle, pixels=pixels)
     raise UnknownBitstreamError("no rule for this compression")
 
 
@@ -80,8 +88,10 @@ def clean_jpeg(frame: bytes) -> bytes:
         if marker == SOS:
             stop = _scan_end(frame, stop)
             segment = frame[position:stop]
-        elif (marker == COM or JFIF <= marker <= 0xEF) and not _needed(marker, segment):
-            segment = b""
+        elif marker == COM or JFIF <= marker <= 0xEF:
+            segment = segment if _needed(marker, segment) else b""
+        elif marker not in DECODED:
+            raise UnknownBitstreamError("a frame has a segment that no decoder needs")
         kept.append(segment)
         position = stop
 
@@ -113,6 +123,8 @@ def clean_jpeg_2000(frame: bytes) -> bytes:
         if marker == J2K_SOT:
             break
         stop = position + 2 + int(struct.unpack_from(">H", frame, position + 2)[0])
+        if marker != J2K_COM and marker not in J2K_DECODED:
+            raise UnknownBitstreamError("a main header has a segment that no decoder needs")
         if marker != J2K_COM:
             kept.append(frame[position:stop])
         position = stop
@@ -142,11 +154,45 @@ def _refuse_tile_comment(frame: bytes, position: int, stop: int) -> None:
         position += 2 + int(struct.unpack_from(">H", frame, position + 2)[0])
 
 
-def clean_rle(frame: bytes) -> bytes:
-    """An RLE frame as it is; its header (PS3.5 G.5) must be one, and its unused offsets zero."""
+def clean_rle(frame: bytes, pixels: int | None = None) -> bytes:
+    """An RLE frame (PS3.5 annex G) without what stands behind the last byte that its segments need.
+
+    Args:
+        pixels: of the frame, each one byte of every segment; where None the segments are not cut.
+    """
     if len(frame) < 64:
         raise UnknownBitstreamError("an RLE frame is shorter than its header")
-    header = struct.unpack_from("<16L", frame)
-    if not 1 <= header[0] <= 15 or header[1] != 64 or any(header[1 + header[0] :]):
+    count, *offsets = struct.unpack_from("<16L", frame)
+    if not 1 <= count <= 15 or offsets[0] != 64 or any(offsets[count:]):
         raise UnknownBitstreamError("an RLE header is damaged")
-    return frame
+    ends = [*offsets[1:count], len(frame)]
+    if sorted(offsets[:count]) != offsets[:count] or offsets[count - 1] > len(frame):
+        raise UnknownBitstreamError("an RLE header is damaged")
+    if pixels is None:
+        return frame
+    segments = [
+        frame[start : _segment_end(frame, start, end, pixels)] for start, end in zip(offsets[:count], ends, strict=True)
+    ]
+    padded = [segment + b"\0" * (len(segment) % 2) for segment in segments]
+    starts = [64 + sum(map(len, padded[:number])) for number in range(count)]
+    return struct.pack("<16L", count, *starts, *[0] * (15 - count)) + b"".join(padded)
+
+
+def _segment_end(frame: bytes, position: int, end: int, needed: int) -> int:
+    """Where a segment has given all its bytes (PS3.5 G.3.1)."""
+    produced = 0
+    while produced < needed:
+        if position >= end:
+            raise UnknownBitstreamError("an RLE segment is too short")
+        control = frame[position]
+        if control < 128:
+            produced += control + 1
+            position += control + 2
+        elif control > 128:
+            produced += 257 - control
+            position += 2
+        else:
+            position += 1
+    if position > end:
+        raise UnknownBitstreamError("an RLE segment is too short")
+    return position

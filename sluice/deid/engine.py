@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Protocol
 
 from pydicom._uid_dict import UID_dictionary
 
 from sluice import __version__
-from sluice.deid import gate, text
+from sluice.deid import gate, graphics, marks, text
 from sluice.deid.elements import (
     PIXEL_DATA,
     WIDTH,
@@ -28,19 +29,51 @@ from sluice.deid.elements import (
 )
 from sluice.deid.held import Held
 from sluice.deid.identities import Identities, cap_age, is_patient, shift_date
-from sluice.deid.profile import DESCRIPTOR_TERMS, TEMPORAL, Action, Profile, Rule, safe_private
+from sluice.deid.profile import (
+    CONTENT,
+    DESCRIPTOR_TERMS,
+    FULL_DATES,
+    GRAPHICS,
+    MODIFIED_DATES,
+    TEMPORAL,
+    Action,
+    Place,
+    Profile,
+    Rule,
+    safe_private,
+)
+from sluice.deid.structured import CONCEPT, ContentTree
 
-IMPLEMENTATION_UID = "2.25.147352897540297482934420731086271908442"  # a UUID of ours, PS3.5 B.2
 EXPLICIT = "1.2.840.10008.1.2.1"
 SOP_CLASS, SOP_INSTANCE, STUDY, SERIES = 0x00080016, 0x00080018, 0x0020000D, 0x0020000E
 PATIENT_NAME, PATIENT_ID, ISSUER, AGE, ACCESSION = 0x00100010, 0x00100020, 0x00100021, 0x00101010, 0x00080050
 CHARACTER_SET, PER_FRAME, SHARED_GROUPS = 0x00080005, 0x52009230, 0x52009229
-REMOVED, METHOD, METHOD_CODES, TEMPORAL_INFORMATION = 0x00120062, 0x00120063, 0x00120064, 0x00280303
 TEXT = frozenset(["AE", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"])
 NUMBERS = frozenset(["US", "SS", "UL", "SL", "FL", "FD", "SV", "UV", "AT"])
 TIME = re.compile(r"\d{2}(?:\d{2}){0,2}(?:\.\d{1,6})?")
+UID_FORM = re.compile(r"[0-9]+(?:\.[0-9]+)+")
+TEMPORAL_FORM = re.compile(rb"[0-9.+\-:\\ ]*\0?")
 DUMMIES = {"DA": b"19000101", "TM": b"000000", "DT": b"19000101000000", "AS": b"000Y", "DS": b"0", "IS": b"0",
            "PN": b"REMOVED", "UR": b"urn:removed"}  # fmt: skip
+
+
+class Treatment(Protocol):
+    """What is done to the pixels of one instance, decided elsewhere (`sluice.deid.pixels`)."""
+
+    @property
+    def screened(self) -> bool:
+        """Whether somebody looked at the pixels, so that a class that shows text by habit may leave."""
+
+    @property
+    def cleaned(self) -> bool:
+        """Whether burned-in text was looked for and blanked: claims 113101."""
+
+    @property
+    def defaced(self) -> bool:
+        """Whether faces were removed: claims 113102."""
+
+    def apply(self, file: File) -> Element:
+        """The pixel data that may leave; attributes of the pixels that change with it are changed in the file."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +83,8 @@ class Deidentified:
     Attributes:
         data: the DICOM file.
         patient, study, series, sop_instance: its pseudonymous identities.
-        shift_days: whole days that its dates were moved by; None where no date was kept.
+        shift_days: whole days that its dates were moved by, 0 where dates were kept; None where no date is left.
+        codes: CID 7050 codes and meanings of what was done to this instance.
     """
 
     data: bytes
@@ -59,10 +93,16 @@ class Deidentified:
     series: str
     sop_instance: str
     shift_days: int | None
+    codes: tuple[tuple[str, str], ...]
 
 
-def deidentify(data: bytes, profile: Profile, identities: Identities) -> Deidentified:
+def deidentify(
+    data: bytes, profile: Profile, identities: Identities, treatment: Treatment | None = None
+) -> Deidentified:
     """De-identify a DICOM file.
+
+    Args:
+        treatment: of the pixels; without one they leave as they are, but for comments and bits that are no pixels.
 
     Raises:
         Held: it must not leave, with the reason.
@@ -71,8 +111,8 @@ def deidentify(data: bytes, profile: Profile, identities: Identities) -> Deident
         file = read_file(data)
     except MalformedError as error:
         raise Held("held-unreadable", f"cannot be read: {error}") from error
-    row = gate.check(file)
-    return _Instance(file, row, profile, identities).deidentified()
+    row = gate.check(file, profile, screened=treatment is not None and treatment.screened)
+    return _Instance(file, row, profile, identities).deidentified(treatment)
 
 
 class _Instance:
@@ -81,12 +121,14 @@ class _Instance:
     def __init__(self, file: File, row: dict[str, str], profile: Profile, identities: Identities) -> None:
         elements = file.elements
         self.file = file
-        self.sop_class, self.iod = row["uid"], row["iod"]
+        self.sop_class, self.place = row["uid"], profile.place(row["iod"])
+        self.kind = row["disposition"]
         self.profile = profile
         self.identities = identities
         self.character_sets = gate.text(elements.get(CHARACTER_SET))
         self.signed = gate.number(elements.get(0x00280103), 0) == 1
         self.needs_utf8 = False
+        self.used: set[str] = set()  # options that decided about something
         patient_id = _identity(elements.get(PATIENT_ID), self.character_sets)
         if patient_id is None or not is_patient(patient_id):
             raise Held("held-identity", "the Patient ID is missing, a placeholder, or cannot be decoded")
@@ -97,63 +139,72 @@ class _Instance:
             if not gate.text(elements.get(tag)):
                 raise Held("held-unreadable", f"the {name} UID is missing")
 
-    def deidentified(self) -> Deidentified:
+    def deidentified(self, treatment: Treatment | None) -> Deidentified:
         original = self.file.elements
-        cleaned = self._clean(original, self.character_sets)
-        cleaned[PIXEL_DATA] = gate.clean_pixels(self.file)
-        self._identify(cleaned)
-        self._claim(cleaned, original)
-        uids = {tag: self.identities.uid(gate.text(original[tag])) for tag in (SOP_INSTANCE, SERIES, STUDY)}
-        for tag, uid in uids.items():
-            cleaned[tag] = Element(tag, "UI", uid.encode())
-        compressed = isinstance(cleaned[PIXEL_DATA].value, Fragments)
+        has_pixels = self.kind not in (CONTENT, GRAPHICS)
+        pixels = None
+        if has_pixels:  # first: a treatment may change what the header says of the pixels
+            pixels = treatment.apply(self.file) if treatment else gate.clean_pixels(self.file)
+        cleaned = self.clean(original, self.place, self.character_sets)
+        if pixels is not None:
+            cleaned[PIXEL_DATA] = pixels
+        if self.kind == CONTENT and CONCEPT not in cleaned:
+            raise Held("held-class", "the title of the document is no known code")
+        uids = {tag: self._uid(gate.text(original[tag])) for tag in (SOP_INSTANCE, SERIES, STUDY)}
+        self._identify(cleaned, uids)
+        codes = self._mark(cleaned, treatment if has_pixels else None)
+        compressed = pixels is not None and isinstance(pixels.value, Fragments)
         syntax = self.file.transfer_syntax if compressed else EXPLICIT
-        data = write_file(_file_meta(self.sop_class, uids[SOP_INSTANCE], syntax), cleaned)
-        shift = self.shift_days if self.profile.shifts_dates else None
-        return Deidentified(data, self.patient, uids[STUDY], uids[SERIES], uids[SOP_INSTANCE], shift)
+        data = write_file(marks.file_meta(self.sop_class, uids[SOP_INSTANCE], syntax), cleaned)
+        shift = self.shift_days if MODIFIED_DATES in self.used else 0 if FULL_DATES in self.used else None
+        return Deidentified(data, self.patient, uids[STUDY], uids[SERIES], uids[SOP_INSTANCE], shift, codes)
 
-    def _identify(self, cleaned: DataSet) -> None:
+    def _identify(self, cleaned: DataSet, uids: dict[int, str]) -> None:
         cleaned[SOP_CLASS] = Element(SOP_CLASS, "UI", self.sop_class.encode())
         cleaned[PATIENT_NAME] = Element(PATIENT_NAME, "PN", self.patient.encode())
         cleaned[PATIENT_ID] = Element(PATIENT_ID, "LO", self.patient.encode())
+        for tag, uid in uids.items():
+            cleaned[tag] = Element(tag, "UI", uid.encode())
+        if self.kind == GRAPHICS:
+            graphics.number_layers(cleaned)
         if self.needs_utf8:
             cleaned[CHARACTER_SET] = Element(CHARACTER_SET, "CS", b"ISO_IR 192")
 
-    def _claim(self, cleaned: DataSet, original: DataSet) -> None:
-        """PS3.15 E.1.1, E.3.6: what was done, in the terms of CID 7050, added to what earlier ones claimed."""
-        codes = self.profile.codes()
-        items = [text.code_item(value, "DCM", meaning) for value, meaning in codes]
-        earlier = original.get(METHOD_CODES)
-        if earlier is not None and isinstance(earlier.value, list):
-            ours = {value.encode() for value, _ in codes}
-            kept = filter(None, map(text.coded_triplet, earlier.value))
-            items = [item for item in kept if item[text.CODE_VALUE].value not in ours] + items
-        method = f"Sluice {__version__} {self.profile.name}, PS3.15 {self.profile.describe()['edition']}"
-        temporal = b"MODIFIED" if self.profile.shifts_dates else b"REMOVED"
-        cleaned[REMOVED] = Element(REMOVED, "CS", b"YES")
-        cleaned[METHOD] = Element(METHOD, "LO", method[:64].encode())
-        cleaned[METHOD_CODES] = Element(METHOD_CODES, "SQ", items)
-        cleaned[TEMPORAL_INFORMATION] = Element(TEMPORAL_INFORMATION, "CS", temporal)
+    def _mark(self, cleaned: DataSet, treatment: Treatment | None) -> tuple[tuple[str, str], ...]:
+        cleaned_pixels, defaced = (treatment.cleaned, treatment.defaced) if treatment else (False, False)
+        codes = marks.codes_of(self.used, cleaned_pixels, defaced)
+        method = f"Sluice {__version__} {self.profile.name}, PS3.15 {self.profile.edition}"
+        marks.mark(cleaned, self.file, codes, method, self.used)
+        return codes
 
-    def _clean(self, elements: DataSet, character_sets: str) -> DataSet:
+    def claim(self, option: str | None) -> None:
+        """Note that an option decided about something in this instance."""
+        if option is not None:
+            self.used.add(option)
+
+    def clean(self, elements: DataSet, place: Place, character_sets: str) -> DataSet:
         """Elements of one data set or item that the profile keeps."""
         if CHARACTER_SET in elements:
             character_sets = gate.text(elements[CHARACTER_SET])
         cleaned: DataSet = text.coded_triplet(elements) if text.CODE_VALUE in elements else {}
+        rule_of = place.rule
         for tag, element in elements.items():
-            rule = self.profile.rule(tag, self.iod)
+            rule = rule_of(tag)
             if rule is None or rule.action is Action.REMOVE or tag == PIXEL_DATA:
                 continue
-            kept = self._apply(element, rule, rule.action, character_sets)
+            kept = self._apply(element, rule, rule.action, place, character_sets)
+            if rule.option is not None and (kept is not None or rule.action is Action.CLEAN):
+                self.used.add(rule.option)
             if kept is None and rule.fallback is not rule.action:
-                kept = self._apply(element, rule, rule.fallback, character_sets)
+                kept = self._apply(element, rule, rule.fallback, place, character_sets)
             if kept is not None:
                 cleaned[tag] = kept
-        if self.profile.keeps_safe_private:
-            cleaned |= _safe_private_elements(elements)
+        if self.profile.keeps_safe_private and (private := _safe_private_elements(elements)):
+            self.used.add("retain_safe_private")
+            cleaned |= private
         return cleaned
 
-    def _apply(self, element: Element, rule: Rule, action: Action, character_sets: str) -> Element | None:
+    def _apply(self, element: Element, rule: Rule, action: Action, place: Place, character_sets: str) -> Element | None:
         """The element after one action; None where it goes, or where the action does not fit its value."""
         vr = self._vr(element, rule.vr)
         if action in (Action.REMOVE, Action.CODED):
@@ -161,9 +212,9 @@ class _Instance:
         if action is Action.EMPTY:
             return self._empty(element, vr)
         if action is Action.DUMMY:
-            return self._dummy(element, vr, character_sets)
+            return self._dummy(element, vr, place, character_sets)
         if vr == "SQ":
-            return self._sequence(element, character_sets)
+            return self._sequence(element, place, character_sets, action)
         if not isinstance(element.value, bytes):
             return None  # items where the dictionary has a value
         value = self._value(element.value, vr, rule, action, character_sets)
@@ -174,10 +225,10 @@ class _Instance:
             case Action.UID | Action.CLASS_UID:
                 return self._uids(value, action) if vr == "UI" else None
             case Action.SHIFT:
-                return self._shifted(value, vr)
+                return self.shifted(value, vr)
             case Action.NUMBER:
                 return _numbers(value, vr)
-            case Action.CODE:
+            case Action.CODE | Action.LAYER:
                 return text.code_strings(value)
             case Action.BULK:
                 return value
@@ -194,9 +245,9 @@ class _Instance:
             return Element(element.tag, vr, self.identities.accession(number).encode())
         return Element(element.tag, vr, [] if vr == "SQ" else b"")
 
-    def _dummy(self, element: Element, vr: str, character_sets: str) -> Element:
+    def _dummy(self, element: Element, vr: str, place: Place, character_sets: str) -> Element:
         if vr == "SQ":
-            cleaned = self._sequence(element, character_sets)
+            cleaned = self._sequence(element, place, character_sets, Action.RECURSE)
             return cleaned if cleaned is not None else Element(element.tag, "SQ", [])
         if vr == "UI":
             value = element.value if isinstance(element.value, bytes) else b""
@@ -204,16 +255,28 @@ class _Instance:
         dummy = b"\0" * WIDTH.get(vr, 2) if vr in WIDTH or vr in ("OB", "UN") else DUMMIES.get(vr, b"REMOVED")
         return Element(element.tag, vr, dummy)
 
-    def _sequence(self, element: Element, character_sets: str) -> Element | None:
+    def _sequence(self, element: Element, place: Place, character_sets: str, action: Action) -> Element | None:
         items = element.value if isinstance(element.value, list) else None
         if items is None and isinstance(element.value, bytes):
             items = [] if not element.value else read_items(element.value)
         if items is None:
             return None
-        cleaned = [self._clean(item, character_sets) for item in items]
+        below = place.below(element.tag)
+        if action is Action.CONTENT:
+            return Element(element.tag, "SQ", ContentTree(self).cleaned(items, below, character_sets))
+        cleaned = [self.clean(item, below, character_sets) for item in items]
+        if action is Action.GRAPHICS:
+            cleaned = graphics.without_empty_text(cleaned)
         if items and not any(cleaned) and element.tag not in (PER_FRAME, SHARED_GROUPS):
             return None  # nothing in it had a rule
         return Element(element.tag, "SQ", cleaned)
+
+    def _uid(self, original: str) -> str:
+        return original if self.profile.keeps_uids else self.identities.uid(original)
+
+    def mapped(self, value: bytes) -> bytes:
+        """UIDs that stand for the given ones; the same where the profile keeps UIDs."""
+        return self._uids(value, Action.UID) or b""
 
     def _uids(self, value: bytes, action: Action) -> bytes | None:
         """UIDs by role: what PS3.6 registers (classes, syntaxes, well-known instances) stays, any other is mapped."""
@@ -221,11 +284,12 @@ class _Instance:
         if action is Action.CLASS_UID:
             known = [uid for uid in originals if uid in UID_dictionary]
             return "\\".join(known).encode() if known else None
-        return "\\".join(
-            uid if not uid or uid in UID_dictionary else self.identities.uid(uid) for uid in originals
-        ).encode()
+        if self.profile.keeps_uids:
+            originals = [uid if UID_FORM.fullmatch(uid) else "" for uid in originals]
+        return "\\".join(uid if not uid or uid in UID_dictionary else self._uid(uid) for uid in originals).encode()
 
-    def _shifted(self, value: bytes, vr: str) -> bytes | None:
+    def shifted(self, value: bytes, vr: str) -> bytes | None:
+        """Dates moved by the patient's shift, times as they are; None where nothing of it is one."""
         parts = [part.strip(" \0") for part in value.decode("latin-1").split("\\")]
         if vr not in TEMPORAL:
             return None
@@ -248,15 +312,21 @@ class _Instance:
         if vr == "AS":
             return (cap_age(value.decode("latin-1")) or "").encode() or None
         if vr in TEXT:
-            decoded = text.decode(value, character_sets)
-            if decoded is not None and not decoded.isascii():
-                self.needs_utf8 = True
-            return None if decoded is None else decoded.encode()
+            return self.kept_text(value, character_sets)
         if vr == "UI":
             return self._uids(value, Action.UID)
+        if vr in TEMPORAL:
+            return value if TEMPORAL_FORM.fullmatch(value) else None
         if vr == "CS":
             return text.code_strings(value)
         return _numbers(value, vr)
+
+    def kept_text(self, value: bytes, character_sets: str) -> bytes | None:
+        """Text in the encoding of the produced object; None where it cannot be decoded for certain."""
+        decoded = text.decode(value, character_sets)
+        if decoded is not None and not decoded.isascii():
+            self.needs_utf8 = True
+        return None if decoded is None else decoded.encode()
 
     def _vr(self, element: Element, vr: str) -> str:
         """The VR that an element is written with: the dictionary's; of several, the one that was encoded."""
@@ -310,15 +380,3 @@ def _identity(element: Element | None, character_sets: str) -> str | None:
     if element is None or not isinstance(element.value, bytes):
         return ""
     return text.decode(element.value, character_sets)
-
-
-def _file_meta(sop_class: str, sop_instance: str, transfer_syntax: str) -> DataSet:
-    values = {
-        0x00020001: ("OB", b"\0\1"),
-        0x00020002: ("UI", sop_class.encode()),
-        0x00020003: ("UI", sop_instance.encode()),
-        0x00020010: ("UI", transfer_syntax.encode()),
-        0x00020012: ("UI", IMPLEMENTATION_UID.encode()),
-        0x00020013: ("SH", f"SLUICE_{__version__}"[:16].encode()),
-    }
-    return {tag: Element(tag, vr, value) for tag, (vr, value) in values.items()}

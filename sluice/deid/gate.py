@@ -7,7 +7,7 @@ import numpy as np
 from sluice.deid.bitstream import UnknownBitstreamError, clean_fragments
 from sluice.deid.elements import PIXEL_DATA, DataSet, Element, File, Fragments, walk
 from sluice.deid.held import Held
-from sluice.deid.profile import sop_classes
+from sluice.deid.profile import CONTENT, GRAPHICS, SCREENED, Profile, sop_classes
 
 SOP_CLASS, IMAGE_TYPE, CONVERSION_TYPE, MODALITY = 0x00080016, 0x00080008, 0x00080064, 0x00080060
 BURNED_IN, PHOTOMETRIC, SAMPLES = 0x00280301, 0x00280004, 0x00280002
@@ -21,46 +21,56 @@ MONOCHROME = frozenset({"MONOCHROME1", "MONOCHROME2"})
 TEXT_MODALITIES = frozenset({"SC", "OT", "US", "IVUS", "SR", "DOC", "KO", "PR", "SM", "ES", "XC", "HC", "REG"})
 
 
-def check(file: File) -> dict[str, str]:
-    """Return the row of `sop_classes` of an object that may leave.
+def check(file: File, profile: Profile, screened: bool = False) -> dict[str, str]:
+    """Return the row of `sop_classes` of an object that may leave under a profile.
+
+    Args:
+        screened: a rule for its device and a screening of its pixels stand behind it (`sluice.deid.pixels`); without
+            them nothing leaves that shows text by habit.
 
     Raises:
         Held: it may not, with the reason.
     """
-    elements = file.elements
-    uid = text(elements.get(SOP_CLASS)) or file.media_sop_class
+    uid = class_of(file)
     if not uid.startswith(STANDARD_ROOT):
         raise Held("held-class", "private or missing SOP class: its contents are not defined")
-    row = sop_classes().get(uid)
-    if row is None:
-        raise Held("held-class", f"no rule for SOP class {uid}")
-    if row["disposition"] != "release":
-        raise Held("held-class", f"{row['name']}: {row['reason']}")
-    _check_origin(elements)
-    _check_pixels(elements)
+    reason = profile.why_held(uid, screened)
+    if reason is not None:
+        raise Held("held-class", reason)
+    row = sop_classes()[uid]
+    if row["disposition"] in (CONTENT, GRAPHICS):
+        return row
+    if PIXEL_DATA not in file.elements:
+        raise Held("held-class", "an image without pixel data")
+    if not screened and (why := shows_text(file)):
+        raise Held("held-class", why)
     return row
 
 
-def _check_origin(elements: DataSet) -> None:
+def class_of(file: File) -> str:
+    """SOP Class UID of the data set, else of the file meta; empty where there is none."""
+    return text(file.elements.get(SOP_CLASS)) or file.media_sop_class
+
+
+def shows_text(file: File) -> str | None:
+    """Why an object is one of those that show text by habit; None where nothing says so."""
+    elements, row = file.elements, sop_classes().get(class_of(file))
+    if row is not None and row["disposition"] == SCREENED:
+        return f"{row['name']}: {row['reason']}"
     if text(elements.get(BURNED_IN)).upper() == "YES":
-        raise Held("held-class", "Burned In Annotation is YES")
-    for _, element in walk(elements):
-        if element.tag == BURNED_IN and text(element).upper() == "YES":
-            raise Held("held-class", "Burned In Annotation is YES in a frame or reference")
+        return "Burned In Annotation is YES"
+    if any(element.tag == BURNED_IN and text(element).upper() == "YES" for _, element in walk(elements)):
+        return "Burned In Annotation is YES in a frame or reference"
     image_type = text(elements.get(IMAGE_TYPE)).upper()
     if any(word in image_type for word in SCREEN_WORDS):
-        raise Held("held-class", "Image Type says it is a screen or a report")
+        return "Image Type says it is a screen or a report"
     if text(elements.get(CONVERSION_TYPE)).upper() in CONVERTED:
-        raise Held("held-class", "Conversion Type says it is no acquisition of the modality")
+        return "Conversion Type says it is no acquisition of the modality"
     if text(elements.get(MODALITY)).upper() in TEXT_MODALITIES:
-        raise Held("held-class", "the modality contradicts the SOP class")
-
-
-def _check_pixels(elements: DataSet) -> None:
-    if PIXEL_DATA not in elements:
-        raise Held("held-class", "an image without pixel data")
+        return "the modality contradicts the SOP class"
     if number(elements.get(SAMPLES), 1) != 1 or text(elements.get(PHOTOMETRIC)) not in MONOCHROME:
-        raise Held("held-class", "a colour picture in a greyscale class is a screen or a report")
+        return "a colour picture in a greyscale class is a screen or a report"
+    return None
 
 
 def clean_pixels(file: File) -> Element:
@@ -74,7 +84,8 @@ def clean_pixels(file: File) -> Element:
     if isinstance(pixels.value, Fragments):
         try:
             frames = max(number(elements.get(FRAMES), 1), 1)
-            parts = clean_fragments(pixels.value.parts, frames, file.transfer_syntax)
+            area = number(elements.get(0x00280010), 0) * number(elements.get(0x00280011), 0)
+            parts = clean_fragments(pixels.value.parts, frames, file.transfer_syntax, area or None)
         except UnknownBitstreamError as error:
             raise Held("held-unreadable", str(error)) from error
         return Element(PIXEL_DATA, "OB", Fragments(parts))
@@ -84,8 +95,7 @@ def clean_pixels(file: File) -> Element:
     if allocated not in (8, 16, 32):
         raise Held("held-unreadable", f"{allocated} bits allocated")
     value = pixels.value[: _expected_bytes(elements, allocated)]
-    if allocated == 16:
-        _check_unused_bits(value, elements)
+    _check_unused_bits(value, elements, allocated)
     return Element(PIXEL_DATA, "OB" if allocated == 8 and pixels.vr == "OB" else "OW", value)
 
 
@@ -93,22 +103,25 @@ def _expected_bytes(elements: DataSet, allocated: int) -> int:
     """Bytes that the image needs; what stands behind them is no pixel and goes."""
     rows, columns = number(elements.get(0x00280010), 0), number(elements.get(0x00280011), 0)
     frames = max(number(elements.get(FRAMES), 1), 1)
-    needed = rows * columns * frames * allocated // 8
+    samples = max(number(elements.get(SAMPLES), 1), 1)
+    if text(elements.get(PHOTOMETRIC)) == "YBR_FULL_422":
+        samples = 2  # two pixels share their colour, PS3.3 C.7.6.3.1.2
+    needed = rows * columns * frames * samples * allocated // 8
     found = elements[PIXEL_DATA].value
     if not needed or not isinstance(found, bytes) or len(found) < needed:
         raise Held("held-unreadable", "the pixel data is shorter than the image")
     return needed
 
 
-def _check_unused_bits(value: bytes, elements: DataSet) -> None:
+def _check_unused_bits(value: bytes, elements: DataSet, allocated: int) -> None:
     """Refuse words whose bits above the stored ones are neither zero nor the sign: retired overlays lived there."""
-    stored, high = number(elements.get(STORED), 16), number(elements.get(HIGH_BIT), 15)
-    if not 1 <= stored <= 16 or high != stored - 1:
+    stored, high = number(elements.get(STORED), allocated), number(elements.get(HIGH_BIT), allocated - 1)
+    if not 1 <= stored <= allocated or high != stored - 1:
         raise Held("held-class", "the stored bits do not start at bit 0: the unused ones may hold an overlay")
-    if stored == 16:
+    if stored == allocated:
         return
     signed = number(elements.get(SIGNED), 0) == 1
-    words = np.frombuffer(value, dtype="<i2" if signed else "<u2")
+    words = np.frombuffer(value, dtype=f"<{'i' if signed else 'u'}{allocated // 8}")
     lowest, highest = (-(1 << stored - 1), (1 << stored - 1) - 1) if signed else (0, (1 << stored) - 1)
     if words.size and (int(words.min()) < lowest or int(words.max()) > highest):
         raise Held("held-class", "bits outside the stored ones are set: they may hold an overlay")

@@ -35,6 +35,7 @@ META_ALLOWED = frozenset({0x00020000, 0x00020001, 0x00020002, 0x00020003, 0x0002
 SOP_CLASS, SOP_INSTANCE, REMOVED, TEMPORAL, METHODS = 0x00080016, 0x00080018, 0x00120062, 0x00280303, 0x00120064
 CODE_VALUE = 0x00080100
 NO_DATE = "19000101"
+RETAIN_UIDS = "113110"  # CID 7050: UIDs are kept, none of them is a finding
 ROOT_BYTES = 10  # of a UID: what an organisation's have alike
 
 
@@ -56,7 +57,7 @@ class Claims:
     """What the profile says of the produced file, to be checked against it.
 
     Attributes:
-        shift_days: whole days that dates were moved by; None where no date may be left.
+        shift_days: whole days that dates were moved by, 0 where they were kept; None where no date may be left.
         codes: CID 7050 code values.
     """
 
@@ -93,6 +94,8 @@ def leaks(
         warnings.simplefilter("ignore")  # pydicom's warnings print values
         try:
             needles = needles_of(before, known)
+            if RETAIN_UIDS in claims.codes:
+                needles.uids.clear()
             found = [*_meta(after), *_claims(after, claims), *_values(after, needles, claims)]
             found += _dates(after, needles, claims)
             found += _raw(produced, after, needles, pixels)
@@ -215,7 +218,7 @@ def _claims(after: Reread, claims: Claims) -> Iterator[Finding]:
     stated = {one.text() for one in after.elements if one.path == (METHODS, CODE_VALUE)}
     if not set(claims.codes) <= stated:
         yield Finding("claim", "De-identification Method Code Sequence lacks a code")
-    if top.get(TEMPORAL) != ("REMOVED" if claims.shift_days is None else "MODIFIED"):
+    if top.get(TEMPORAL) != {None: "REMOVED", 0: "UNMODIFIED"}.get(claims.shift_days, "MODIFIED"):
         yield Finding("claim", "Longitudinal Temporal Information Modified is wrong")
 
 

@@ -9,15 +9,24 @@ from functools import cache
 from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.sr import _concepts_dict
 
+from sluice.deid import names
 from sluice.deid.elements import DataSet, Element
 from sluice.deid.profile import terms
 
+CHARACTER_SET = 0x00080005
 CODE_VALUE, SCHEME, MEANING = 0x00080100, 0x00080102, 0x00080104
 ESCAPE = b"\x1b"
 DELIMITERS = {0x0D, 0x0A, 0x09, 0x0C, 0x5C, 0x5E, 0x3D}  # end the effect of an escape sequence, PS3.5 6.1.2.5.3
-WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*|[^\W_]+")  # letters, X-RAY; else letters with digits: T1, 55F
 CODE_STRING = re.compile(r"[A-Z0-9_ ]{0,16}")
 LONG_NUMBER = re.compile(r"\d{6}")  # in a code string it is a date or an identifier, not a term
+REPORT_TERMS = re.compile("anatomy|technique|report|function")
+NUMBER = re.compile(r"\d{1,4}(?:[.,]\d{1,3})?")
+VERTEBRA = re.compile(r"(?:[CLS]|T|Th|TH|BWK|LWK|HWK|SWK)(?:1[0-2]|[1-9])")
+UNITS = frozenset(["mm", "cm", "m", "ml", "l", "cc", "mg", "g", "kg", "Hz", "kHz", "MHz", "ms", "sec", "s", "min", "h",
+                   "HU", "T", "mmHg", "mGy", "mSv", "Gy", "%", "°", "Grad", "degrees"])  # fmt: skip
+GRADED = frozenset(["GRADE", "GRAD", "STAGE", "STADIUM", "SEGMENT", "SEGMENTS", "LEVEL", "TYPE", "TYP", "CATEGORY",
+                    "BIRADS", "BWK", "LWK", "HWK", "SWK"])  # fmt: skip
+SIGNS = frozenset(".,;:")
 DECIMAL = re.compile(r" *[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)? *")
 INTEGER = re.compile(r" *[+-]?\d{1,12} *")
 LENGTHS = {"SH": 16, "CS": 16, "AE": 16, "LO": 64, "ST": 1024, "LT": 10240}
@@ -55,11 +64,90 @@ def decode(value: bytes, character_sets: str) -> str | None:
             return None
 
 
+def character_sets(elements: DataSet) -> str:
+    """Specific Character Set of a data set or item, empty where it has none of its own."""
+    return plain(elements.get(CHARACTER_SET))
+
+
 def known_terms(text: str, vr: str, kinds: re.Pattern[str]) -> str:
-    """The words of a description that are on the list, in order; everything else goes."""
+    """The words of a description that are on the list, in order; the rest goes, and with it what names people."""
     allowed = terms(kinds)
-    kept = " ".join(word for word in WORD.findall(text) if word.upper() in allowed)
+    words = names.tokens(text.replace("_", " "))
+    # Fields for makers and models hold no people, and half of their words are surnames.
+    people = names.name_places(words, report=False) if kinds.fullmatch("anatomy") else frozenset()
+    kept = " ".join(
+        word
+        for position, word in enumerate(words)
+        if position not in people and (names.folded(word) in allowed or _parts_known(word, allowed))
+    )
     return kept[: LENGTHS.get(vr, len(kept))].rstrip()
+
+
+def _parts_known(word: str, allowed: frozenset[str]) -> bool:
+    parts = word.split("-")
+    return len(parts) > 1 and all(names.folded(part) in allowed for part in parts)
+
+
+def clean_report(text: str) -> str:
+    """A report without anything that no list knows: words, measures with their unit, vertebrae, grades.
+
+    What goes leaves `[...]`, so that a reader sees that a sentence is not whole. Names go even where they are words
+    (Dr. Hand, Mr. Brown, Frau Kopf), dates and numbers without a unit go always. Cleaning twice changes nothing.
+
+    Args:
+        text: decoded, English or German.
+
+    Returns:
+        Empty where nothing of it is known.
+    """
+    words = names.tokens(text)
+    people = names.name_places(words, report=True)
+    allowed = terms(REPORT_TERMS)
+    written: list[str] = []
+    for position, word in enumerate(words):
+        if word == "\n":
+            if written and written[-1] != "\n":
+                written.append(word)
+        elif position not in people and _belongs(words, position, allowed, people):
+            written.append(word)
+        elif word in SIGNS:
+            if written and written[-1] not in SIGNS and written[-1] != "\n":
+                written.append(word)
+        elif (word[0].isalnum() or word == names.GAP) and (not written or written[-1] != names.GAP):
+            written.append(names.GAP)
+    if not any(word[0].isalnum() for word in written):
+        return ""
+    joined = " ".join(written)
+    return re.sub(r" ([.,;:])", r"\1", re.sub(r" ?\n ?", "\n", joined)).strip()
+
+
+def _belongs(words: list[str], position: int, allowed: frozenset[str], people: frozenset[int]) -> bool:
+    """Whether a word or number of a report may stay, names apart."""
+    word = words[position]
+    if not word[0].isalnum():
+        return False
+    if word[0].isdigit() and NUMBER.fullmatch(word):
+        return _is_measure(words, position, people)
+    if len(word) == 1:
+        return word in ("a", "A", "x") or (word in UNITS and _after_number(words, position))
+    if names.folded(word) in allowed or names.folded(word) in GRADED or VERTEBRA.fullmatch(word):
+        return True
+    return _parts_known(word, allowed) or ((word in UNITS or word == "×") and _after_number(words, position))
+
+
+def _after_number(words: list[str], position: int) -> bool:
+    return position > 0 and NUMBER.fullmatch(words[position - 1]) is not None
+
+
+def _is_measure(words: list[str], position: int, people: frozenset[int]) -> bool:
+    """A number with a unit behind it, of a chain of dimensions that ends in one, or a grade of at most two digits."""
+    here = position + 1
+    while here + 1 < len(words) and words[here] in ("x", "X", "×", "-") and NUMBER.fullmatch(words[here + 1]):
+        here += 2
+    if here < len(words) and words[here] in UNITS:
+        return True
+    before = names.folded(words[position - 1]) if position and position - 1 not in people else ""
+    return len(words[position]) <= 2 and before in GRADED
 
 
 def code_strings(value: bytes) -> bytes | None:
@@ -85,7 +173,7 @@ def coded_triplet(item: DataSet) -> DataSet:
     Kept is a code that pydicom's dictionary of PS3.16 lists, or that has the form of its scheme's codes. Local schemes
     (99…) and local meanings can hold any text: the meaning becomes the dictionary's, else the code itself.
     """
-    value, scheme = _plain(item.get(CODE_VALUE)), _plain(item.get(SCHEME))
+    value, scheme = plain(item.get(CODE_VALUE)), plain(item.get(SCHEME))
     meaning = _meanings().get(scheme, {}).get(value)
     form = SCHEMES.get(scheme)
     if not value or form is None or (meaning is None and not re.fullmatch(form, value)):
@@ -103,7 +191,8 @@ def code_item(value: str, scheme: str, meaning: str) -> DataSet:
     return {tag: Element(tag, vr, text.encode()) for tag, vr, text in parts}
 
 
-def _plain(element: Element | None) -> str:
+def plain(element: Element | None) -> str:
+    """A short value of ASCII, empty where there is none."""
     if element is None or not isinstance(element.value, bytes) or len(element.value) > 64:
         return ""
     return element.value.decode("latin-1").strip(" \0")

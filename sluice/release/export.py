@@ -24,14 +24,21 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from sluice.database import Database, copy_rows, select
 from sluice.deid.conformance import new_faults
+from sluice.deid.elements import MalformedError, read_file
 from sluice.deid.engine import Deidentified, deidentify
 from sluice.deid.held import Held
 from sluice.deid.identities import Identities
 from sluice.deid.leak_check import Claims, leaks
+from sluice.deid.pixels import PixelPolicy, PixelTreatment, Screening, treatment_for
+from sluice.deid.pixels.devices import load_rules
+from sluice.deid.pixels.screen import waiting
+from sluice.deid.pixels.store import screenings
 from sluice.deid.profile import Profile
 from sluice.deid.reread import reread
 from sluice.objects import ObjectStore, ObjectStoreError
 from sluice.release.columns import columns_of
+from sluice.release.linkage import identities_for
+from sluice.release.linkage.keys import KeySource, ProjectKeyError
 from sluice.release.manifest import PublishSummary, publish
 from sluice.release.plan import (
     ReleaseError,
@@ -45,10 +52,11 @@ from sluice.release.plan import (
 )
 from sluice.release.projects import Project
 from sluice.release.review.pool import Pool, Pooled
-from sluice.release.review.rules import load_rules, without
+from sluice.release.review.rules import decisions_of, without
 from sluice.release.review.strings import Retained, retained
 from sluice.release.review.thumbnails import keep_thumbnails, sampled, thumbnail
 from sluice.release.verify import VerifySummary, verify
+from sluice.settings import settings
 
 __all__ = [
     "ExportSummary",
@@ -110,7 +118,7 @@ def export_batch(
     project: Project | str,
     release_id: int,
     part: ReleasePart | dict[str, Any],
-    keys: Path | None = None,
+    keys: Path | KeySource | None = None,
 ) -> ExportSummary:
     """De-identify, re-read and upload the members of a part that are not in the bucket yet.
 
@@ -120,8 +128,7 @@ def export_batch(
     """
     project = as_project(project)
     part = ReleasePart.of(part) if isinstance(part, dict) else part
-    identities = identities_of(project, keys)
-    release = _open_release(database, project, identities, release_id)
+    release, identities = _open_release(database, project, keys, release_id)
     summary = ExportSummary()
     members = _members(database, release_id, part)
     pending = [member for member in members if member["uploaded_at"] is None]
@@ -129,26 +136,43 @@ def export_batch(
     summary.wanted = len(pending)
     if release["published_at"] is not None or not pending:
         return summary
-    exporter = _Exporter(database, archive, store, project.deid_profile(), identities, release)
+    if waiting(database, archive, release_id, part.first, part.last, project.pixels):
+        raise ReleaseError(
+            f"Pixels of this part of {project.name!r} were not looked at yet. Run the task screen again."
+        )
+    exporter = _Exporter(database, archive, store, project, identities, release)
+    exporter.look_up([member["sop_instance_uid"] for member in pending])
     for chunk in exporter.produced(pending, summary):
         exporter.upload(chunk, summary)
     return summary
 
 
-def _open_release(database: Database, project: Project, identities: Identities, release_id: int) -> dict[str, Any]:
+def _open_release(
+    database: Database, project: Project, keys: Path | KeySource | None, release_id: int
+) -> tuple[dict[str, Any], Identities]:
+    """The release, and what its patients were given."""
     with database.transaction() as connection:
         found = select(connection, "select * from release where release_id = %s", (release_id,))
-    if not found or found[0]["project"] != project.name:
-        raise ReleaseError(f"There is no release {release_id} of project {project.name!r}. Run prepare first.")
-    release = found[0]
-    now = frozen_profile(project, identities)
+        if not found or found[0]["project"] != project.name:
+            raise ReleaseError(f"There is no release {release_id} of project {project.name!r}. Run prepare first.")
+        release = found[0]
+        named = f"Release v{release['version']} of {project.name!r}"
+        try:
+            derived = identities_of(project, release["profile"]["key_id"], keys)
+        except ProjectKeyError as error:
+            raise ReleaseError(f"{named} cannot go on without the key it was prepared with. {error}") from error
+        identities = identities_for(connection, derived, release_id)
+    now = frozen_profile(project, derived)
     changed = sorted(name for name in now if release["profile"].get(name) != now[name])
     if changed:
         raise ReleaseError(
-            f"Release v{release['version']} of {project.name!r} was prepared with another {', '.join(changed)}. "
-            "Restore it (the key's file is in the folder keys of SLUICE_HOME), or run prepare again for a new version."
+            f"{named} was prepared with another {', '.join(changed)}. Run prepare again for a new version."
         )
-    return release
+    if identities is None:
+        raise ReleaseError(
+            f"{named} was prepared before identities were kept. Run prepare again: it stays this version."
+        )
+    return release, identities
 
 
 def _members(database: Database, release_id: int, part: ReleasePart) -> list[dict[str, Any]]:
@@ -178,22 +202,30 @@ class _Exporter:
         database: Database,
         archive: Path,
         store: ObjectStore,
-        profile: Profile,
+        project: Project,
         identities: Identities,
         release: dict[str, Any],
     ) -> None:
         self.database = database
         self.archive = archive
         self.store = store
-        self.profile = profile
+        self.profile: Profile = project.deid_profile()
+        self.pixels: PixelPolicy = project.pixels
+        self.device_rules = load_rules(settings().device_rules) if project.pixels.screens else ()
+        self.screenings: dict[str, Screening] = {}
         self.identities = identities
         self.release_id: int = release["release_id"]
         self.prefix: str = release["prefix"]
         self.pool = Pool(database, self.release_id)
         self.held_strings: list[Pooled] = []
         with database.transaction() as connection:
-            self.decisions = load_rules(connection, release["project"])
+            self.decisions = decisions_of(connection, release["project"])
             self.pictured = sampled(connection, self.release_id)
+
+    def look_up(self, uids: list[str]) -> None:
+        """What is known of the pixels of these instances."""
+        with self.database.transaction() as connection:
+            self.screenings = screenings(connection, uids, self.pixels)
 
     def produced(self, members: list[dict[str, Any]], summary: ExportSummary) -> Iterator[list[_Object]]:
         """De-identified, re-read objects in chunks; what is held is noted on the way."""
@@ -222,8 +254,9 @@ class _Exporter:
         if hashlib.sha256(original).hexdigest() != member["sha256"]:
             raise Held("held-unreadable", "the file in the archive is not the one that was received")
         try:
-            result = deidentify(original, self.profile, self.identities)
-            claims = Claims(result.shift_days, tuple(code for code, _ in self.profile.codes()))
+            treatment = self._treatment(member["sop_instance_uid"], original)
+            result = deidentify(original, self.profile, self.identities, treatment)
+            claims = Claims(result.shift_days, tuple(code for code, _ in result.codes))
             data, strings, struck = self._as_decided(member["sop_instance_uid"], result)
             before, after = reread(original), reread(data)
             found = leaks(before, after, data, claims, member["known"])
@@ -252,6 +285,13 @@ class _Exporter:
         except Held:
             self.held_strings.append(Pooled(uid, "", strings))
             raise
+
+    def _treatment(self, uid: str, original: bytes) -> PixelTreatment:
+        try:
+            file = read_file(original)
+        except MalformedError as error:
+            raise Held("held-unreadable", f"cannot be read: {error}") from error
+        return treatment_for(file, self.pixels, self.screenings.get(uid), self.device_rules)
 
     def upload(self, chunk: list[_Object], summary: ExportSummary) -> None:
         """Record, upload, mark: an object in the bucket is never unknown to the ledger."""

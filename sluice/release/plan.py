@@ -14,9 +14,13 @@ from psycopg2.extras import Json, execute_values
 
 from sluice import __version__
 from sluice.database import Database, named_query, select
-from sluice.deid.identities import Identities, project_key
-from sluice.deid.profile import sop_classes
+from sluice.deid.identities import Identities
+from sluice.deid.pixels.deciding import described
+from sluice.deid.profile import Profile
+from sluice.release import linkage
 from sluice.release.chosen import choose
+from sluice.release.linkage.keys import KeySource, key_source
+from sluice.release.linkage.registered import current_key, require
 from sluice.release.projects import Project, load_project
 from sluice.release.review.approval import require_approval
 from sluice.settings import settings
@@ -81,18 +85,34 @@ def as_project(project: Project | str) -> Project:
     return load_project(project) if isinstance(project, str) else project
 
 
-def identities_of(project: Project, keys: Path | None = None) -> Identities:
-    """The project's identities, by the key in `keys` (`settings().keys` when None)."""
-    return Identities(project_key(keys or settings().keys, project.name), project.pseudonym_prefix)
+def identities_of(project: Project, key_id: str, keys: Path | KeySource | None = None) -> Identities:
+    """The identities that a key of the project gives, where `keys` (None: as the settings say) has it.
+
+    Raises:
+        ProjectKeyError: it is not there.
+    """
+    key = require(key_source(keys).ring(project.name), key_id)
+    return Identities(key.secret, project.pseudonym_prefix, project.shifts_whole_weeks)
+
+
+def _current_identities(connection: Connection, project: Project, keys: Path | KeySource | None) -> Identities:
+    key = current_key(connection, project.name, key_source(keys))
+    return Identities(key.secret, project.pseudonym_prefix, project.shifts_whole_weeks)
 
 
 def frozen_profile(project: Project, identities: Identities) -> dict[str, Any]:
     """What decides the bytes of a release, without its members."""
-    return project.deid_profile().describe() | {
-        "key_id": identities.key_id,
-        "pseudonym_prefix": project.pseudonym_prefix,
-        "sluice": __version__,
-    }
+    weeks = {"date_shift": project.date_shift} if project.shifts_whole_weeks else {}
+    return (
+        project.deid_profile().describe()
+        | {
+            "key_id": identities.key_id,
+            "pseudonym_prefix": project.pseudonym_prefix,
+            "pixels": described(project.pixels, settings().device_rules),
+            "sluice": __version__,
+        }
+        | weeks
+    )
 
 
 def prepare(
@@ -100,7 +120,7 @@ def prepare(
     project: Project | str,
     window_key: str,
     part_size: int = PART_SIZE,
-    keys: Path | None = None,
+    keys: Path | KeySource | None = None,
     version_id: int | None = None,
     list_id: int | None = None,
     requested_by: str | None = None,
@@ -117,26 +137,33 @@ def prepare(
         requested_by: who started it, where a person did: they cannot approve it alone.
 
     Raises:
-        ProjectError, ProjectKeyError: the project or its key cannot be used.
+        ProjectError, ProjectKeyError, LinkageError: the project, its key or the linkage table cannot be used.
     """
     project = as_project(project)
-    profile = frozen_profile(project, identities_of(project, keys))
+    rules = project.deid_profile()
     with database.transaction() as connection:
         _one_at_a_time(connection, project.name)
+        identities = _current_identities(connection, project, keys)
         members: list[str] = []
         reasons: list[tuple[str, str, str | None]] = []
         asked = {"window_key": window_key, "version_id": version_id, "list_id": list_id}
         choose(connection, project.released, asked)
         for candidate in select(connection, named_query("release_candidates"), asked):
-            reason = _reason_against(candidate)
+            reason = _reason_against(candidate, rules, project.pixels.screens)
             if reason is None:
                 members.append(candidate["sop_instance_uid"])
             else:
                 reasons.append((candidate["sop_instance_uid"], *reason))
         note_gaps(connection, reasons)
         _note_pending(connection, members)
+        people = linkage.people_of(connection, members)
+        profile = frozen_profile(project, identities)
+        merged = linkage.merged_pseudonyms(connection, identities, project.name, people)
+        if merged:
+            profile["merged_patients"] = merged
         release = _find_or_begin(connection, project, window_key, profile, members, version_id)
         require_approval(connection, release["release_id"], project.approval, project.approvers, requested_by)
+        linkage.record(connection, project.name, identities, release["release_id"], people)
         batches = _cut(connection, release["release_id"], part_size)
     counted: dict[str, int] = {}
     for _, code, _ in reasons:
@@ -207,7 +234,7 @@ def _note_pending(connection: Connection, members: list[str]) -> None:
         )
 
 
-def _reason_against(candidate: dict[str, Any]) -> tuple[str, str | None] | None:
+def _reason_against(candidate: dict[str, Any], profile: Profile, screened: bool) -> tuple[str, str | None] | None:
     if not candidate["has_block"]:
         return "not-indexed-yet", "its header was read before headers were kept in blocks; extract the window again"
     if candidate["missed"]:
@@ -218,10 +245,8 @@ def _reason_against(candidate: dict[str, Any]) -> tuple[str, str | None] | None:
         return "held-identity", "its study has more than one Patient ID"
     if not candidate["checked"]:
         return "not-checked-yet", None
-    sop_class = sop_classes().get(candidate["sop_class_uid"])
-    if sop_class is None or sop_class["disposition"] != "release":
-        return "held-class", sop_class["reason"] if sop_class else "no rule for this SOP class"
-    return None
+    held = profile.why_held(candidate["sop_class_uid"] or "", screened)
+    return ("held-class", held) if held else None
 
 
 def _one_at_a_time(connection: Connection, project: str) -> None:

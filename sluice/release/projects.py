@@ -22,7 +22,8 @@ from sluice.cohorts.errors import ExpressionError
 from sluice.cohorts.expressions import AllOf, Expression, sensitive_names
 from sluice.cohorts.language import as_json, parse
 from sluice.cohorts.plain_yaml import load
-from sluice.deid.profile import PRESETS, Profile
+from sluice.deid.pixels.policy import PixelPolicy
+from sluice.deid.profile import PRESETS, Profile, fault_of_options
 from sluice.settings import settings
 
 
@@ -46,6 +47,7 @@ class Project(BaseModel):
     Attributes:
         name: as in bucket keys and the file's name.
         profile: a preset of `sluice.deid.profile`.
+        options: of PS3.15 beside the preset's, e.g. `clean_structured_content`; `basic` with options is any profile.
         selection: what it asks for, in the filter language (docs/cohorts.md).
         may_see: what it may see at all, likewise; everything where none is given.
         may_use_identifiers: whether its cohorts may be filtered by what identifies patients, like lists of Patient IDs.
@@ -53,6 +55,8 @@ class Project(BaseModel):
         pseudonym_prefix: of patients' pseudonyms in this project.
         approval: how many persons approve a release before it is published (docs/review.md).
         approvers: who may, by their names in Airflow; whoever may answer its requests where none are named.
+        pixels: what is done about text and faces in pixels (docs/pixels.md).
+        date_shift: of patients that are new in the project: by any number of days, or by whole weeks.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -60,6 +64,7 @@ class Project(BaseModel):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{1,39}$")]
     title: str
     profile: str
+    options: tuple[str, ...] = ()
     selection: Filter
     may_see: Filter = AllOf(())
     may_use_identifiers: bool = False
@@ -67,6 +72,8 @@ class Project(BaseModel):
     pseudonym_prefix: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9]{1,7}$")]
     approval: Literal["none", "one", "two"] = "one"
     approvers: tuple[str, ...] = ()
+    pixels: PixelPolicy = PixelPolicy()
+    date_shift: Literal["days", "weeks"] = "days"
 
     @field_validator("profile")
     @classmethod
@@ -74,6 +81,13 @@ class Project(BaseModel):
         if value not in PRESETS:
             raise ValueError(f"use one of: {', '.join(PRESETS)}")
         return value
+
+    @model_validator(mode="after")
+    def _options_are_legal(self) -> Self:
+        fault = fault_of_options((*PRESETS[self.profile], *self.options))
+        if fault:
+            raise PydanticCustomError("options", "options: {fault}", {"fault": fault})
+        return self
 
     @property
     def released(self) -> Expression:
@@ -91,9 +105,16 @@ class Project(BaseModel):
             )
         return self
 
+    @property
+    def shifts_whole_weeks(self) -> bool:
+        """Whether dates move by multiples of 7 days, so that weekdays stay."""
+        return self.date_shift == "weeks"
+
     def deid_profile(self) -> Profile:
         """The de-identification profile."""
-        return Profile.preset(self.profile)
+        if not self.options:
+            return Profile.preset(self.profile)
+        return Profile(f"{self.profile} with options", (*PRESETS[self.profile], *self.options))
 
 
 def load_project(name: str, folder: Path | None = None) -> Project:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import re
-import stat
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,41 +10,14 @@ from hypothesis import strategies as st
 
 from sluice.deid.identities import (
     Identities,
-    ProjectKeyError,
     cap_age,
     hkdf,
     is_patient,
-    project_key,
     shift_date,
 )
 
 KEY = bytes(range(32))
 PINNED = ("RAD-ILF2TTTFUR", "AQCMKHH7TZ5", -1114, "3e1d43594dd57e46", "2.25.229159181131812957093778568145982297179")
-
-
-def _key_of(folder: str) -> bytes:
-    return project_key(Path(folder), "race")
-
-
-def test_workers_that_start_at_once_agree_on_one_key(tmp_path: Path) -> None:
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
-        keys = set(pool.map(_key_of, [str(tmp_path / "keys")] * 16))
-    assert len(keys) == 1
-    path = tmp_path / "keys" / "race.key"
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    assert [one.name for one in path.parent.iterdir()] == ["race.key"]
-
-
-def test_a_key_that_others_can_read_or_that_is_cut_is_refused(tmp_path: Path) -> None:
-    project_key(tmp_path, "p")
-    (tmp_path / "p.key").chmod(0o644)
-    with pytest.raises(ProjectKeyError, match="chmod 600"):
-        project_key(tmp_path, "p")
-    (tmp_path / "p.key").chmod(0o600)
-    (tmp_path / "p.key").write_bytes(b"short")
-    with pytest.raises(ProjectKeyError, match="5 bytes"):
-        project_key(tmp_path, "p")
 
 
 def test_hkdf_is_rfc_5869() -> None:

@@ -22,7 +22,6 @@ from sluice.deid.profile import Profile
 from tests.deid.planted import ROOT, encoded, image
 
 PROFILE = Profile.preset("longitudinal")
-CODES = tuple(code for code, _ in PROFILE.codes())
 
 
 def contacts(dataset: Dataset) -> None:
@@ -35,6 +34,7 @@ def contacts(dataset: Dataset) -> None:
 
 ORIGINAL = encoded(image(edit=contacts))
 RESULT = deidentify(ORIGINAL, PROFILE, Identities(bytes(range(32)), "TST"))
+CODES = tuple(code for code, _ in RESULT.codes)
 
 
 def spoiled(edit: Callable[[Dataset], None]) -> bytes:

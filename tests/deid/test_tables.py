@@ -180,15 +180,27 @@ def test_second_layer_holds_no_free_text_and_no_ruled_tag() -> None:
         assert row["reason"]
     for row in table("reviewed"):
         assert row["reason"], row["keyword"]
-        if row["kind"] not in ("refused", "terms", "coded", "number", "code"):
+        if row["kind"] not in ("refused", "terms", "coded", "number", "code", "D", "layer"):
             assert row["pattern"]
 
 
-def test_options_that_are_not_offered_are_refused() -> None:
-    with pytest.raises(ProfileError, match="retain_uids"):
-        Profile("own", ("retain_uids",))
-    with pytest.raises(ProfileError, match="basic, longitudinal"):
-        Profile.preset("public")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("retain_everything",), "There is no option retain_everything. Use any of: retain_safe_private"),
+        (("retain_longitudinal_full_dates", "retain_longitudinal_modified_dates"), "exclude each other"),
+        (("clean_pixel_data",), "the project's rule for pixels"),
+        (("retain_uids", "retain_uids"), "twice"),
+    ],
+)
+def test_illegal_options_are_refused(options: tuple[str, ...], message: str) -> None:
+    with pytest.raises(ProfileError, match=message):
+        Profile("own", options)
+
+
+def test_unknown_presets_name_the_known_ones() -> None:
+    with pytest.raises(ProfileError, match="basic, longitudinal, public"):
+        Profile.preset("publik")
 
 
 def test_device_dates_are_not_moved_by_the_patients_shift() -> None:

@@ -28,7 +28,15 @@ def test_the_projects_of_this_repository_are_valid() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("basic", "public", "basic, longitudinal"),
+        ("basic", "publik", "basic, longitudinal, public"),
+        (
+            "profile: basic",
+            "profile: basic\noptions: [retain_everything]",
+            "options: There is no option retain_everything",
+        ),
+        ("profile: basic", "profile: public\noptions: [retain_longitudinal_full_dates]", "exclude each other"),
+        ("profile: basic", "profile: public\noptions: [clean_descriptors]", "twice"),
+        ("profile: basic", "profile: basic\noptions: [clean_pixel_data]", "the project's rule for pixels decides it"),
         ("[CR]", "[]", "selection: modality: the list is empty"),
         ("modality:", "modalities:", "selection: modalities: there is no such field. Did you mean modality?"),
         ("{modality: [CR]}", "{patient_id: X}", "patient_id identifies patients; write may_use_identifiers"),
@@ -51,3 +59,10 @@ def test_unknown_projects_name_the_known_ones(tmp_path: Path, name: str) -> None
     (tmp_path / "good.yaml").write_text(GOOD)
     with pytest.raises(ProjectError, match="Projects there: good"):
         load_project(name, tmp_path)
+
+
+def test_options_are_added_to_the_preset(tmp_path: Path) -> None:
+    text = GOOD.replace("profile: basic", "profile: public\noptions: [clean_structured_content, clean_graphics]")
+    (tmp_path / "good.yaml").write_text(text)
+    codes = {code for code, _ in load_project("good", tmp_path).deid_profile().codes()}
+    assert codes == {"113100", "113111", "113107", "113105", "113104", "113103"}

@@ -3,12 +3,14 @@
 | file | what | made by |
 | --- | --- | --- |
 | `basic_profile.csv` | PS3.15 Table E.1-1: action of the Basic Profile and of each option, per tag | `generate` |
+| `content_items.csv` | PS3.15 Table E.3.4-1: action per content item of a structured report | `generate` |
 | `safe_private.csv` | PS3.15 Table E.3.10-1: private elements that are known to be safe | `generate` |
-| `types.csv` | strictest Type of each attribute with a compound action, per IOD (PS3.3) | `generate` |
-| `allowed.csv` | second layer: technical attributes of image modules without a row in E.1-1 | `generate` |
+| `types.csv` | Type of each attribute with a compound action, per place in an IOD (PS3.3) | `generate` |
+| `allowed.csv` | second layer: technical attributes of the IODs that may leave, without a row in E.1-1 | `generate` |
 | `reviewed.csv` | attributes without a row that a person allowed by value, or refused | by hand |
 | `sop_classes.csv` | which SOP classes may leave, which are held and why | by hand |
-| `terms.csv` | words that a cleaned description may keep | by hand |
+| `terms.csv` | words that a cleaned description or report may keep, and which of them are names as well | by hand |
+| `people.csv` | titles, particles and verbs that say that a name stands beside them | by hand |
 | `edition.json` | edition and digests of the sources | `generate` |
 """
 

@@ -1,6 +1,6 @@
 """Generate the profile's tables from the standard's tables: `python -m sluice.deid.tables.generate SOURCE`.
 
-SOURCE is a folder with `ps3.15_E.1-1_<edition>.csv` and `ps3.15_E.3.10-1_<edition>.csv`. Types and the second
+SOURCE is a folder with `ps3.15_E.1-1_<edition>.csv`, and the same of E.3.4-1 and E.3.10-1. Types and the second
 layer need PS3.3's module tables; `--iods` names a folder with the JSON files that the highdicom 0.28 wheel
 carries in `highdicom/_standard` (MIT). highdicom is read here, at build time, and never at run time.
 """
@@ -37,10 +37,24 @@ BULK = {"PixelData", "RedPaletteColorLookupTableData", "GreenPaletteColorLookupT
 NEVER_GROUPS = {0x0002, 0x0004, 0x0072, 0x0400, 0xFFFA, 0xFFFC}
 CLASS_UID = re.compile(r"Class|ContextUID|MappingResource|CodingSchemeUID")
 NEVER_UID = re.compile(r"TransferSyntax|Community|Repository|RetrieveLocation|ExtensionCreator|AdministrationEvent")
+# Columns of Table E.3.4-1, and the options as in E.1-1.
+OPTIONS_OF_CONTENT = {
+    "rtn_uids_opt": "retain_uids",
+    "rtn_dev_id_opt": "retain_device_identity",
+    "rtn_inst_id_opt": "retain_institution_identity",
+    "rtn_pat_chars_opt": "retain_patient_characteristics",
+    "rtn_long_full_dates_opt": "retain_longitudinal_full_dates",
+    "rtn_long_modif_dates_opt": "retain_longitudinal_modified_dates",
+    "clean_desc_opt": "clean_descriptors",
+}
+# Text without a row: where PS3.3 requires it, it stays as an empty value or a dummy.
+TEXT = {"LO", "SH", "ST", "LT", "UT", "UC", "PN"}
+CODED = {"CodeValue", "CodingSchemeDesignator", "CodingSchemeVersion", "CodeMeaning", "LongCodeValue", "TextValue"}
+REQUIRED = {"1", "1C", "2", "2C"}
 # Set by the engine itself, never copied.
 OURS = {"SpecificCharacterSet", "PatientIdentityRemoved", "LongitudinalTemporalInformationModified",
         "DeidentificationMethodCodeSequence"}  # fmt: skip
-TYPE_ORDER = {"1": 0, "1C": 1, "2": 2, "2C": 3, "3": 4}
+TYPE_ORDER = {"1": 0, "1C": 1, "2": 2, "2C": 3, "3": 4, "4": 5}  # 4: not of the IOD
 
 
 def tag_pattern(text: str) -> str:
@@ -104,31 +118,67 @@ def safe_private(source: Path) -> int:
     return _write("safe_private", ["creator", "group", "element", "vr"], sorted(set(rows)))
 
 
+def content_items(source: Path) -> int:
+    """Write `content_items.csv`, the actions of content items of structured reports; return its row count."""
+    rows = _read(source)
+    return _write(
+        "content_items",
+        ["code", "scheme", "value_type", "meaning", "basic", *OPTIONS_OF_CONTENT.values()],
+        (
+            (
+                row["code_value"],
+                row["coding_scheme_designator"],
+                row["value_type"],
+                row["code_meaning"],
+                row["basic_prof"],
+                *(row[column] for column in OPTIONS_OF_CONTENT),
+            )
+            for row in rows
+        ),
+    )
+
+
 def _load(folder: Path, name: str) -> Any:
     return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def types(iods: Path) -> int:
-    """Write `types.csv`; return its row count.
+    """Write `types.csv`, a Type for each place of an attribute in an IOD; return its row count.
 
-    The strictest Type over all paths of an IOD is taken: a dummy satisfies Types 2 and 3 as well, so an
-    attribute that is Type 1 at one depth and 3 at another keeps the object valid at both.
+    It holds the attributes whose action depends on it: compound codes, and required text that has no row in E.1-1.
+
+    `path` names the sequences that lead to the attribute, from the outside in; it is empty at the top level. Of two
+    modules that define one place, the stricter Type counts. The rows with path `*` give the strictest Type over all
+    places of the IOD, for places that PS3.3 does not know: a dummy satisfies Types 2 and 3 as well.
     """
     by_iod, modules = _load(iods, "iod_module_map"), _load(iods, "module_attribute_map")
+    ruled = {row["tag"] for row in table("basic_profile")}
     wanted = {row["tag"] for row in table("basic_profile") if ("/" in row["basic"] or row["basic"] == "Z")}
+    wanted |= {
+        f"{number:08x}"
+        for number, (vr, *_, keyword) in DicomDictionary.items()
+        if vr in TEXT and f"{number:08x}" not in ruled and number >> 16 not in NEVER_GROUPS and keyword not in CODED
+    }
     rows = []
     for iod in sorted({row["iod"] for row in table("sop_classes") if row["iod"]}):
-        strictest: dict[str, str] = {}
+        strictest: dict[tuple[str, str], str] = {}
         for module in by_iod[iod]:
             for attribute in modules.get(module["key"], []):
-                number = keyword_dict.get(attribute["keyword"])
-                if number is None or (tag := f"{number:08x}") not in wanted:
+                tags = [_tag_of(keyword) for keyword in (*attribute["path"], attribute["keyword"])]
+                *path, tag = tags
+                if tag not in wanted or (tag not in ruled and attribute["type"] not in REQUIRED):
                     continue
                 kind = attribute["type"] if attribute["type"] in TYPE_ORDER else "3"
-                if tag not in strictest or TYPE_ORDER[kind] < TYPE_ORDER[strictest[tag]]:
-                    strictest[tag] = kind
-        rows += [(iod, tag, kind) for tag, kind in sorted(strictest.items())]
-    return _write("types", ["iod", "tag", "type"], rows)
+                for place in {">".join(path), "*"}:
+                    if TYPE_ORDER[kind] < TYPE_ORDER[strictest.get((place, tag), "4")]:
+                        strictest[place, tag] = kind
+        rows += [(iod, place, tag, kind) for (place, tag), kind in sorted(strictest.items())]
+    return _write("types", ["iod", "path", "tag", "type"], rows)
+
+
+def _tag_of(keyword: str) -> str:
+    number = keyword_dict.get(keyword)
+    return f"{number:08x}" if number is not None else "?"
 
 
 def allowed(iods: Path) -> int:
@@ -136,7 +186,7 @@ def allowed(iods: Path) -> int:
     by_iod, modules = _load(iods, "iod_module_map"), _load(iods, "module_attribute_map")
     ruled = {row["tag"] for row in table("basic_profile")} | {row["tag"] for row in table("reviewed")}
     where: dict[int, set[str]] = defaultdict(set)
-    for iod in {row["iod"] for row in table("sop_classes") if row["disposition"] == "release"}:
+    for iod in {row["iod"] for row in table("sop_classes") if row["iod"]}:
         for module in by_iod[iod]:
             for attribute in modules.get(module["key"], []):
                 if (number := keyword_dict.get(attribute["keyword"])) is not None:
@@ -176,9 +226,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     profile = sorted(chosen.source.glob("ps3.15_E.1-1_*.csv"))[-1]
     edition = profile.stem.rsplit("_", 1)[1]
     private = chosen.source / f"ps3.15_E.3.10-1_{edition}.csv"
-    counts = {"basic_profile": basic_profile(profile), "safe_private": safe_private(private)}
+    content = chosen.source / f"ps3.15_E.3.4-1_{edition}.csv"
+    counts = {
+        "basic_profile": basic_profile(profile),
+        "content_items": content_items(content),
+        "safe_private": safe_private(private),
+    }
     table.cache_clear()
-    sources = [profile, private]
+    sources = [profile, content, private]
     if chosen.iods:
         counts |= {"types": types(chosen.iods), "allowed": allowed(chosen.iods)}
         sources += sorted(chosen.iods.glob("*_map.json"))

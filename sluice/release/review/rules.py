@@ -53,7 +53,7 @@ class Rules:
         return [one for one, decision in decided if decision == "remove"]
 
 
-def load_rules(connection: Connection, project: str) -> Rules:
+def decisions_of(connection: Connection, project: str) -> Rules:
     """The decisions that stand for a project: its own before those for all."""
     strings: dict[str, str] = {}
     paths: dict[str, str] = {}

@@ -32,11 +32,12 @@ from sluice.windows import Window, remember_window
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "dicom"
 INSTANCES = 3_200  # enough that pages that are not full yet hardly count
 GOAL = 4.0
-OURS = ("instance", "header_block", "header_difference", "header_dictionary")
+OURS = ("instance", "header_block", "header_difference", "header_dictionary", "header_template")
 HEADERS_ALONE = """
-    select (select sum(pg_column_size(shared) + pg_column_size(content)) from header_block)
+    select (select sum(pg_column_size(elements) + pg_column_size(content)) from header_block)
            + coalesce((select sum(pg_column_size(elements)) from header_difference), 0)
-           + coalesce((select sum(pg_column_size(content)) from header_dictionary), 0) as ours,
+           + coalesce((select sum(pg_column_size(content)) from header_dictionary), 0)
+           + coalesce((select sum(pg_column_size(t.*)) from header_template t), 0) as ours,
            (select sum(pg_column_size(header)) from peer) as peer
 """
 MISSING_BY_PEER = ("block_id", "block_position", "pixel_bytes", "pixel_digest")

@@ -18,7 +18,8 @@ import csv
 import random
 import sys
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -66,21 +67,21 @@ def run(work: Path) -> list[Row]:
         print(f"strategies: no films in {SHARED}, nothing measured", file=sys.stderr)
         return []
     rows: list[Row] = []
-    with EmbeddedPostgres(work / "postgres", durable=False) as postgres:
-        database = Database(postgres.url("sluice"))
-        real = RealFilms.read()
-        for share in (HeaderErrors.wrong, *OTHER_SHARES):
+    real = RealFilms.read()
+    for share in (HeaderErrors.wrong, *OTHER_SHARES):
+        with _database(work / f"postgres-{share}") as database:
             said, measures = real.measure(database, HeaderErrors(share))
-            name = f"real films, {share:.1%} of headers drawn wrong"
-            if share == HeaderErrors.wrong:
-                _print(name, said, measures)
-                rows += _rows("real films", measures)
-            else:
-                _print(name, said, [one for one in measures if one.region == MICRO])
-                rows.append(_row(f"real films, {share:.0%} wrong", measures, Strategy.FUSED, "f1", 1.0))
+        name = f"real films, {share:.1%} of headers drawn wrong"
+        if share == HeaderErrors.wrong:
+            _print(name, said, measures)
+            rows += _rows("real films", measures)
+        else:
+            _print(name, said, [one for one in measures if one.region == MICRO])
+            rows.append(_row(f"real films, {share:.0%} wrong", measures, Strategy.FUSED, "f1", 1.0))
+    with _database(work / "postgres-hospital") as database:
         said, measures = _hospital(database, work)
-        _print("simulated hospital", said, measures)
-        rows += _rows("simulated hospital", measures)
+    _print("simulated hospital", said, measures)
+    rows += _rows("simulated hospital", measures)
     return rows
 
 
@@ -88,10 +89,13 @@ def _print(name: str, said: str, measures: Sequence[Measure]) -> None:
     print(f"\n{name}: {said}\n\n{report(measures)}\n", flush=True)
 
 
-def _start_anew(database: Database) -> None:
-    """Much of it cannot be emptied: what was frozen or decided is kept as written."""
-    database.execute("drop schema public cascade; create schema public")
-    migrate(database.url)
+@contextmanager
+def _database(folder: Path) -> Iterator[Database]:
+    """An empty one."""
+    with EmbeddedPostgres(folder, durable=False) as postgres:
+        database = Database(postgres.url("sluice"))
+        migrate(database.url)
+        yield database
 
 
 def _rows(name: str, measures: Sequence[Measure]) -> list[Row]:
@@ -167,7 +171,6 @@ class RealFilms:
 
     def measure(self, database: Database, errors: HeaderErrors) -> tuple[str, list[Measure]]:
         """Give them headers with these errors, and measure."""
-        _start_anew(database)
         headers = drawn_headers([sorted(regions) for regions in self.truth.values()], errors, SEED)
         write_films(database, list(self.truth), headers)
         reader = self.reader
@@ -219,13 +222,13 @@ def write_films(database: Database, uids: Sequence[str], headers: Sequence[tuple
         rows["study"].append((study, uid, date(2026, 10, 26)))
         rows["series"].append((series, study, "DX", scanner))
         rows["header_anatomy"].append((series, *read_anatomy(elements).as_dict().values()))
-        rows["instance"].append((uid, series, study, "1.2.840.10008.5.1.4.1.1.1.1", "1.2.840.10008.1.2.1", {}))
+        rows["instance"].append((uid, series, study, "1.2.840.10008.5.1.4.1.1.1.1", "1.2.840.10008.1.2.1"))
     uid_columns = ("sop_instance_uid", "series_instance_uid", "study_instance_uid")
     columns = {
         "study": ("study_instance_uid", "patient_id", "study_date"),
         "series": ("series_instance_uid", "study_instance_uid", "modality", "station_name"),
         "header_anatomy": ("series_instance_uid", *read_anatomy({}).as_dict()),
-        "instance": (*uid_columns, "sop_class_uid", "transfer_syntax_uid", "header"),
+        "instance": (*uid_columns, "sop_class_uid", "transfer_syntax_uid"),
     }
     with database.transaction() as connection:
         for table, written in rows.items():
@@ -240,7 +243,6 @@ def _hospital(database: Database, work: Path) -> tuple[str, list[Measure]]:
     from sluice.hospital.build import build
     from sluice.settings import Settings
 
-    _start_anew(database)
     site = Settings(home=work / "home", database_url=database.url)
     truth: dict[str, frozenset[str]] = {}
     patients: dict[str, str] = {}

@@ -72,7 +72,7 @@ select uid, (array['CHEST', 'ABDOMEN', 'KNEE', 'SKULL', 'LSPINE'])[x.i],
 -- 72 elements a header, some 4 KB; the headers' own bytes are left out, which nothing here reads
 insert into header_block (block_id, series_instance_uid, study_instance_uid, instances, file_bytes, sop_class_uid,
                           transfer_syntax_uid, image_type, patient_age_years, rows, columns, bits_stored,
-                          photometric_interpretation, pixel_spacing, slice_thickness, burned_in_annotation, shared,
+                          photometric_interpretation, pixel_spacing, slice_thickness, burned_in_annotation, elements,
                           content, extracted_at)
 overriding system value
 select block_id, uid, study_uid, size,

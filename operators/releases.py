@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import TaskGroup, TriggerRule, task
 
 from operators.counts import Counts
@@ -64,16 +63,23 @@ def export_release(
             outlets=list(outlets),
             doc_md="What was released of this window. Runs even when a project failed.",
         )
-        verdict = EmptyOperator(
+        verdict = task(
             task_id="all_projects",
             trigger_rule=TriggerRule.NONE_FAILED,
-            doc_md="Red when a project failed. Repair what its log says and clear its red tile.",
-        )
+            doc_md="Red when a project failed, or was prepared after the others had gone on. Repair what its log says "
+            "and clear its red tile and what comes after it.",
+        )(_all_projects)(plans, releases)
         screened >> exported >> verified >> reviewed >> published
         [plans, screened, exported, verified, reviewed, published, summary] >> verdict
     if after is not None:
         after >> names
     return summary.output
+
+
+class LeftBehind(RuntimeError):  # noqa: N818
+    """A release was prepared and not sent; the message says how it is."""
+
+    permanent = True
 
 
 def _as_argument(release: dict[str, Any]) -> dict[str, Any]:
@@ -112,6 +118,21 @@ def _releases(plans: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """The releases that have members."""
     kept = ("release_id", "project", "version", "bucket", "prefix", "members", "window_key")
     return [{name: plan[name] for name in kept} for plan in plans or () if plan["members"]]
+
+
+def _all_projects(plans: Iterable[dict[str, Any]], releases: list[dict[str, Any]] | None) -> None:
+    """Whether every release that was prepared went on.
+
+    What comes after `prepare` runs even where a project failed. Who then clears only what is red prepares that project,
+    and what had run before for the others would stay as it is: green, with a release that never left.
+    """
+    went_on = {release["release_id"] for release in releases or ()}
+    left = [plan["project"] for plan in plans or () if plan["members"] and plan["release_id"] not in went_on]
+    if left:
+        raise LeftBehind(
+            f"The release of {', '.join(left)} is prepared and was not sent, because what comes after `prepare` had "
+            "run before. Clear the tasks `parts` and `releases` of this run with Downstream."
+        )
 
 
 def _screen(piece: dict[str, Any]) -> Counts:

@@ -151,6 +151,7 @@ def quality(store: Store, window: Window) -> dict[str, Any]:
     return {
         "rules": store.rows("page_quality", {"window_key": window}),
         "known_rules": run[0]["rules"] if run else 0,
+        "checked": run[0]["checked"] if run else 0,
         "halted": bool(run and run[0]["halted"]),
         "has_data_docs": ".." not in window and docs.is_file(),
     }

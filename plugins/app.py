@@ -8,8 +8,11 @@ from typing import Any
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import OperationalError
+from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from plugins import anatomy, api, cohort_lists, cohorts, files, find, pacs, review, trend
+from plugins.refused import refused
 from sluice.database import DatabaseError
 
 log = logging.getLogger(__name__)
@@ -88,6 +91,8 @@ def build(dependencies: Sequence[Any], person: Callable[..., pacs.Person] = pacs
     app.include_router(review.routes(person), prefix="/api/review")
     app.include_router(files.router)
     app.add_exception_handler(DatabaseError, _database_is_away)
+    app.add_exception_handler(OperationalError, _airflow_is_away)  # connections stand in it
+    app.add_exception_handler(StarletteHTTPException, refused)
     app.add_exception_handler(Exception, _unexpected)
     app.middleware("http")(_with_headers)
     return app
@@ -102,6 +107,13 @@ async def _with_headers(request: Request, call_next: Callable[[Request], Awaitab
 
 async def _database_is_away(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": str(error)}, status_code=503)
+
+
+async def _airflow_is_away(request: Request, error: Exception) -> JSONResponse:
+    return JSONResponse(
+        {"detail": "Airflow's own database does not answer. Try again; if that does not help, tell who runs Airflow."},
+        status_code=503,
+    )
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:

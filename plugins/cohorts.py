@@ -65,7 +65,11 @@ def routes(person: Callable[..., Person]) -> APIRouter:
         """What a filter can be made of, for whoever asks."""
         from plugins.cohort_fields import pickable
 
-        return pickable(store, sensitive=who.may_ask) | {"may_ask": who.may_ask, "projects": project_names()}
+        return pickable(store, sensitive=who.may_ask) | {
+            "who": who.name,
+            "may_ask": who.may_ask,
+            "projects": project_names(),
+        }
 
     @router.get("/values/{field}")
     def values(field: str, store: Database = store) -> list[str]:

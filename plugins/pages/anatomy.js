@@ -79,7 +79,7 @@ function textRow(row) {
     if (asked.value === undefined) return effect.replaceChildren();
     const answer = await trying(() => tell("POST", "anatomy/rehearse", asked));
     if (mine !== question || !answer) return null;
-    effect.textContent = `${plural(answer.concerned, "series", "series")} hold this text, ${answer.estimated ? "about " : ""}${number(answer.changed)} would change.`;
+    effect.textContent = `${plural(answer.concerned, "series holds", "series hold")} this text, ${answer.estimated ? "about " : ""}${number(answer.changed)} would change.`;
     return answer;
   }
 
@@ -124,7 +124,7 @@ function textRow(row) {
         element("span", { class: "series" }, plural(row.series, "series", "series")),
         ` · ${source(row.source_tag)} · ${row.modalities.filter(Boolean).join(", ") || "no modality"}`,
         ` · ${row.stations.filter(Boolean).slice(0, 3).join(", ") || "no station"}${row.scanners > 3 ? ` and ${number(row.scanners - 3)} more` : ""}`,
-        row.last_seen ? ` · last ${row.last_seen}` : "",
+        row.last_seen ? [" · ", element("span", { class: "whole" }, `last ${row.last_seen}`)] : null,
       ),
     ),
     known.may_teach ? element("div", { class: "teach" }, choice.element, side.made, add, silent, effect) : nothing("You may look; teaching needs the right to start retrieve."),
@@ -133,7 +133,7 @@ function textRow(row) {
   return item;
 }
 
-const words = () => KINDS.find(([name]) => name === kind)[1].toLowerCase();
+const words = () => KINDS.find(([name]) => name === kind)[1].replace("Body", "body");
 
 function details(row, answer, asked, rehearse) {
   const set = (name) => (value) => { asked[name] = value || null; rehearse(); };
@@ -256,6 +256,7 @@ async function drawHistory() {
 
 async function show(chosen) {
   kind = chosen;
+  notice(); // what was said was about another kind
   for (const button of place("kinds").children) button.setAttribute("aria-pressed", String(button.dataset.kind === kind));
   known = await trying(() => tell("POST", "anatomy/choices", { kind }));
   if (known) {

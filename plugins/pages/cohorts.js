@@ -1,7 +1,7 @@
 // The page Cohorts. The filter stands twice, as rows and as text; whichever is changed, the other follows.
 
 import { builder } from "./builder.js";
-import { ask, element, nothing, tell } from "./dom.js";
+import { ask, element, nothing, plural, tell } from "./dom.js";
 import { condition, group, topOf, toYaml } from "./filter.js";
 import { frozenOf } from "./frozen.js";
 import { listsOf } from "./lists.js";
@@ -17,17 +17,42 @@ let toRead = null; // timers
 let toCount = null;
 let counting = null; // what the preview that is under way can be stopped with
 
+// What was written survives a reload, a look at its run and a new login. It may name patients, so it stays in this tab,
+// and nobody else gets it who logs in there.
+const DRAFT = "sluice-draft";
+const draft = {
+  by: null,
+  keep() {
+    try {
+      sessionStorage.setItem(DRAFT, JSON.stringify({ by: draft.by, text: text.value }));
+    } catch {
+      // a browser that keeps nothing
+    }
+  },
+  of(name) {
+    draft.by = name;
+    try {
+      const kept = JSON.parse(sessionStorage.getItem(DRAFT));
+      if (kept?.by === name) return kept.text;
+      sessionStorage.removeItem(DRAFT);
+    } catch {
+      // as above
+    }
+    return null;
+  },
+};
+
 export function notice(said, kind = "bad") {
   place("notice").replaceChildren(...[said ?? ""].flat());
   place("notice").className = `notice ${kind}`;
   place("notice").hidden = !said;
-  if (said) place("notice").scrollIntoView({ block: "nearest" });
 }
 
 let reads = 0;
 
 // The filter was changed: what was read or counted of it before says nothing any more, also an answer on its way.
 function changed(redraw) {
+  draft.keep();
   reads += 1;
   clearTimeout(toCount);
   clearTimeout(toRead);
@@ -46,7 +71,12 @@ async function read(redraw) {
   try {
     answer = await tell("POST", "cohorts/read", { text: text.value });
   } catch (problem) {
-    if (mine === reads) notice(problem.message);
+    if (mine !== reads) return;
+    counting?.abort();
+    place("preview").setAttribute("aria-busy", "true"); // it counts another filter
+    const again = element("button", { type: "button", onclick: () => { notice(); read(redraw); } }, "Try again");
+    notice([`${problem.message} `, again]);
+    document.body.dataset.state = "drawn";
     return;
   }
   if (mine !== reads) return;
@@ -89,6 +119,7 @@ async function preview() {
 function freezing(language, frozen) {
   const form = place("freeze");
   form.hidden = !language.may_ask;
+  if (!language.may_ask) form.after(nothing("You may look and count. Who may start runs of backfill_cohort in Airflow can freeze, upload lists and see their rows."));
   form.elements.project.replaceChildren(...language.projects.map((name) => element("option", {}, name)));
   form.addEventListener("submit", async (submitted) => {
     submitted.preventDefault();
@@ -97,7 +128,10 @@ function freezing(language, frozen) {
     button.disabled = true;
     try {
       const made = await tell("POST", "cohorts", { ...said, text: text.value });
-      notice(`${said.project} / ${said.name} version ${made.version} ${made.is_new === false ? "stands already with the same members" : "is frozen"}.`, "good");
+      const held = made.instances
+        ? `${plural(made.instances, "instance")} of ${plural(made.studies, "study", "studies")}`
+        : "it holds nothing yet, because nothing that the filter takes is here";
+      notice(`${said.project} / ${said.name} version ${made.version} ${made.is_new === false ? "stands already with the same members" : "is frozen"}: ${held}.`, "good");
       form.elements.why.value = "";
       await frozen.refresh();
     } catch (problem) {
@@ -120,12 +154,13 @@ async function begin() {
     const language = await ask("cohorts/language");
     rows = builder(place("rows"), language, fromRows);
     rows.show(group("all", [condition()]));
-    text.value = toYaml(rows.top, rows.plain);
+    const kept = draft.of(language.who);
+    text.value = kept ?? toYaml(rows.top, rows.plain);
     text.addEventListener("input", () => changed(true));
     const frozen = frozenOf(place("cohorts"), language, notice, edit);
     freezing(language, frozen);
     listsOf(place("upload"), place("lists"), language, notice);
-    await read(null);
+    await read(kept === null ? null : true);
   } catch (problem) {
     notice(problem.message);
     document.body.dataset.state = "drawn";

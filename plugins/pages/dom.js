@@ -17,25 +17,40 @@ export async function ask(path, parameters = {}) {
   const query = new URLSearchParams(
     Object.entries(parameters).filter(([, value]) => value !== null && value !== undefined),
   );
-  return answerOf(await fetch(`api/${path}?${query}`, { headers: { Accept: "application/json" } }));
+  return answerOf(await sent(`api/${path}?${query}`, { headers: { Accept: "application/json" } }));
 }
 
 // Change something; the server wants JSON and our own origin, which no other site can send.
 export async function tell(method, path, body, signal) {
   const headers = { Accept: "application/json", "Content-Type": "application/json" };
-  return answerOf(await fetch(`api/${path}`, { method, headers, body: JSON.stringify(body), signal }));
+  return answerOf(await sent(`api/${path}`, { method, headers, body: JSON.stringify(body), signal }));
 }
+
+// What fetch answers; a browser's own words for "nobody is there" tell nobody what to do.
+export async function sent(path, options) {
+  try {
+    return await fetch(path, options);
+  } catch (problem) {
+    throw problem.name === "AbortError" ? problem : new Error(AWAY);
+  }
+}
+
+export const AWAY = "Airflow does not answer. Check the network, or ask who runs it; then try again: the page is kept.";
+const LOGGED_OUT = "Your login has ended. Log in to Airflow in another tab, then try again here: the page is kept.";
+// What an answer that is none says went wrong.
+export const whyNot = (status, detail) =>
+  status === 401
+    ? LOGGED_OUT
+    : typeof detail === "string"
+      ? detail
+      : Array.isArray(detail)
+        ? `That was not taken. ${detail.map((one) => `${one.loc?.at(-1)}: ${one.msg}`).join("; ")}`
+        : `Airflow could not answer (${status}). Try again; if that does not help, tell who runs it.`;
 
 async function answerOf(response) {
   if (response.ok) return response.json();
   const said = await response.json().catch(() => ({}));
-  const problem = new Error(
-    response.status === 401
-      ? "Your login has ended. Log in to Airflow again, then refresh."
-      : typeof said.detail === "string"
-        ? said.detail
-        : `The server answered ${response.status}.`,
-  );
+  const problem = new Error(whyNot(response.status, said.detail));
   problem.status = response.status;
   throw problem;
 }
@@ -78,6 +93,8 @@ const REGIONS = {
   SIJOINT: "sacroiliac joint", LOWERLEG: "lower leg", FACIALBONES: "facial bones", NASALBONE: "nasal bone",
 };
 export const region = (key) => REGIONS[key] ?? words(key);
+// Cohorts have windows of their own, in which only what had to be fetched for them is expected.
+export const isCohort = (key) => key.startsWith("cohort/");
 export const nothing = (text) => element("p", { class: "nothing" }, text);
 
 // A table; columns are {title, cell(row), number}.
@@ -105,16 +122,19 @@ export function table(caption, columns, rows) {
   );
 }
 
-// Details that are asked for when they are opened, once.
+// Details that are asked for when they are opened, once; after a failure, once more when they are opened again.
 export function opens(summary, load) {
   const body = element("div", { class: "opened" });
   const made = element("details", {}, element("summary", {}, summary), body);
+  let asked = false;
   made.addEventListener("toggle", async () => {
-    if (!made.open || body.childElementCount) return;
+    if (!made.open || asked) return;
+    asked = true;
     body.replaceChildren(nothing("Asking …"));
     try {
       body.replaceChildren(await load());
     } catch (problem) {
+      asked = false;
       body.replaceChildren(element("p", { class: "notice" }, problem.message));
     }
   });

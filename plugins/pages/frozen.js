@@ -1,11 +1,14 @@
 // Frozen cohorts: their versions, what is in one, what changed from one to the next; and starting their release.
 
 import { ask, bytes, element, moment, nothing, number, opens, pages, plural, table, tell } from "./dom.js";
-import { runLink, starter } from "./starting.js";
+import { begun, starter } from "./starting.js";
+import { drawReleases } from "./releases.js";
 import { storyLink } from "./story.js";
 
+const MOST_ASKED = 10; // versions whose releases are shown
+
 export function frozenOf(where, language, notice, edit) {
-  const started = (run) => notice(["backfill_cohort is started: see ", runLink(run), "."], "good");
+  const started = (run) => notice(...begun(run, "backfill_cohort is started"));
   const failed = (problem) => notice(problem.message);
 
   async function refresh() {
@@ -28,6 +31,7 @@ export function frozenOf(where, language, notice, edit) {
       one.words ? element("p", {}, one.words) : element("p", { class: "soft" }, "Its filter names patients."),
       element("p", { class: "soft" }, `${one.frozen_by}, ${moment(one.frozen_at)}${one.why ? `: ${one.why}` : ""}`),
       language.may_ask ? actions(one) : null,
+      one.project ? opens("Releases", () => releases(one)) : null,
       opens("Versions", () => versions(one)),
       language.may_ask ? opens(`Studies of v${one.version}`, () => studies(one)) : null,
       language.may_ask && one.wanted_studies ? opens(`${plural(one.wanted_studies, "study", "studies")} not all here then`, () => wanted(one)) : null,
@@ -46,6 +50,17 @@ export function frozenOf(where, language, notice, edit) {
       element("button", { type: "button", onclick: () => edit(one.expression) }, "Edit the filter"));
   }
   const release = (of, version) => starter({ ...of, version }, `Release v${version} as it is`, started, failed, "Release exactly the members of this version", false);
+
+  // Of the cohort's own window, and of those of the newest versions, which have one each when released as they are.
+  async function releases(one) {
+    const key = `cohort/${one.project}/${one.name}`;
+    const newest = Array.from({ length: Math.min(one.version, MOST_ASKED) }, (_, at) => `${key}/v${one.version - at}`);
+    const found = await Promise.all([key, ...newest].map(async (window) => [window, await ask("releases", { window })]));
+    const some = found.filter(([, rows]) => rows.length);
+    if (!some.length) return drawReleases([], key);
+    return element("div", {}, some.map(([window, rows]) =>
+      element("div", {}, drawReleases(rows, window), element("p", {}, element("a", { href: `./?${new URLSearchParams({ window })}` }, `All about ${window}`)))));
+  }
 
   async function versions(one) {
     const all = await ask(`cohorts/${one.cohort_id}/versions`);

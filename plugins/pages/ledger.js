@@ -1,6 +1,6 @@
 // The funnel: expected, received, indexed, checked, predicted, released, and a name for every gap.
 
-import { ask, bytes, element, moment, nothing, number, opens, pages, plural, table, words } from "./dom.js";
+import { ask, bytes, element, isCohort, moment, nothing, number, opens, pages, plural, table, words } from "./dom.js";
 import { storyLink } from "./story.js";
 
 const MEANING = {
@@ -110,6 +110,9 @@ function gapLine(gap, step, key) {
 }
 
 export function drawLedger(funnel, key) {
+  if (!funnel.members && isCohort(key)) {
+    return nothing("Nothing was fetched for this cohort so far. What of it was here already stands in the windows of its days; what left of it stands under Releases.");
+  }
   if (!funnel.members) return nothing("The PACS listed nothing for this window, and nothing was pushed. Run sweep.");
   const expected = element(
     "li",

@@ -1,7 +1,8 @@
 // Researchers' lists: upload by dropping or choosing a file, and the answer of every row.
 
-import { ask, element, moment, nothing, number, pages, plural, table, tell } from "./dom.js";
-import { runLink, starter } from "./starting.js";
+import { AWAY, ask, element, moment, nothing, number, opens, pages, plural, table, tell, whyNot } from "./dom.js";
+import { drawReleases } from "./releases.js";
+import { begun, starter } from "./starting.js";
 
 const ANSWERS = {
   found: ["found", "good"], several: ["several", "open"], "not-yet": ["not yet", ""], "not-found": ["not found", "bad"], refused: ["refused", "bad"],
@@ -32,16 +33,22 @@ export function listsOf(upload, where, language, notice) {
     const made = element(
       "li",
       { class: "list", "data-list": one.list_id },
-      element("div", { class: "title" }, element("strong", {}, `${one.project} / ${one.name}`), element("span", { class: "soft" }, `${one.file_name ? `${one.file_name} · ` : ""}${plural(one.rows, "row")}${one.doubles ? `, ${number(one.doubles)} of them ask the same as another` : ""} · ${one.uploaded_by}, ${moment(one.uploaded_at)}`)),
+      element("div", { class: "title" }, element("strong", {}, `${one.project} / ${one.name}`), element("span", { class: "soft" }, `${one.file_name ? `${one.file_name} · ` : ""}${plural(one.rows, "row")}${one.doubles ? `, ${plural(one.doubles, "of them asks", "of them ask")} the same as another` : ""} · ${one.uploaded_by}, ${moment(one.uploaded_at)}`)),
       element("p", { class: "soft columns" }, `Read: ${columns(one)}.`),
       bar(one),
       filters(one, rows),
       language.may_ask ? actions(one) : null,
+      opens("Releases", () => releases(one)),
       rows,
     );
     if (opened === one.list_id && language.may_ask) show(one, rows, null);
     return made;
   }
+
+  const releases = async (one) =>
+    element("div", {},
+      drawReleases(await ask("releases", { window: one.window_key }), one.window_key),
+      element("p", {}, element("a", { href: `./?${new URLSearchParams({ window: one.window_key })}` }, `All about ${one.window_key}`)));
 
   const bar = (one) =>
     element("div", { class: "bar answers", "aria-hidden": "true" },
@@ -108,7 +115,7 @@ export function listsOf(upload, where, language, notice) {
     return element(
       "div",
       { class: "actions" },
-      starter({ project: one.project, name: one.name }, "Fetch and release", (run) => notice(["The list is asked of the PACS: see ", runLink(run), "."], "good"), (problem) => notice(problem.message)),
+      starter({ project: one.project, name: one.name }, "Fetch and release", (run) => notice(...begun(run, "The list is asked of the PACS")), (problem) => notice(problem.message)),
       element("button", { type: "button", onclick: () => done(() => tell("POST", `cohorts/lists/${one.list_id}/answers`, {}), "Answered by what is known now.") }, "Answer again"),
       element("a", { class: "button", href: `api/cohorts/lists/${one.list_id}/answers.csv`, download: "" }, "Download answers"),
       forget,
@@ -132,7 +139,7 @@ export function listsOf(upload, where, language, notice) {
 
 function uploadForm(language, notice, refresh) {
   const project = element("select", { name: "project", required: true }, language.projects.map((name) => element("option", {}, name)));
-  const name = element("input", { name: "name", required: true, pattern: "[A-Za-z0-9][A-Za-z0-9_.\\-]{0,63}", maxlength: "64", placeholder: "from the file", autocomplete: "off" });
+  const name = element("input", { name: "name", pattern: "[A-Za-z0-9][A-Za-z0-9_.\\-]{0,63}", maxlength: "64", title: "Letters, digits, dot, dash and underscore; a letter or digit first", placeholder: "from the file", autocomplete: "off" });
   const replace = element("input", { type: "checkbox", name: "replace" });
   const file = element("input", { type: "file", accept: ".csv,.tsv,.txt,.xlsx,.xlsb,.xls,.ods", class: "unseen", id: "file" });
   const progress = element("progress", { max: "1", value: "0", hidden: true });
@@ -141,6 +148,10 @@ function uploadForm(language, notice, refresh) {
 
   async function take(chosen) {
     if (!chosen) return;
+    if (!name.reportValidity()) {
+      file.value = ""; // so that the same file can be chosen again
+      return;
+    }
     const called = name.value.trim() || chosen.name.replace(/\.[^.]*$/, "").replaceAll(/[^A-Za-z0-9_.-]+/g, "-").replace(/^[^A-Za-z0-9]+/, "").slice(0, 64);
     if (chosen.size > MOST) return notice("The file is larger than 256 MB. Split it into several.");
     if (!called) return notice("Give the list a name.");
@@ -169,7 +180,8 @@ function uploadForm(language, notice, refresh) {
   zone.addEventListener("drop", (event) => { event.preventDefault(); take(event.dataTransfer.files[0]); });
   return element("div", { class: "upload" },
     element("label", {}, "Project ", project), element("label", {}, "Name ", name),
-    element("label", { class: "check" }, replace, " replace a list of this name"), zone);
+    element("label", { class: "check" }, replace, " replace a list of this name"), zone,
+    element("p", { class: "soft" }, "The name is seen by all who may look here, and stands in Airflow; without one it is the file's. Name no patient in it."));
 }
 
 // XMLHttpRequest because fetch does not tell how far an upload is.
@@ -180,11 +192,11 @@ function send(file, asked, moved) {
     request.setRequestHeader("Content-Type", "application/octet-stream");
     request.setRequestHeader("X-File-Name", encodeURIComponent(file.name));
     request.upload.addEventListener("progress", (event) => event.lengthComputable && moved(event.loaded / event.total));
-    request.addEventListener("error", () => reject(new Error("The file could not be sent. Is Airflow reachable?")));
+    request.addEventListener("error", () => reject(new Error(`The file was not sent. ${AWAY}`)));
     request.addEventListener("load", () => {
       const answer = (() => { try { return JSON.parse(request.responseText); } catch { return {}; } })();
       if (request.status === 200) resolve(answer);
-      else reject(new Error(typeof answer.detail === "string" ? answer.detail : `The server answered ${request.status}.`));
+      else reject(new Error(whyNot(request.status, answer.detail)));
     });
     request.send(file);
   });

@@ -1,5 +1,6 @@
 // The page PACS: asks every two seconds what holds now and draws it; sends orders.
 
+import { airflowLink } from "./airflow.js";
 import { ask, bytes, element, moment, nothing, number, plural, table, tell } from "./dom.js";
 import { followTheme } from "./theme.js";
 import { editor } from "./hours.js";
@@ -22,18 +23,9 @@ function since(text, now) {
   return seconds < 129600 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86400)} days`;
 }
 
-// A run's page belongs to Airflow around us, whose frame lets no link lead out of it.
 function runLink(row) {
   if (!row.dag_id || !row.run_id) return row.who;
-  const path = `dags/${encodeURIComponent(row.dag_id)}/runs/${encodeURIComponent(row.run_id)}`;
-  const link = element("a", { href: `../${path}` }, row.who);
-  link.addEventListener("click", (event) => {
-    if (parent === window) return;
-    event.preventDefault();
-    parent.history.pushState({}, "", link.href);
-    parent.dispatchEvent(new PopStateEvent("popstate"));
-  });
-  return link;
+  return airflowLink(`dags/${encodeURIComponent(row.dag_id)}/runs/${encodeURIComponent(row.run_id)}`, row.who);
 }
 
 const windowLink = (key) => (key ? element("a", { href: `./?${new URLSearchParams({ window: key })}` }, key) : null);

@@ -1,12 +1,12 @@
 // What the models saw: counts to filter by, and a tile for each radiograph.
 
-import { ask, element, nothing, number, percent, region, words } from "./dom.js";
+import { ask, element, isCohort, nothing, number, percent, region, words } from "./dom.js";
 
 const TASKS = { body_part: "Router class", ivc_filter: "IVC filter" };
 
 export function drawPredictions(answer, key) {
   if (!answer.counts.length) {
-    return nothing("No radiograph of this window was read yet. Run infer_body_part for it.");
+    return nothing(isCohort(key) ? "No radiograph that was fetched for this cohort was read yet; what was here already stands in the windows of its days." : "No radiograph of this window was read yet. Run infer_body_part for it.");
   }
   const chosen = { label: null, show: "all" };
   const tiles = element("div", { class: "pictures", role: "list", "aria-label": "Radiographs" });

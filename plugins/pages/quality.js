@@ -1,6 +1,6 @@
 // Broken quality rules: how often, why it matters, what to do, which objects.
 
-import { ask, element, nothing, number, opens, plural, table, words } from "./dom.js";
+import { ask, element, isCohort, nothing, number, opens, plural, table, words } from "./dom.js";
 
 export function drawQuality(answer, key) {
   const docs = answer.has_data_docs
@@ -8,13 +8,11 @@ export function drawQuality(answer, key) {
         element("span", { class: "soft" }, " as Great Expectations reports them. "),
         element("a", { href: `trend${/^[0-9-]{10}$/.test(key) ? `?until=${key}` : ""}` }, "Trend and decisions"),
         answer.halted
-          ? element("strong", { class: "notice" }, " The whole window is held: a rule that halts is broken.")
+          ? element("strong", { class: "notice" }, " The whole window is held, and nothing after check_quality begins: a rule that halts is broken. Repair what it says, or accept it under Trend and decisions; then clear the red task check_quality.")
           : null)
     : null;
   if (!answer.rules.length) {
-    return element("div", {}, nothing(
-      docs ? `None of ${answer.known_rules} rules is broken.` : "Not checked yet. Run check_quality for this window.",
-    ), docs ?? "");
+    return element("div", {}, nothing(unbroken(answer, key)), docs ?? "");
   }
   return element(
     "div",
@@ -25,6 +23,12 @@ export function drawQuality(answer, key) {
       "Stop and quarantine hold the object back until it is repaired or accepted; a stop wants a person to look; ",
       "warn: recorded."),
   );
+}
+
+function unbroken(answer, key) {
+  if (answer.checked) return `None of ${answer.known_rules} rules is broken by ${plural(answer.checked, "instance")}.`;
+  if (isCohort(key)) return "Nothing that was fetched for this cohort was checked yet; what was here already is checked with its day.";
+  return answer.known_rules ? "The window had nothing to check." : "Not checked yet. Run check_quality for this window.";
 }
 
 function line(rule, key) {
@@ -51,7 +55,7 @@ function line(rule, key) {
       { class: "why" },
       element("p", {}, element("strong", {}, rule.rule.replaceAll("-", " ")), ` — ${rule.why} `,
         element("span", { class: "advice" }, rule.advice)),
-      opens(`Which ${rule.level} (${plural(rule.studies, "study", "studies")})`, list),
+      opens(rule.level === "window" ? "Which window" : `Which ${rule.level} (${plural(rule.studies, "study", "studies")})`, list),
     ),
   );
 }

@@ -1,9 +1,9 @@
 // Releases of the window and what stands in their bucket, as the database knows it.
 
-import { ask, bytes, element, moment, nothing, number, opens, plural, table } from "./dom.js";
+import { ask, bytes, element, isCohort, moment, nothing, number, opens, plural, table } from "./dom.js";
 
-export function drawReleases(rows) {
-  if (!rows.length) return nothing("Nothing of this window was released yet. Run export_release for it.");
+export function drawReleases(rows, key) {
+  if (!rows.length) return nothing(isCohort(key) ? "Nothing of this cohort was released yet; its release is started on the page Cohorts." : "Nothing of this window was released yet. Run export_release for it.");
   return element("ul", { class: "releases" }, rows.map(release));
 }
 
@@ -23,6 +23,9 @@ function release(row) {
       "dl",
       { class: "facts" },
       element("dt", {}, "Instances"), element("dd", {}, `${number(row.objects)} of ${plural(row.members, "member")}, ${bytes(row.bytes)}`),
+      row.held.length
+        ? [element("dt", {}, "Kept here"), element("dd", {}, row.held.map((one) => element("div", {}, `${number(one.instances)}: ${one.meaning}`)))]
+        : null,
       element("dt", {}, "Re-read"), element("dd", {}, `${number(row.verified)} passed the independent check`),
       element("dt", {}, "Bucket"), element("dd", {}, element("code", {}, `${row.bucket}/${row.prefix}`)),
       element("dt", {}, "Manifest"),

@@ -1,6 +1,6 @@
 // When each scanner was at work, how much of the day it was in use, and how far its clock is off.
 
-import { duration, element, nothing, number, percent, plural } from "./dom.js";
+import { duration, element, isCohort, nothing, number, percent, plural } from "./dom.js";
 
 const minutes = (text) => {
   const [hours, rest] = text.split(":");
@@ -8,10 +8,10 @@ const minutes = (text) => {
 };
 const clock = (value) => `${String(Math.floor(value / 60)).padStart(2, "0")}:${String(Math.round(value % 60)).padStart(2, "0")}`;
 
-export function drawScanners(answer) {
+export function drawScanners(answer, key) {
   const { utilization, exams } = answer;
   if (!utilization.length && !exams.length) {
-    return nothing("No report yet. The DAG scanner_utilization writes it once the headers of this window stand.");
+    return nothing(isCohort(key) ? "How scanners are used is reported by day: choose the window of a day." : "No report yet. The DAG scanner_utilization writes it once the headers of this window stand.");
   }
   const opens = minutes(answer.opens_at);
   const closes = minutes(answer.closes_at);
@@ -95,9 +95,9 @@ function lane(row, { at, opens, closes, hours }) {
 
 const SUSPECTED = { dst: "summer time not changed", timezone: "wrong time zone" };
 
-export function drawClocks(rows) {
+export function drawClocks(rows, key) {
   if (!rows.length) {
-    return nothing("No report yet. The DAG clock_skew writes it once the headers of this window stand.");
+    return nothing(isCohort(key) ? "Clocks are reported by day: choose the window of a day." : "No report yet. The DAG clock_skew writes it once the headers of this window stand.");
   }
   // Seconds and hours on one line: a signed logarithm.
   const scaled = (seconds) => Math.sign(seconds) * Math.log10(1 + Math.abs(seconds));

@@ -1,31 +1,38 @@
 // Starting runs of backfill_cohort by Airflow's own API, which decides who may; and a link to its form.
 
-import { element } from "./dom.js";
+import { airflowLink } from "./airflow.js";
+import { element, sent, whyNot } from "./dom.js";
 
 const DAG = "backfill_cohort";
 
 export async function startCohort(conf) {
-  const response = await fetch(`../api/v2/dags/${DAG}/dagRuns`, {
+  const response = await sent(`../api/v2/dags/${DAG}/dagRuns`, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ logical_date: null, conf, note: "started on the page Cohorts" }),
   });
-  if (response.ok) return response.json();
+  if (response.ok) return { ...(await response.json()), waits: await isSwitchedOff() };
   const said = await response.json().catch(() => ({}));
-  const why = typeof said.detail === "string" ? said.detail : `Airflow answered ${response.status}`;
-  throw new Error(`${DAG} could not be started: ${why}. Trigger it in Airflow with project ${conf.project} and name ${conf.name}.`);
+  throw new Error(`${DAG} was not started. ${whyNot(response.status, said.detail)}`);
 }
 
-export function runLink(run) {
-  const link = element("a", { href: `../dags/${DAG}/runs/${encodeURIComponent(run.dag_run_id)}` }, "its run");
-  link.addEventListener("click", (event) => {
-    if (parent === window) return; // framed by Airflow, no link may lead out of the frame
-    event.preventDefault();
-    parent.history.pushState({}, "", link.href);
-    parent.dispatchEvent(new PopStateEvent("popstate"));
-  });
-  return link;
+// Airflow takes runs of a DAG that is switched off, and begins none.
+async function isSwitchedOff() {
+  try {
+    const dag = await (await sent(`../api/v2/dags/${DAG}`)).json();
+    return dag.is_paused === true;
+  } catch {
+    return false;
+  }
 }
+
+// What to say of a run that was started, for `notice`.
+export const begun = (run, words) =>
+  run.waits
+    ? [[`The run waits: ${DAG} is switched off in Airflow. Ask who runs it to switch it on. See `, runLink(run), "."], "bad"]
+    : [[`${words}: see `, runLink(run), "."], "good"];
+
+const runLink = (run) => airflowLink(`dags/${DAG}/runs/${encodeURIComponent(run.dag_run_id)}`, "its run");
 
 const PRIORITIES = ["routine", "urgent", "backfill"];
 

@@ -1,5 +1,6 @@
 // The page Quality trend: a heat map of rules by day, one of a rule's scanners, and the findings behind a number.
 
+import { airflowLink } from "./airflow.js";
 import { ask, element, moment, nothing, number, pages, plural, tell, words } from "./dom.js";
 import { followTheme } from "./theme.js";
 
@@ -9,7 +10,7 @@ let mayDecide = false;
 let shown = 0; // answers to a question that is no longer asked are dropped
 
 function notice(text, kind = "bad") {
-  place("notice").textContent = text ?? "";
+  place("notice").replaceChildren(...[text ?? ""].flat());
   place("notice").className = `notice ${kind}`;
   place("notice").hidden = !text;
 }
@@ -23,6 +24,8 @@ function daysBetween(since, until) {
 }
 
 const isWeekend = (day) => [0, 6].includes(new Date(`${day}T12:00Z`).getUTCDay());
+// The month where one begins: a column is too narrow for more.
+const shortDay = (day, first) => (first || day.endsWith("-01") ? `${Number(day.slice(8))}.${Number(day.slice(5, 7))}.` : `${Number(day.slice(8))}.`);
 const short = (count) => (count >= 10000 ? `${Math.round(count / 1000)}k` : number(count));
 const title = (rule) => rule.replaceAll("-", " ");
 
@@ -43,7 +46,7 @@ function heatMap(caption, days, rows, checked) {
         {},
         element("th", {}),
         days.map((day) =>
-          element("th", { scope: "col", class: isWeekend(day) && "weekend", title: day }, `${Number(day.slice(8))}.${Number(day.slice(5, 7))}.`),
+          element("th", { scope: "col", class: isWeekend(day) && "weekend", title: day }, shortDay(day, day === days[0])),
         ),
         element("th", { scope: "col" }, "all"),
       ),
@@ -224,11 +227,22 @@ function finding(row) {
       {},
       element("small", {}, words(row.level)),
       KNOWN_BY[row.level] ? element("code", {}, row.object) : element("strong", {}, row.object),
-      element("small", {}, [row.scanner, row.window_key].filter(Boolean).join(" · ")),
+      element("small", {}, [row.scanner, row.level === "window" ? null : row.window_key].filter(Boolean).join(" · ")),
     ),
     element("div", { class: "observed" }, row.observed),
     state,
   );
+}
+
+// What a decision does, and what is left to do.
+function told(row, decision) {
+  if (decision !== "accept") return "Kept out until somebody accepts it.";
+  if (row.level !== "window") return "Accepted: it no longer holds the object back.";
+  return [
+    `Accepted: it no longer holds the window ${row.object}. Now clear the red task check_quality of `,
+    airflowLink(`dags/${row.object.startsWith("cohort/") ? "backfill_cohort" : "check_quality"}/runs`, "its run"),
+    ": what comes after it goes on by itself.",
+  ];
 }
 
 function drawDecision(holder, row) {
@@ -261,7 +275,7 @@ function drawDecision(holder, row) {
       const taken = await tell("POST", "quality/decisions", {
         rule: row.rule, level: row.level, object: row.object, decision, reason: reason.value,
       });
-      notice(decision === "accept" ? "Accepted: it no longer holds the object back." : "Kept out until somebody accepts it.", "good");
+      notice(told(row, decision), "good");
       drawDecision(holder, { ...row, ...taken });
       holder.querySelector("input")?.focus();
     } catch (problem) {

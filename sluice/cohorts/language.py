@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from sluice.anatomy.strategies import Strategy, parts
-from sluice.cohorts.criteria import Criterion, Reader
+from sluice.cohorts.criteria import OPERATORS, Criterion, Reader
 from sluice.cohorts.errors import ExpressionError, Fault, meant
 from sluice.cohorts.expressions import (
     AllOf,
@@ -31,7 +31,8 @@ from sluice.cohorts.expressions import (
 )
 from sluice.cohorts.fields import REGISTRY, Kind, Level, Registry
 from sluice.cohorts.plain_yaml import load
-from sluice.cohorts.tags import looks_like_tag, read_path
+from sluice.cohorts.tags import read_path
+from sluice.headers.paths import looks_like_path
 
 DEEPEST = 16
 MOST_PARTS = 500
@@ -108,7 +109,7 @@ class _Reading(Reader):
         super().__init__([])
         self._registry = registry
         self._parts = 0
-        self._special: dict[str, Callable[[Any, str, int], Expression | None]] = {
+        self.special: dict[str, Callable[[Any, str, int], Expression | None]] = {
             "all": lambda given, place, depth: AllOf(self._list(given, place, depth)),
             "any": self._any,
             "not": lambda given, place, depth: Not(self.expression(given, place, depth + 1)),
@@ -140,17 +141,17 @@ class _Reading(Reader):
         here = f"{place}.{key}" if place else str(key)
         if not isinstance(key, str):
             self.fault(place, f"a field is named by a text; write {key!r} in quotes")
-        elif key in self._special:
-            return self._special[key](given, here, depth)
+        elif key in self.special:
+            return self.special[key](given, here, depth)
         elif key in HOLDS:
             return self._holds(HOLDS[key], given, here, depth)
         elif (field := self._registry.fields.get(key)) is not None:
             return FieldIs(field, self.criteria(field.kind, given, here))
-        elif looks_like_tag(key):
+        elif looks_like_path(key):
             path = read_path(self, key, here)
             return TagIs(path, self.criteria(path.kind, given, here)) if path else None
         else:
-            known = [*self._registry.fields, *self._special, *HOLDS, "tag"]
+            known = [*self._registry.fields, *self.special, *HOLDS, "tag"]
             self.fault(
                 here[:200], f"there is no such field{meant(key, known) or '; `sluice cohort fields` lists them'}"
             )
@@ -254,6 +255,14 @@ class _Reading(Reader):
     def _no_labels(self, place: str) -> Expression | None:
         self.fault(place, "labels from reports are not read yet, so nothing can be filtered by them")
         return None
+
+
+# What stands in an expression with a meaning of its own, so that no promoted column can have it as its name.
+WORDS = frozenset((
+    *_Reading(REGISTRY).special, *HOLDS, "tag", "creator", "vr", "by", "held", "rule", "severity", "task", "label",
+    "model", "score", *REGISTRY.fields, *(name for names in COUNTS.values() for name in names),
+    *(operator for operators in OPERATORS.values() for operator in operators),
+))  # fmt: skip
 
 
 def as_json(expression: Expression) -> dict[str, Any]:

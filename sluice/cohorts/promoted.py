@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sluice.cohorts.fields import FIELDS, Field, Kind, Level, Registry
+from sluice.cohorts.fields import Field, Kind, Level, Registry
+from sluice.cohorts.language import WORDS
 from sluice.cohorts.tags import identifies
 from sluice.database import Database
 from sluice.headers.paths import ElementPath
@@ -13,9 +14,8 @@ _KINDS = {"text": Kind.TEXT, "integer": Kind.NUMBER, "real": Kind.NUMBER, "date"
 
 def registry_of(database: Database) -> Registry:
     """The registry with the columns that were promoted here; a time of day has no operators and is left out."""
-    own = {field.name for field in FIELDS}
     return Registry.of(
-        _field(column) for column in promoted_columns(database) if column.name not in own and column.type in _KINDS
+        _field(column) for column in promoted_columns(database) if column.name not in WORDS and column.type in _KINDS
     )
 
 
@@ -34,4 +34,4 @@ def _field(column: Promoted) -> Field:
 
 
 def _is_sensitive(path: ElementPath) -> bool:
-    return any(step.creator or identifies(f"{step.tag:08X}") for step in path.steps)
+    return any(step.creator or identifies(step.hex) for step in path.steps)

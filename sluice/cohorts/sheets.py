@@ -75,6 +75,15 @@ def no_heading() -> ListError:
     )
 
 
+def _no_list(sample: str) -> ListError:
+    """What to say of a file that is no list, by how it begins."""
+    if not sample.strip("\ufeff \t\r\n"):
+        return ListError("The file is empty.")
+    if any(letter < " " and letter not in "\t\n\v\f\r" for letter in sample[:1000]):
+        return ListError("The file holds no text and is no workbook. Save the list as CSV or XLSX.")
+    return no_heading()
+
+
 def _csv_records(source: BinaryIO, heading: Heading) -> Iterator[Record]:
     text = io.TextIOWrapper(source, _encoding(source), errors="replace", newline="")
     try:
@@ -83,7 +92,7 @@ def _csv_records(source: BinaryIO, heading: Heading) -> Iterator[Record]:
         tried = [(find_heading(_split(io.StringIO(sample, newline=""), one), heading), one) for one in separators]
         (start, _), separator = max(tried, key=lambda each: each[0][1])
         if not start:
-            raise no_heading()
+            raise _no_list(sample)
         text.seek(0)
         for record in _split(text, separator):
             if record[0] >= start:

@@ -74,7 +74,7 @@ def original_bytes(where: Database | Connection, sop_instance_uid: str) -> Kept:
     """
     for row in query_rows(where, "header_content", {"uid": sop_instance_uid}):
         place: int = row["block_position"]
-        return unpacked(bytes(row["content"]), bytes(row["dictionary"] or b""))[place]
+        return unpacked(bytes(row["content"]), bytes(row["dictionary"] or b""), row["own"])[place]
     raise _no_header(sop_instance_uid)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -10,15 +11,17 @@ from typing import Any
 
 from sluice.anatomy import NOTHING_TAUGHT, Evidence, Mappings
 from sluice.database import copy_line, copy_value
-from sluice.headers.columns import instance_columns, zone_of
+from sluice.headers.columns import instance_columns, text, zone_of
 from sluice.headers.content import packed
-from sluice.headers.dictionaries import Dictionaries, Dictionary
+from sluice.headers.dictionaries import Dictionaries, Dictionary, kind_of
 from sluice.headers.header import Header
 from sluice.headers.promotion import Promoted
 from sluice.headers.reading import HeaderReader, Reading, Received, Refused, SeriesRows, series_rows
 from sluice.headers.source import HeaderError
+from sluice.headers.templates import MOST_INSTANCES, Apart, Template, Templates
 
-DICTIONARIES = Dictionaries()  # of this process
+DICTIONARIES, TEMPLATES = Dictionaries(), Templates()  # of this process
+PATIENT_ID = 0x00100020
 BLOCK_BYTES = 32 << 20  # of headers that wait for their block to be built
 
 # What all instances of a block have alike, besides study, series, SOP class and transfer syntax.
@@ -28,7 +31,7 @@ ALIKE = (
 )  # fmt: skip
 BLOCK_COLUMNS = (
     "block_id", "series_instance_uid", "study_instance_uid", "sop_class_uid", "transfer_syntax_uid", *ALIKE,
-    "instances", "file_bytes", "shared", "dictionary_id", "content",
+    "instances", "file_bytes", "elements", "template_id", "lacks", "dictionary_id", "content",
 )  # fmt: skip
 DIFFERENCE_COLUMNS = ("block_id", "tag", "elements")
 INSTANCE_COLUMNS = (
@@ -82,15 +85,17 @@ class Built:
     instance_columns: tuple[str, ...]
     blocks: list[BlockLines]
     dictionaries: dict[int, Dictionary]
+    templates: dict[int, Template]
     refused: list[Refused]
     series: dict[str, SeriesRows]
     anatomy: dict[Evidence, dict[str, Any]]
     lenient: int
 
 
-def use_dictionaries(known: Iterable[Dictionary]) -> None:
-    """Have this process compress with dictionaries that are in the database."""
-    DICTIONARIES.remember(known)
+def use(dictionaries: Iterable[Dictionary], templates: Iterable[Template]) -> None:
+    """Have this process use what is in the database."""
+    DICTIONARIES.remember(dictionaries)
+    TEMPLATES.remember(templates)
 
 
 @lru_cache(maxsize=4)
@@ -99,10 +104,14 @@ def _reader(asked: Asked) -> HeaderReader:
     return HeaderReader(instance_columns(zone_of(asked.zone)) | promoted)
 
 
-def read_files(archive: Path, asked: Asked, files: Iterable[Received]) -> Built:
-    """Read headers and build their blocks; a file that cannot be read becomes `Refused` and the rest goes on."""
+def read_files(archive: Path, asked: Asked, files: Iterable[Received], whole: bool = False) -> Built:
+    """Read headers and build their blocks; a file that cannot be read becomes `Refused` and the rest goes on.
+
+    Args:
+        whole: no block leaves anything to a template.
+    """
     reader = _reader(asked)
-    built = Built(asked, (*INSTANCE_COLUMNS, *reader.names), [], {}, [], {}, {}, 0)
+    built = Built(asked, (*INSTANCE_COLUMNS, *reader.names), [], {}, {}, [], {}, {}, 0)
     lenient, waiting = 0, 0
     groups: dict[tuple[str, ...], list[Reading]] = {}
     alike = [reader.names.index(name) for name in ALIKE]
@@ -131,31 +140,50 @@ def read_files(archive: Path, asked: Asked, files: Iterable[Received]) -> Built:
         lenient += reading.header.lenient
         waiting += len(reading.header.kept)
         if waiting > BLOCK_BYTES:
-            _build(groups, built)
+            _build(groups, built, whole)
             groups.clear()
             waiting = 0
-    _build(groups, built)
+    _build(groups, built, whole)
     return replace(built, lenient=lenient)
 
 
-def _build(groups: Mapping[tuple[str, ...], Sequence[Reading]], built: Built) -> None:
+def _build(groups: Mapping[tuple[str, ...], Sequence[Reading]], built: Built, whole: bool) -> None:
     for key, readings in groups.items():
         one = readings[0]
-        dictionary = DICTIONARIES.of(one.elements, one.header, one.sop_class_uid)
+        kind = kind_of(one.elements, one.header, one.sop_class_uid)
+        dictionary = DICTIONARIES.of(kind, one.header)
         if dictionary is not None:
             built.dictionaries[dictionary.dictionary_id] = dictionary
-        built.blocks.append(block_of(key, readings, dictionary))
+        shared, differing = split([reading.header for reading in readings])
+        apart = None
+        if len(readings) <= MOST_INSTANCES and not whole:
+            apart = TEMPLATES.apart(kind, text(one.elements, PATIENT_ID) or "", shared)
+        if apart is not None:
+            built.templates[apart.template.template_id] = apart.template
+        built.blocks.append(block_of(key, readings, dictionary, shared, differing, apart))
 
 
-def block_of(key: tuple[str, ...], readings: Sequence[Reading], dictionary: Dictionary | None = None) -> BlockLines:
+def block_of(
+    key: tuple[str, ...],
+    readings: Sequence[Reading],
+    dictionary: Dictionary | None,
+    shared: list[str],
+    differing: Mapping[int, str],
+    apart: Apart | None,
+) -> BlockLines:
     """The block of files that agree in `key`: series, study, SOP class, transfer syntax, then cells of `ALIKE`."""
     identity, cells = key[:4], key[4:]
     written = copy_line(identity)
-    headers = [reading.header for reading in readings]
-    shared, differing = split(headers)
     file_bytes = sum(reading.received.bytes for reading in readings)
-    rest = copy_line((len(readings), file_bytes, "{" + ",".join(shared) + "}"))
-    content = packed(headers, dictionary.content if dictionary else b"")
+    rest = copy_line((
+        len(readings),
+        file_bytes,
+        "{" + ",".join(apart.elements if apart else shared) + "}",
+        apart.template.template_id if apart else None,
+        (apart.lacks or None) if apart else None,
+    ))  # fmt: skip
+    own = json.loads("{" + ",".join(apart.elements) + "}") if apart else None
+    content = packed([reading.header for reading in readings], dictionary.content if dictionary else b"", own)
     packing = copy_line((dictionary.dictionary_id if dictionary else None, content))
     return BlockLines(
         identity[0],

@@ -48,7 +48,7 @@ VIEW_POSITION, IMAGE_LATERALITY, BURNED_IN = 0x00185101, 0x00200062, 0x00280301
 ROWS, COLUMNS, FRAMES, SAMPLES = 0x00280010, 0x00280011, 0x00280008, 0x00280002
 BITS_ALLOCATED, BITS_STORED, PHOTOMETRIC = 0x00280100, 0x00280101, 0x00280004
 PIXEL_SPACING, IMAGER_PIXEL_SPACING, SLICE_THICKNESS, EXPOSURE_TIME = 0x00280030, 0x00181164, 0x00180050, 0x00181150
-SHARED_GROUPS = 0x52009229
+SHARED_GROUPS, FRAME_GROUPS = 0x52009229, 0x52009230
 
 _DATE = re.compile(r"(\d{4})[.:-]?(\d{2})[.:-]?(\d{2})").fullmatch
 _TIME = re.compile(r"(\d{2})(?::?(\d{2})(?::?(\d{2})(?:\.(\d{1,6}))?)?)?").fullmatch
@@ -224,12 +224,20 @@ def zone_of(name: str) -> tzinfo:
     return ZoneInfo(name)
 
 
-def _shared_pixel_measures(elements: Elements) -> Elements:
-    """Pixel Measures of an enhanced object's Shared Functional Groups, by tag (PS3.3 C.7.6.16.2.1)."""
-    for group in values(elements, SHARED_GROUPS):
-        for item in group.get("00289110", {}).get("Value", ()):
-            return {int(key, 16): element for key, element in item.items()}
-    return {}
+def _pixel_measures(elements: Elements) -> Elements:
+    """Pixel Measures of an enhanced object by tag (PS3.3 C.7.6.16.2.1): shared, or what all frames say alike."""
+    found: list[Any] = []
+    for groups in (SHARED_GROUPS, FRAME_GROUPS):
+        for group in values(elements, groups):
+            found += (group.get("00289110", {}).get("Value") or ())[:1]
+        if found:
+            break
+    alike = {
+        key: element
+        for key, element in (found[0] if found else {}).items()
+        if all(element == one.get(key) for one in found)
+    }
+    return {int(key, 16): element for key, element in alike.items()}
 
 
 def _image_type(elements: Elements) -> list[str] | None:
@@ -243,13 +251,13 @@ def _content_at(elements: Elements) -> datetime | None:
 def _pixel_spacing(elements: Elements) -> list[float] | None:
     return (
         numbers(elements, PIXEL_SPACING)
-        or numbers(_shared_pixel_measures(elements), PIXEL_SPACING)
+        or numbers(_pixel_measures(elements), PIXEL_SPACING)
         or numbers(elements, IMAGER_PIXEL_SPACING)
     )
 
 
 def _slice_thickness(elements: Elements) -> float | None:
-    return number(elements, SLICE_THICKNESS) or number(_shared_pixel_measures(elements), SLICE_THICKNESS)
+    return number(elements, SLICE_THICKNESS) or number(_pixel_measures(elements), SLICE_THICKNESS)
 
 
 @dataclass(frozen=True)
@@ -289,8 +297,10 @@ def instance_columns(zone: tzinfo) -> dict[str, Column]:
         "number_of_frames": _of(integer, FRAMES),
         "bits_stored": _of(integer, BITS_STORED),
         "photometric_interpretation": _of(text, PHOTOMETRIC),
-        "pixel_spacing": Column(frozenset({PIXEL_SPACING, SHARED_GROUPS, IMAGER_PIXEL_SPACING}), _pixel_spacing),
-        "slice_thickness": Column(frozenset({SLICE_THICKNESS, SHARED_GROUPS}), _slice_thickness),
+        "pixel_spacing": Column(
+            frozenset({PIXEL_SPACING, SHARED_GROUPS, FRAME_GROUPS, IMAGER_PIXEL_SPACING}), _pixel_spacing
+        ),
+        "slice_thickness": Column(frozenset({SLICE_THICKNESS, SHARED_GROUPS, FRAME_GROUPS}), _slice_thickness),
         "exposure_time": _of(number, EXPOSURE_TIME),
         "burned_in_annotation": _of(text, BURNED_IN),
     }

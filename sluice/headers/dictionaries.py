@@ -49,10 +49,8 @@ class Dictionaries:
         """Use these for headers of their kinds."""
         self._of_kind.update({dictionary.kind: dictionary for dictionary in known})
 
-    def of(self, elements: Elements, header: Header, sop_class_uid: str) -> Dictionary | None:
+    def of(self, kind: str, header: Header) -> Dictionary | None:
         """The dictionary for a header, made of it where its kind has none; None where it cannot be one."""
-        words = [columns.text(elements, tag) or "" for tag in KIND_TAGS]
-        kind = json.dumps([sop_class_uid, header.transfer_syntax_uid, *words], ensure_ascii=False)
         found = self._of_kind.get(kind)
         if found is None and not header.lenient and len(header.kept) <= MOST_BYTES:
             content = blanked(header)
@@ -61,6 +59,12 @@ class Dictionaries:
             if len(self._of_kind) > KINDS:
                 self._of_kind.popitem(last=False)
         return found
+
+
+def kind_of(elements: Elements, header: Header, sop_class_uid: str) -> str:
+    """The kind of a header."""
+    words = [columns.text(elements, tag) or "" for tag in KIND_TAGS]
+    return json.dumps([sop_class_uid, header.transfer_syntax_uid, *words], ensure_ascii=False)
 
 
 def blanked(header: Header) -> bytes:

@@ -10,16 +10,17 @@ from dataclasses import asdict, dataclass
 from itertools import groupby, islice
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from sluice.anatomy.rederive import apply_pending
 from sluice.anatomy.store import load_mappings
 from sluice.batches import Batch
 from sluice.database import Database, named_query, select
-from sluice.headers.building import Asked, Built, read_files, use_dictionaries
+from sluice.headers.building import Asked, Built, read_files, use
 from sluice.headers.dictionaries import Dictionary
 from sluice.headers.promotion import promoted_columns
 from sluice.headers.reading import Received
+from sluice.headers.templates import Template
 from sluice.headers.writing import Written, write
 from sluice.settings import settings
 
@@ -27,6 +28,7 @@ CHUNK = 500  # files a transaction
 CHUNK_BYTES = 4 << 30  # of them: the larger the files, the longer their headers
 POOL_FROM = 4_000  # files from which starting worker processes pays
 WORKERS = 2
+Known: TypeAlias = tuple[list[Dictionary], list[Template]]  # what earlier extractions left in the database
 
 
 class ExtractError(RuntimeError):
@@ -82,10 +84,13 @@ def extract(database: Database, archive: Path, batch: Batch, workers: int | None
     apply_pending(database)  # words whose application was cut off
     pending = [Received(**row) for row in rows]
     asked = Asked(settings().time_zone, tuple(promoted_columns(database)), mappings)
-    known = [
-        Dictionary(row["dictionary_id"], row["kind"], bytes(row["content"]))
-        for row in database.rows("header_dictionaries")
-    ]
+    known = (
+        [
+            Dictionary(row["dictionary_id"], row["kind"], bytes(row["content"]))
+            for row in database.rows("header_dictionaries")
+        ],
+        [Template(**row) for row in database.rows("header_templates")],
+    )
     written = Written()
     for files, built in _built(archive, asked, known, pending, workers):
         written += write(database, archive, files, built)
@@ -94,18 +99,18 @@ def extract(database: Database, archive: Path, batch: Batch, workers: int | None
 
 
 def _built(
-    archive: Path, asked: Asked, known: list[Dictionary], pending: Sequence[Received], workers: int | None
+    archive: Path, asked: Asked, known: Known, pending: Sequence[Received], workers: int | None
 ) -> Iterator[tuple[Sequence[Received], Built]]:
     chunks = _chunks(pending)
     if workers is None:
         workers = WORKERS if len(pending) >= POOL_FROM else 0
     if workers == 0 or multiprocessing.current_process().daemon:  # a daemon may have no children
-        use_dictionaries(known)
+        use(*known)
         for chunk in chunks:
             yield chunk, read_files(archive, asked, chunk)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, use_dictionaries, (known,)) as pool:
+    with ProcessPoolExecutor(workers, context, use, known) as pool:
         waiting = iter(chunks)
         ahead: list[tuple[Sequence[Received], Future[Built]]] = [
             (chunk, pool.submit(read_files, archive, asked, chunk)) for chunk in islice(waiting, workers + 1)

@@ -103,11 +103,15 @@ def promote(database: Database, written: str, name: str, type_name: str) -> Prom
         PathError: `written` names no element.
         PromotionError: the name cannot be used.
     """
+    from sluice.cohorts.language import WORDS  # the language reads promoted columns, and stands on this room
+
     asked = Promoted(name, str(ElementPath.of(written)), type_name)
     if type_name not in TYPES:
         raise PromotionError(f"There is no type {type_name!r}: {', '.join(TYPES)}.")
     if not _NAME(name):
         raise PromotionError(f"{name!r} cannot be a column: small letters, digits and _, at most 61, a letter first.")
+    if name in WORDS:
+        raise PromotionError(f"{name} is a word of the filter language, which could not name the column: take another.")
     with database.transaction() as connection, connection.cursor() as cursor:
         cursor.execute("lock table promoted_column in share row exclusive mode")
         known = {column.name: column for column in promoted_columns(connection)}

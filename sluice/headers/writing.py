@@ -68,6 +68,8 @@ def write(database: Database, archive: Path, files: Sequence[Received], built: B
     except (psycopg2.DataError, psycopg2.errors.ProgramLimitExceeded) as error:
         if not built.blocks:
             raise
+        if built.templates:  # one of them may be what the database refuses
+            return write(database, archive, files, read_files(archive, built.asked, files, whole=True))
         readable = {uid for block in built.blocks for uid in block.sop_instance_uids}
         left = [file for file in files if file.sop_instance_uid in readable]
         refused = list(built.refused)
@@ -75,11 +77,11 @@ def write(database: Database, archive: Path, files: Sequence[Received], built: B
             reason = f"the database cannot hold this header ({type(error).__name__})"
             refused.append(Refused(left[0], "unreadable", reason))
             left = []
-        written = write(database, archive, [], Built(built.asked, (), [], {}, refused, {}, {}, 0))
+        written = write(database, archive, [], Built(built.asked, (), [], {}, {}, refused, {}, {}, 0))
         middle = (len(left) + 1) // 2  # one poisonous header must not keep the others out
         for part in (left[:middle], left[middle:]):
             if part:
-                written += write(database, archive, part, read_files(archive, built.asked, part))
+                written += write(database, archive, part, read_files(archive, built.asked, part, whole=True))
         return written
 
 
@@ -105,6 +107,9 @@ def _write_blocks(connection: Connection, built: Built) -> tuple[int, int]:
     dictionaries = sorted(built.dictionaries.values(), key=attrgetter("dictionary_id"))
     rows = ((item.dictionary_id, item.kind, item.content) for item in dictionaries)
     copy_rows(connection, "header_dictionary", ("dictionary_id", "kind", "content"), rows)
+    templates = sorted(built.templates.values(), key=attrgetter("template_id"))
+    made = ((item.template_id, item.kind, item.written) for item in templates)
+    copy_rows(connection, "header_template", ("template_id", "kind", "written"), made)
     ids = _block_ids(connection, len(blocks))
     copy_lines(connection, "header_block", BLOCK_COLUMNS, _with_ids(ids, [[block.block] for block in blocks]))
     differences = _with_ids(ids, [block.differences for block in blocks])

@@ -70,7 +70,7 @@ class QualitySummary:
         if self.halted_by:
             raise WindowHalted(
                 f"The window {self.window_key} is held by the quality rule {', '.join(self.halted_by)}. Repair what it "
-                "says and clear this task, or accept the finding on the page Quality and clear this task."
+                "says and clear this task, or accept the finding on the page Quality trend and clear this task."
             )
 
 

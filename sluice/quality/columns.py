@@ -95,7 +95,7 @@ SERIES = _scanner() | {
     "is_localizer": Column("bool", "an image type says LOCALIZER"),
     "orientations": Column("number", "different Image Orientation (Patient) (0020,0037)"),
     "frames_of_reference": Column("number", "different Frame of Reference UID (0020,0052)"),
-    "slices": Column("number", "different positions along the normal, of a stack of one orientation"),
+    "slices": Column("number", "different positions along the normal, of stacks of one orientation, frames too"),
     "slice_distance_mm": Column("number", "median distance between neighbouring positions"),
     "slices_missing": Column("number", "positions that holes of whole distances leave out"),
     "slice_distance_varies": Column("number", "share of distances more than 10 % off the median, holes left out"),

@@ -10,10 +10,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sluice.database import Database, copy_rows, named_query, select
-from sluice.headers.whole_pixels import whole_pixel_digest
+from sluice.headers.whole_pixels import whole_pixels
 
 log = logging.getLogger(__name__)
 
@@ -58,34 +58,11 @@ def confirm(archive: Path, files: Sequence[tuple[str, str]]) -> Iterator[Proof]:
     Args:
         files: SOP Instance UID and path below the archive.
     """
-    import pydicom
-
     for uid, path in files:
         try:
-            digest = whole_pixel_digest(archive / path)
-            dataset = pydicom.dcmread(archive / path, specific_tags=["PixelData", *_PIXEL_MODULE])
-            is_blank = digest is not None and _is_blank(dataset, dataset.PixelData)
+            pixels = whole_pixels(archive / path)
         except Exception as error:  # whatever a damaged file makes of a parser: then nothing is proven
             log.warning("Pixels of %s cannot be compared (%s)", uid, type(error).__name__)
             yield Proof(uid, None, False)
             continue
-        yield Proof(uid, None if digest is None else bytes.fromhex(digest), is_blank)
-
-
-_PIXEL_MODULE = (
-    "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit",
-    "PixelRepresentation", "PhotometricInterpretation", "PlanarConfiguration",
-)  # fmt: skip
-
-
-def _is_blank(dataset: Any, pixels: bytes) -> bool:
-    """Whether all pixels have one value: empty slices and test frames are alike everywhere and say nothing."""
-    syntax = dataset.file_meta.get("TransferSyntaxUID")
-    if syntax is None or not syntax.is_compressed:
-        size = max(1, (dataset.get("BitsAllocated") or 8) // 8) * (dataset.get("SamplesPerPixel") or 1)
-        return pixels[size:-1] == pixels[: -size - 1]  # but for the last byte, which may pad an odd length
-    try:
-        frame = dataset.pixel_array
-    except Exception:  # no decoder, or not what it says: then it is not known to be blank
-        return False
-    return bool((frame == frame.flat[0]).all())
+        yield Proof(uid, pixels and pixels.digest, pixels is not None and pixels.is_blank)

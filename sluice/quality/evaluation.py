@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -171,8 +172,12 @@ def expectation(rule: Rule, condition: str | None = None) -> Any:
 
 
 def quietly() -> None:
-    """Have the library report nothing to anyone; it looks when it is imported."""
+    """Have the library report nothing to anyone, at which it looks when it is imported, and log only what is wrong: its
+    some hundred lines a window would hide the one that says why a task is red."""
     os.environ["GX_ANALYTICS_ENABLED"] = "False"
+    for name in ["great_expectations", *logging.root.manager.loggerDict]:  # some of its modules set a level themselves
+        if name.partition(".")[0] == "great_expectations":
+            logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _validate(level: Level, expectations: list[Any], frame: pandas.DataFrame, key: str) -> Any:
@@ -183,6 +188,7 @@ def _validate(level: Level, expectations: list[Any], frame: pandas.DataFrame, ke
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
+    quietly()
     context = gx.get_context(mode="ephemeral")
     context.enable_analytics(False)
     context.variables.progress_bars = ProgressBarsConfig(globally=False)

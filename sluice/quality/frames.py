@@ -13,20 +13,20 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from sluice.anatomy.regions import REGIONS
 from sluice.database import named_query, select
+from sluice.headers.paths import ElementPath
 from sluice.quality.columns import columns_of
 from sluice.quality.drift import frame_rows
-from sluice.quality.elements import Elements, as_column, numbers, roots
+from sluice.quality.elements import Element, Elements, as_column, values
 from sluice.quality.pixels import pixel_columns
 from sluice.quality.scanner_days import ScannerDay, ScannerDays, history, never_before
 from sluice.quality.suites import Level, Suites
-from sluice.quality.volumes import Slices
+from sluice.quality.volumes import PATHS, Slices
 
 CHUNK = 10_000  # rows of a frame
 # What text looks like that lost its character set: replacement characters, or UTF-8 that was encoded twice.
 DAMAGED = "\ufffd|Ã[¤¶¼Ÿ©¨\u0084\u0096\u009c\u009f]"
-POSITION, ORIENTATION, FRAME_OF_REFERENCE = "00200032", "00200037", "00200052"
-DATES = ("00080020", "00080021", "00080022", "00080023")
-TIMES = ("00080030", "00080031", "00080032", "00080033")
+DATES = tuple(map(ElementPath.of, ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate")))
+TIMES = tuple(map(ElementPath.of, ("StudyTime", "SeriesTime", "AcquisitionTime", "ContentTime")))
 IS_DATE = re.compile(r"\d{4}\.?(0[1-9]|1[0-2])\.?(0[1-9]|[12]\d|3[01])").fullmatch
 IS_TIME = re.compile(r"([01]\d|2[0-3])(:?[0-5]\d(:?([0-5]\d|60)(\.\d{1,6})?)?)?").fullmatch
 
@@ -80,19 +80,25 @@ class Frames:
                 yield [dict(zip(names, map(_plain, row), strict=True)) for row in found]
 
     def _instances(self) -> Iterator[pandas.DataFrame]:
-        tags = {*roots(self._suites.tags.values()), POSITION, ORIENTATION, FRAME_OF_REFERENCE, *DATES, *TIMES}
+        own = [tag.path for tag in self._suites.tags.values()]
+        paths = [*own, *PATHS, *DATES, *TIMES]
         slices: tuple[str, int, Slices] | None = None
         first = True
         for rows in self._read("instance"):
-            elements = Elements(self._connection, {row["block_id"] for row in rows if row["block_id"]}, sorted(tags))
+            headers = Elements(self._connection, {row["block_id"] for row in rows if row["block_id"]}, paths)
             for row in rows:
+                # Of a header that is in no block nothing is known, not even that an element is absent.
+                has_header = row["block_id"] is not None
+                elements = headers.of(row["block_id"], row["block_position"]) if has_header else None
                 self._complete_instance(row, elements)
                 self._scanner_days.add(row)
                 uid = row["series_instance_uid"]
                 if slices is None or slices[0] != uid:
                     self._keep(slices)
                     slices = (uid, 0, Slices())
-                self._place(slices[2], row, elements)
+                slices[2].localizer = slices[2].localizer or row["is_localizer"]
+                if elements is not None:
+                    slices[2].add(elements)
                 slices = (uid, slices[1] + 1, slices[2])
             yield self._frame("instance", rows)
             first = False
@@ -100,31 +106,19 @@ class Frames:
         if first:
             yield self._frame("instance", [])
 
-    def _complete_instance(self, row: dict[str, Any], elements: Elements) -> None:
-        block, position = row["block_id"], row["block_position"]
+    def _complete_instance(self, row: dict[str, Any], elements: Mapping[str, Element] | None) -> None:
         for name, tag in self._suites.tags.items():
-            # Of a header that is in no block nothing is known, not even that an element is absent.
-            row[name] = None if block is None else as_column(elements.values(block, position, tag.path), tag.kind)
+            row[name] = None if elements is None else as_column(values(elements, tag.path), tag.kind)
         row |= pixel_columns(row)
         kinds = (row["image_type"] or "").upper().split("\\")
         row["is_original"] = kinds[0] == "ORIGINAL"
         row["is_localizer"] = "LOCALIZER" in kinds
         row["unreadable_dates"] = sum(
             not is_right(str(value).strip())
-            for tags, is_right in ((DATES, IS_DATE), (TIMES, IS_TIME))
-            for tag in tags
-            for value in (elements.values(block, position, [tag]) or ())[:1]
+            for paths, is_right in ((DATES, IS_DATE), (TIMES, IS_TIME))
+            for path in paths
+            for value in (values(elements or {}, path) or ())[:1]
             if value
-        )
-
-    def _place(self, slices: Slices, row: dict[str, Any], elements: Elements) -> None:
-        block, position = row["block_id"], row["block_position"]
-        slices.localizer = slices.localizer or row["is_localizer"]
-        frame = elements.values(block, position, [FRAME_OF_REFERENCE])
-        slices.add(
-            numbers(elements.values(block, position, [POSITION]), 3),
-            numbers(elements.values(block, position, [ORIENTATION]), 6),
-            str(frame[0]) if frame else None,
         )
 
     def _keep(self, slices: tuple[str, int, Slices] | None) -> None:

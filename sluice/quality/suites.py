@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from sluice.cohorts import plain_yaml
 from sluice.cohorts.tags import identifies
+from sluice.headers.paths import ElementPath
 
 SUITES = Path(__file__).with_name("suites")
 
@@ -21,7 +23,6 @@ Severity = Literal["warn", "quarantine", "stop"]
 Level = Literal["window", "study", "series", "instance", "scanner"]
 LEVELS: tuple[Level, ...] = ("window", "study", "series", "instance", "scanner")
 SEVERITIES: tuple[Severity, ...] = ("warn", "quarantine", "stop")
-TAG = re.compile(r"\(?([0-9A-Fa-f]{4}),?([0-9A-Fa-f]{4})\)?")
 
 
 class QualityError(RuntimeError):
@@ -81,8 +82,8 @@ class Tag(BaseModel):
     """A header element that becomes a column of level instance.
 
     Attributes:
-        tag: e.g. `(0018,0060)`; a path `(0040,0275)/(0040,0007)` goes through the first items of sequences. A private
-            element is named with its block, as `(2005,100E)`.
+        tag: e.g. `(0018,0060)`, `KVP`, or a private one with its creator, `0043,"GEMS_PARM_01",39`; a path
+            `(0040,0275)/(0040,0007)` goes through the first items of sequences (`sluice.headers.paths`).
         kind: what of it: its first value as a `number` or `text`, whether it is `present`, the `count` of its values.
     """
 
@@ -94,21 +95,18 @@ class Tag(BaseModel):
     @field_validator("tag")
     @classmethod
     def _is_path(cls, value: str) -> str:
-        parts = [TAG.fullmatch(part.strip()) for part in value.split("/")]
-        if None in parts:
-            raise ValueError("is no tag: write (0018,0060), or (0040,0275)/(0040,0007) for an element of a sequence")
-        return "/".join(f"{part[1]}{part[2]}".upper() for part in parts if part)
+        return str(ElementPath.of(value))
 
-    @property
-    def path(self) -> list[str]:
-        """The tags to go through, eight hex digits each."""
-        return self.tag.split("/")
+    @cached_property
+    def path(self) -> ElementPath:
+        """Where it stands."""
+        return ElementPath.of(self.tag)
 
     @property
     def names_somebody(self) -> bool:
         """Whether its column holds what may identify a person; of a private one nobody knows."""
         is_value = self.kind in ("text", "number")
-        return is_value and any(int(step[:4], 16) % 2 == 0 and identifies(step) for step in self.path)
+        return is_value and any(not step.is_private and identifies(step.hex) for step in self.path.steps)
 
 
 class Rule(BaseModel):

@@ -4,9 +4,9 @@ with first as (
       from header_block where series_instance_uid = any (%(series)s)
      order by series_instance_uid, block_id
 )
-select f.series_instance_uid, wanted.tag, coalesce(b.shared -> wanted.tag, d.elements -> 0) as element
+select f.series_instance_uid, wanted.tag, coalesce(shared_element(b, wanted.tag), d.elements -> 0) as element
   from first f
   join header_block b using (block_id)
   cross join unnest(%(tags)s) wanted(tag)
   left join header_difference d on d.block_id = f.block_id and d.tag = wanted.tag
- where coalesce(b.shared -> wanted.tag, nullif(d.elements -> 0, 'null')) is not null
+ where coalesce(shared_element(b, wanted.tag), nullif(d.elements -> 0, 'null')) is not null

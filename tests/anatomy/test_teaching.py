@@ -218,7 +218,7 @@ def test_series_of_before_get_their_evidence_from_stored_headers(database: Datab
         """
         with block as (
             insert into header_block (series_instance_uid, study_instance_uid, instances, file_bytes, sop_class_uid,
-                                      transfer_syntax_uid, shared, content)
+                                      transfer_syntax_uid, elements, content)
             values ('1.1', '1', 1, 1, '1', '1',
             '{"00080060": {"vr": "CS", "Value": ["MR"]}, "0008103E": {"vr": "LO", "Value": ["t2_tse_fs Knie"]}}',
                     '')

@@ -79,6 +79,10 @@ def test_a_click_teaches_a_word_and_the_pile_shrinks(page: Page, url: str, taugh
     expect(page.locator(".texts > li").first).to_contain_text("Quengelgips")
     expect(page.locator("#history tbody tr")).to_contain_text("withdrawn by vera")
     assert regions(taught)["1.1.0"] is None
+    expect(page.locator("#notice")).to_have_text("Withdrawn. 12 series change.")
+    page.get_by_role("button", name="CT phase").click()
+    expect(page.locator("#pile")).to_contain_text("Nothing waits: every CT phase that a header names is known.")
+    expect(page.locator("#notice")).to_be_hidden()
     assert not [asked for asked in sent if "uengelgips" in asked], "a text of a header stood in a URL"
 
 

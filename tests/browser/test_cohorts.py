@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import expect
 
 from plugins.pacs import Person
+from sluice.cohorts.freeze import freeze
 from sluice.cohorts.language import digest, parse_text
 from sluice.cohorts.versions import cohorts, versions
 from sluice.database import Database
@@ -23,7 +24,7 @@ from tests.conftest import temporary_database
 from tests.pacs.sending import rows
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page, Route
+    from playwright.sync_api import Browser, Page, Route
 
 pytestmark = pytest.mark.browser
 
@@ -153,6 +154,7 @@ def test_a_version_is_frozen_compared_and_started(page: Page, cohorts_url: str, 
         form.get_by_label("Why").fill(why)
         page.get_by_role("button", name="Freeze", exact=True).click()
         expect(page.locator("#cohorts")).to_contain_text(why)
+        expect(page.locator("#notice")).to_contain_text(re.compile(r"is frozen: [\d,]+ instances of \d+ stud"))
     (cohort,) = cohorts(hospital)
     assert [(row["version"], row["frozen_by"]) for row in versions(hospital, cohort["cohort_id"])] == [
         (2, "rita"), (1, "rita"),
@@ -170,9 +172,12 @@ def test_a_version_is_frozen_compared_and_started(page: Page, cohorts_url: str, 
         route.fulfill(json={"dag_run_id": "manual__1"})
 
     page.route("**/api/v2/dags/backfill_cohort/dagRuns", start)
+    page.route("**/api/v2/dags/backfill_cohort", lambda route: route.fulfill(json={"is_paused": len(sent) == 2}))
     shown.get_by_role("button", name="Release v2 as it is").first.click()
     expect(page.locator("#notice")).to_contain_text("is started")
     assert '"version":2' in sent[0]
+    shown.get_by_role("button", name="Release v2 as it is").first.click()
+    expect(page.locator("#notice")).to_contain_text("The run waits: backfill_cohort is switched off in Airflow.")
     shown.get_by_role("button", name="Edit the filter").click()
     expect(text).to_have_value("modality: [CT, MR]\n")
 
@@ -190,9 +195,16 @@ def test_a_list_is_uploaded_and_every_row_has_an_answer(
     )
     file = tmp_path / "My list.xlsx"
     file.write_bytes(xlsx({"S": [["Study UID", "Remark"], [uid, "x"], ["1.2.3.4", None], ["*", None], [uid, None]]}))
+    expect(page.locator("#upload")).to_contain_text("Name no patient in it.")
+    name = page.locator("#upload").get_by_label("Name", exact=True)
+    name.fill("My list!")
+    page.get_by_label("Choose a file …").set_input_files(file)
+    expect(name).to_be_focused()  # the browser says beside it what a name is made of
+    expect(page.locator("#lists")).to_contain_text("No list was uploaded yet.")
+    name.fill("")
     page.get_by_label("Choose a file …").set_input_files(file)
     shown = page.locator("#lists .list")
-    expect(shown).to_contain_text("My list.xlsx · 4 rows, 1 of them ask the same as another")
+    expect(shown).to_contain_text("My list.xlsx · 4 rows, 1 of them asks the same as another")
     expect(page.locator("#notice")).to_contain_text("4 rows of My list.xlsx are kept as")
     table = shown.get_by_role("table")
     expect(table.locator("tbody tr")).to_have_count(4)
@@ -216,9 +228,95 @@ def test_who_may_only_look_builds_and_counts_and_changes_nothing(page: Page, vie
     page.get_by_label("The same as text (YAML)").fill("modality: CT\n")
     expect(page.locator("#words")).to_have_text("Instances where modality is CT.")
     expect(page.locator("#freeze")).to_be_hidden()
+    expect(page.locator("#freeze + p")).to_contain_text("Who may start runs of backfill_cohort")
     assert page.locator("#file, .actions button, .starter button").count() == 0
     page.get_by_label("The same as text (YAML)").fill("patient_id: P1\n")
     expect(page.locator("#faults")).to_contain_text("identifies patients")
+
+
+@pytest.fixture
+def failing(browser: Browser) -> Iterator[Page]:
+    """A tab in which requests may fail."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    yield context.new_page()
+    context.close()
+
+
+def test_a_draft_outlives_a_reload_and_is_shown_to_nobody_else(page: Page, cohorts_url: str, viewers_url: str) -> None:
+    opened(page, cohorts_url)
+    text = page.get_by_label("The same as text (YAML)")
+    text.fill("patient_id: SECRET\n")
+    expect(page.locator("#words")).to_contain_text("SECRET")
+    page.reload()
+    expect(text).to_have_value("patient_id: SECRET\n")
+    expect(page.locator("#rows .row")).to_have_count(1)
+    expect(page.locator("#words")).to_contain_text("SECRET")
+    page.get_by_role("link", name="PACS", exact=True).click()
+    page.go_back()
+    expect(text).to_have_value("patient_id: SECRET\n")
+    kept = page.evaluate("sessionStorage.getItem('sluice-draft')")
+    assert "SECRET" not in page.url
+    opened(page, viewers_url)  # somebody else, in the same tab
+    page.evaluate("kept => sessionStorage.setItem('sluice-draft', kept)", kept)
+    opened(page, viewers_url)
+    expect(text).to_have_value("{}\n")
+    assert page.evaluate("sessionStorage.getItem('sluice-draft')") is None
+
+
+def test_what_fails_is_said_where_one_looks_and_can_be_tried_again(
+    failing: Page, cohorts_url: str, hospital: Database
+) -> None:
+    page = failing
+    freeze(hospital, "failing", parse_text("modality: CT"), "rita", "a trial", "radiographs")
+    opened(page, cohorts_url)
+    notice, shown = page.locator("#notice"), page.locator("#cohorts .list").filter(has_text="failing")
+    page.route("**/api/v2/dags/backfill_cohort/dagRuns", lambda route: route.fulfill(status=401, json={"detail": "x"}))
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    shown.get_by_role("button", name="Release v1 as it is").click()
+    expect(notice).to_contain_text("Your login has ended. Log in to Airflow in another tab")
+    expect(notice).to_be_in_viewport()
+    page.route("**/api/cohorts/*/versions*", lambda route: route.abort())
+    shown.get_by_text("Versions", exact=True).click()
+    expect(shown.locator(".notice")).to_contain_text("Airflow does not answer")
+    page.unroute_all(behavior="ignoreErrors")
+    shown.get_by_text("Versions", exact=True).click()
+    shown.get_by_text("Versions", exact=True).click()
+    expect(shown.get_by_role("table", name="Versions of failing")).to_be_visible()
+    page.route("**/api/cohorts/read", lambda route: route.fulfill(status=500, body="Internal Server Error"))
+    page.get_by_label("The same as text (YAML)").fill("modality: MR\n")
+    expect(notice).to_contain_text("Airflow could not answer (500). Try again")
+    expect(page.locator("#preview")).to_have_attribute("aria-busy", "true")  # it counts another filter
+    page.unroute_all(behavior="ignoreErrors")
+    notice.get_by_role("button", name="Try again").click()
+    expect(page.locator("#words")).to_have_text("Instances where modality is MR.")
+    expect(page.locator("#preview .tiles")).to_contain_text(f"{count(hospital, 'MR')}instances here")
+    page.route(
+        "**/api/cohorts/lists?*", lambda route: route.abort() if route.request.method == "POST" else route.continue_()
+    )
+    page.get_by_label("Choose a file …").set_input_files(
+        {"name": "a.csv", "mimeType": "text/csv", "buffer": b"accession\n1\n"}
+    )
+    expect(notice).to_contain_text("The file was not sent. Airflow does not answer")
+
+
+def test_releases_of_a_cohort_stand_with_it(page: Page, cohorts_url: str, hospital: Database) -> None:
+    freeze(hospital, "left", parse_text("modality: CT"), "rita", "a trial", "radiographs")
+    hospital.execute(
+        "insert into release (project, version, window_key, member_digest, bucket, prefix, profile) "
+        "values ('radiographs', 7, 'cohort/radiographs/left/v1', 'x', 'b', 'radiographs/v7/', '{}')"
+    )
+    hospital.execute(
+        "insert into release_member (release_id, sop_instance_uid, held_reason) "
+        "select release_id, '1.2.3', 'held-residual' from release"
+    )
+    opened(page, cohorts_url)
+    shown = page.locator("#cohorts .list").filter(has_text="left")
+    shown.get_by_text("Releases", exact=True).click()
+    expect(shown).to_contain_text("radiographs v7")
+    expect(shown).to_contain_text("1: The independent re-read found an identifier")
+    expect(shown.get_by_role("link", name="All about cohort/radiographs/left/v1")).to_have_attribute(
+        "href", "./?window=cohort%2Fradiographs%2Fleft%2Fv1"
+    )
 
 
 @pytest.mark.parametrize("width", [1280, 800, 390])

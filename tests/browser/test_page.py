@@ -118,6 +118,15 @@ def test_an_unknown_window_says_what_to_do(page: Page, page_url: str) -> None:
     assert "Run sweep" in page.inner_text("#ledger")
 
 
+def test_the_window_of_a_cohort_asks_for_no_sweep(page: Page, page_url: str) -> None:
+    opened(page, f"{page_url}?window=cohort/radiographs/thorax")
+    expect(page.locator("#ledger-body")).to_contain_text("Nothing was fetched for this cohort so far.")
+    expect(page.locator("#clocks-body")).to_contain_text("reported by day")
+    expect(page.locator("#quality-body")).to_contain_text("was checked yet")
+    expect(page.locator("#releases-body")).to_contain_text("its release is started on the page Cohorts.")
+    expect(page.locator("main")).not_to_contain_text("Run ")
+
+
 def test_a_person_follows_a_gap_to_the_story_of_its_study(page: Page, page_url: str, tmp_path: Path) -> None:
     opened(page, page_url)
     gap = page.locator("#ledger .gaps li.open").first

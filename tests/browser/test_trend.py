@@ -88,6 +88,25 @@ def test_a_rule_opens_its_scanners_and_a_scanner_narrows_everything(page: Page, 
     expect(page.get_by_role("button", name="laterality unknown, 2026-10-26: 9 findings")).to_be_visible()
 
 
+def test_who_accepts_a_held_window_reads_how_it_goes_on(page: Page, trend_url: str) -> None:
+    finding = {
+        "finding_id": 1, "rule": "rows-missing", "level": "window", "object": "2026-10-26", "window_key": "2026-10-26",
+        "severity": "stop", "observed": "missing_share: 0.4", "scanner": None, "decision": None,
+    }  # fmt: skip
+    page.route("**/api/trend/findings?*", lambda route: route.fulfill(json={"findings": [finding], "next": None}))
+    taken = {"decision": "accept", "reason": "it is complete", "decided_by": "vera", "decided_at": "2026-10-27T08:00Z"}
+    page.route("**/api/quality/decisions", lambda route: route.fulfill(json=taken))
+    opened(page, trend_url)
+    page.get_by_role("button", name="rows missing", exact=True).click()
+    shown = page.locator(".finding")
+    expect(shown.locator("> div").first).to_have_text("window2026-10-26")
+    shown.get_by_role("textbox").fill("it is complete")
+    shown.get_by_role("button", name="Accept").click()
+    expect(page.locator("#notice")).to_contain_text("Now clear the red task check_quality of its run")
+    expect(page.locator("#notice")).to_be_in_viewport()
+    expect(page.locator("#notice a")).to_have_attribute("href", "../dags/check_quality/runs")
+
+
 def test_it_works_by_keyboard(page: Page, trend_url: str) -> None:
     opened(page, trend_url)
     page.get_by_role("button", name="laterality unknown, 2026-10-26: 18 findings").focus()

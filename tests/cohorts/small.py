@@ -157,7 +157,7 @@ class SmallHospital:
                 "instances": size,
                 "file_bytes": 1000 * size,
                 "transfer_syntax_uid": "1.2.840.10008.1.2.1",
-                "shared": shared,
+                "elements": shared,
                 "content": b"",
             },
             "block_id",

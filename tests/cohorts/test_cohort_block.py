@@ -78,7 +78,7 @@ def test_anatomy_of_a_block_that_is_just_written_is_not_missed(database: Databas
         with writing.cursor() as cursor:
             cursor.execute(
                 "insert into header_block (series_instance_uid, study_instance_uid, instances, file_bytes, "
-                "sop_class_uid, transfer_syntax_uid, shared, content) values (%s, %s, 1, 1, '1.2', '1.2', '{}', '')",
+                "sop_class_uid, transfer_syntax_uid, elements, content) values (%s, %s, 1, 1, '1.2', '1.2', '{}', '')",
                 (row["series_instance_uid"], f"{ROOT}.1"),
             )
         teacher.start()

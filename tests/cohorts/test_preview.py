@@ -118,7 +118,7 @@ def listing(database: Database) -> Database:
         )
         database.execute(
             "insert into header_block (series_instance_uid, study_instance_uid, instances, file_bytes, sop_class_uid, "
-            "transfer_syntax_uid, shared, content) values (%s, %s, %s, %s, '1.2', '1.2', '{}', '')",
+            "transfer_syntax_uid, elements, content) values (%s, %s, %s, %s, '1.2', '1.2', '{}', '')",
             (f"{ROOT}.{number}.1", f"{ROOT}.{number}", here, here * 500_000),
         )
         for one in range(here):

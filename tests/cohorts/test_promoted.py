@@ -64,3 +64,9 @@ def test_blocks_have_what_their_instances_have_alike(hospital: tuple[Database, S
     for row in rows:
         assert row["differ"] == (len(row["each"]) > 1)
         assert row["p_echo"] == (None if row["differ"] else row["each"][0])
+
+
+def test_a_column_that_was_promoted_under_a_word_of_the_language_is_no_field(database: Database) -> None:
+    for name in ("tag", "not", "instances", "fine"):  # as an older version let people do
+        database.execute("insert into promoted_column (name, path, type) values (%s, '0018,0081', 'real')", (name,))
+    assert {"tag", "not", "instances", "fine"} & set(registry_of(database).fields) == {"fine"}

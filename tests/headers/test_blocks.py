@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import random
 import warnings
@@ -13,11 +14,16 @@ from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, JPEG2000Lossless
 
+from sluice.cohorts.compile import selected
+from sluice.cohorts.fields import Level
+from sluice.cohorts.language import parse
 from sluice.database import Database, select
 from sluice.headers.blocks import NoHeaderError, elements_of_series, header_of, headers_of, original_bytes
-from sluice.headers.dictionaries import Dictionaries
+from sluice.headers.dictionaries import Dictionaries, kind_of
 from sluice.headers.extract import extract
+from sluice.headers.promotion import fill, promote
 from sluice.headers.reading import read_header, read_kept
+from sluice.headers.templates import Template, Templates, is_own
 from tests.headers.archive import receive
 from tests.headers.reference import differences
 from tests.headers.test_extract import ct, dicom_files, rows
@@ -98,6 +104,111 @@ def test_a_single_image_is_compressed_against_one_of_its_kind_without_that_ones_
     extract(database, tmp_path, batch, workers=0)
     assert len(rows(database, "select from header_dictionary")) == 1
     assert original_bytes(database, "2.25.6").data == more["2.25.6"]
+
+
+def test_a_single_image_keeps_only_what_it_says_otherwise_than_its_kind(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def radiograph(number: int, patient: str, **elements: Any) -> tuple[str, bytes]:
+        uid, chance = f"2.25.{number}", random.Random(7)
+        ds = data_set(StudyInstanceUID=f"{uid}.1", SeriesInstanceUID=f"{uid}.2", SOPInstanceUID=uid, Modality="DX")
+        ds.StationName, ds.PatientName, ds.PatientID = "DX 1", "Gleich^Immer", patient
+        ds.ImageComments, ds.StudyDate, ds.FilterType, ds.KVP = "Gleich", "20261026", "NONE", "70"
+        block = ds.private_block(0x0019, "ACME", create=True)
+        for place in range(60):
+            block.add_new(place, "LO", f"{chance.getrandbits(80):x}")
+        for keyword, value in elements.items():
+            setattr(ds, keyword, value)
+        return uid, encoded(ds)
+
+    monkeypatch.setattr("sluice.headers.building.TEMPLATES", Templates())
+    files = dict([radiograph(1, "P1"), radiograph(2, "P1"), radiograph(3, "P2"), radiograph(4, "P3", KVP="55")])
+    _, without = radiograph(5, "P4")
+    ds = pydicom.dcmread(io.BytesIO(without))
+    del ds.FilterType
+    files["2.25.5"] = encoded(ds)
+    same = {"StudyInstanceUID": "2.25.9", "SeriesInstanceUID": "2.25.8"}
+    later = radiograph(6, "P5", KVP="60", **same), radiograph(7, "P5", **same)
+    (batch,) = receive(database, tmp_path, files.items())
+    extract(database, tmp_path, batch, workers=0)
+    monkeypatch.setattr("sluice.headers.building.TEMPLATES", Templates())  # another process
+    (batch,) = receive(database, tmp_path, later)
+    extract(database, tmp_path, batch, workers=0)
+    files |= dict(later)
+
+    (template,) = rows(database, "select elements, written from header_template")
+    assert len(template["elements"]) > 60
+    for own in ("Gleich", "20261026", "P1", "2.25.1"):  # though two patients agree in some of them
+        assert own not in template["written"]
+    blocks = {row["uid"]: row for row in rows(
+        database,
+        "select min(i.sop_instance_uid) as uid, b.template_id is not null as is_apart, b.lacks, "
+        "length(b.elements::text) as own, length(b.shared::text) as whole "
+        "from header_block b join instance i using (block_id) group by b.block_id",
+    )}  # fmt: skip
+    assert [blocks[f"2.25.{n}"]["is_apart"] for n in (1, 2, 3, 4, 5, 6)] == [False, False, True, True, True, True]
+    assert all(row["own"] < row["whole"] / 3 for row in blocks.values() if row["is_apart"])
+    assert blocks["2.25.5"]["lacks"] == ["00181160"]
+    assert blocks["2.25.6"]["lacks"] == ["00180060"]  # its two images differ in it
+
+    for uid, data in files.items():
+        path = tmp_path / "one.dcm"
+        path.write_bytes(data)
+        assert header_of(database, uid) == json.loads(read_header(path).json)
+        assert original_bytes(database, uid).data == data
+    one = rows(
+        database,
+        "select sop_instance_uid as uid, header_element(block_id, block_position, '00180060') as kvp, "
+        "header_element(block_id, block_position, '00181160') as filter from instance order by 1",
+    )
+    assert [row["kvp"]["Value"] for row in one] == [[70], [70], [70], [55], [70], [60], [70]]
+    assert [row["filter"] is None for row in one] == [False, False, False, False, True, False, False]
+    for tag in ("00180060", "00181160", "00080060"):
+        many = rows(
+            database,
+            "select i.sop_instance_uid as uid, e.element "
+            f"from header_elements('{tag}', array(select block_id from header_block)) e join instance i "
+            "on i.block_id = e.block_id and i.block_position = coalesce(e.block_position, i.block_position)",
+        )
+        assert {row["uid"]: row["element"] for row in many} == {
+            uid: header[tag] for uid, header in headers_of(database, files) if tag in header
+        }
+    wanted = {"FilterType": ["2.25.5"], "KVP": ["2.25.4"]}
+    for found, expression in (
+        ("FilterType", parse({"FilterType": {"missing": True}})),
+        ("KVP", parse({"KVP": {"max": 55}})),
+    ):
+        statement = selected(expression, Level.INSTANCE)
+        with database.transaction() as connection:
+            uids = [next(iter(row.values())) for row in select(connection, statement.sql, statement.params)]
+        assert uids == wanted[found]
+    fill_up = promote(database, "KVP", "tube_voltage", "real")
+    list(fill(database, fill_up))
+    assert [row["v"] for row in rows(database, "select tube_voltage as v from instance order by sop_instance_uid")] == [
+        70, 70, 70, 55, 70, 60, 70,
+    ]  # fmt: skip
+
+
+def test_a_header_that_the_database_refuses_does_not_spoil_the_template_of_its_kind(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluice.headers.building.TEMPLATES", templates := Templates())
+    uid = "2.25.1"
+    ds = data_set(StudyInstanceUID=f"{uid}.1", SeriesInstanceUID=f"{uid}.2", SOPInstanceUID=uid, PatientID="P")
+    path = tmp_path / "one.dcm"
+    path.write_bytes(encoded(ds))
+    header = read_header(path)
+    kind = kind_of({}, header, str(ds.SOPClassUID))
+    texts = [text for _, text in header.texts()]
+    # as if what two patients said alike were nothing that Postgres takes for JSON
+    templates.remember(
+        [Template.of(kind, [*(text for text in texts if not is_own(text)), '"00999999":{"vr":"\\ud800"}'])]
+    )
+    monkeypatch.setattr("sluice.headers.templates.WORTH", 1.0)
+    (batch,) = receive(database, tmp_path, [(uid, encoded(ds))])
+    summary = extract(database, tmp_path, batch, workers=0)
+    assert (summary.indexed, summary.quarantined) == (1, 0)
+    assert rows(database, "select from header_template") == []
 
 
 def test_one_header_and_words_of_series(database: Database, tmp_path: Path) -> None:

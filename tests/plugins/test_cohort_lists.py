@@ -74,6 +74,8 @@ def test_a_workbook_is_taken_and_a_bad_file_is_one_message(user: TestClient) -> 
         (b"PK\x03\x04", "damaged"),
         (b"colour\nred\n", "names no column"),
         (b"accession\n", "no rows"),
+        (b"\xef\xbb\xbf \r\n", "is empty"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "holds no text"),
     ):
         refused = upload(user, content, name="bad")
         assert refused.status_code == 422

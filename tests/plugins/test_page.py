@@ -67,6 +67,21 @@ def test_nobody_gets_in_without_a_login(client: TestClient) -> None:
     assert client.get("/sluice/", headers={"Authorization": "Bearer forged"}).status_code in {401, 403}
 
 
+def test_who_opens_a_page_in_vain_reads_why(client: TestClient, viewer: TestClient) -> None:
+    browsers = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    for who, path, status, words in (
+        (client, "cohorts", 401, "Log in to Airflow in another tab"),
+        (logged_in(client, None), "trend", 403, "may not see this page"),
+        (viewer, "nowhere", 404, "There is no such page."),
+        (viewer, "reports/quality/2020-01-01/index.html", 404, "It may not have been made yet"),
+    ):
+        answer = who.get(f"/sluice/{path}", headers=browsers)
+        assert (answer.status_code, answer.headers["content-type"]) == (status, "text/html; charset=utf-8"), path
+        assert words in answer.text
+        assert "default-src 'self'" in answer.headers["content-security-policy"]
+    assert client.get("/sluice/api/windows").json()["detail"], "what pages ask is answered as JSON"
+
+
 def test_users_who_may_not_read_the_dags_are_refused(client: TestClient) -> None:
     stranger = logged_in(client, None)
     for method, path in routes():
@@ -250,6 +265,19 @@ def test_a_database_that_is_away_is_said_plainly(viewer: TestClient, monkeypatch
     answer = viewer.get("/sluice/api/windows")
     assert answer.status_code == 503
     assert "cannot be reached" in answer.json()["detail"]
+    assert "geheim" not in answer.text
+
+
+def test_airflows_database_that_is_away_is_said_plainly(viewer: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sqlalchemy.exc import OperationalError
+
+    def away(*_: object) -> None:
+        raise OperationalError("select password from connection", {}, Exception("geheim"))
+
+    monkeypatch.setattr("airflow.models.connection.Connection.get_connection_from_secrets", away)
+    answer = viewer.get("/sluice/api/windows")
+    assert answer.status_code == 503
+    assert "Airflow's own database does not answer" in answer.json()["detail"]
     assert "geheim" not in answer.text
 
 

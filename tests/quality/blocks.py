@@ -33,7 +33,7 @@ def block(
     with rows.connection.cursor() as cursor:
         cursor.execute(
             "insert into header_block (series_instance_uid, study_instance_uid, instances, file_bytes, sop_class_uid, "
-            "transfer_syntax_uid, shared, content) values (%s, %s, %s, 1, %s, '1.2.840.10008.1.2.1', %s, '') "
+            "transfer_syntax_uid, elements, content) values (%s, %s, %s, 1, %s, '1.2.840.10008.1.2.1', %s, '') "
             "returning block_id",
             (
                 series_uid,

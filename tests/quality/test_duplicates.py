@@ -10,6 +10,8 @@ import numpy
 import pytest
 from pydicom import Dataset, dcmwrite
 from pydicom.dataset import FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import RLELossless
 
 from sluice.database import Database, select
 from sluice.quality.check import check
@@ -25,17 +27,18 @@ def pixels(seed: int) -> bytes:
     return numpy.random.default_rng(seed).integers(0, 4096, (32, 32), dtype="uint16").tobytes()
 
 
-def write(path: Path, content: bytes) -> None:
+def write(path: Path, content: bytes, encapsulated: bytes | None = None) -> None:
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = LITTLE
+    dataset.file_meta.TransferSyntaxUID = LITTLE if encapsulated is None else RLELossless
     dataset.file_meta.MediaStorageSOPClassUID = CT_IMAGE
     dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
     dataset.SOPClassUID, dataset.SOPInstanceUID = CT_IMAGE, "1.2.3"
     dataset.Rows = dataset.Columns = 32
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.SamplesPerPixel = 16, 12, 11, 1
     dataset.PixelRepresentation, dataset.PhotometricInterpretation = 0, "MONOCHROME2"
-    dataset.PixelData = content
+    dataset.PixelData = content if encapsulated is None else encapsulated
+    dataset["PixelData"].is_undefined_length = encapsulated is not None
     dcmwrite(path, dataset, enforce_file_format=True)
 
 
@@ -92,10 +95,31 @@ def test_twins_are_found_in_every_window_and_told_apart_by_patient(database: Dat
 
 @pytest.mark.parametrize(
     ("content", "blank"),
-    [(bytes(2048), True), (b"\x07\x01" * 1024, True), (pixels(1), False), (bytes(2040) + pixels(1)[:8], False)],
+    [
+        (bytes(2048), True),
+        (b"\x07\x01" * 1024, True),
+        (b"\x07\x01" * (2 << 20), True),
+        (b"\x07\x01" * (1 << 20) + b"\x08\x01" * 1024, False),
+        (pixels(1), False),
+        (bytes(2040) + pixels(1)[:8], False),
+    ],
 )
 def test_a_picture_of_one_value_is_blank(tmp_path: Path, content: bytes, blank: bool) -> None:
     write(tmp_path / "a.dcm", content)
     (proof,) = confirm(tmp_path, [("1.2.3", "a.dcm")])
     assert proof.digest == hashlib.sha256(content).digest()
     assert proof.is_blank is blank
+
+
+@pytest.mark.parametrize("is_compressed", [False, True])
+def test_a_file_is_read_once(tmp_path: Path, is_compressed: bool) -> None:
+    def bytes_read() -> int:
+        return int(Path("/proc/self/io").read_text().split()[1])
+
+    content = numpy.random.default_rng(1).integers(0, 256, 3 << 20, dtype="uint8").tobytes()
+    write(tmp_path / "a.dcm", content, encapsulate([content]) if is_compressed else None)
+    list(confirm(tmp_path, [("1.2.3", "a.dcm")]))  # what is imported on the way
+    before = bytes_read()
+    (proof,) = confirm(tmp_path, [("1.2.3", "a.dcm")])
+    assert proof == ("1.2.3", hashlib.sha256(content).digest(), False)
+    assert bytes_read() - before < 1.2 * len(content)

@@ -13,6 +13,7 @@ import yaml
 
 from sluice.__main__ import main
 from sluice.database import Database
+from sluice.headers.paths import Step
 from sluice.quality.check import check
 from sluice.quality.columns import COLUMNS
 from sluice.quality.evaluation import Evaluation
@@ -87,9 +88,13 @@ def test_what_cannot_work_is_named_before_it_runs(
 
 def test_tags_are_columns_and_must_be_tags(tmp_path: Path) -> None:
     tag = {"mode": {"tag": "(0040,0275)/(0040,0007)", "as": "text"}}
-    assert load_suites(SUITES, write(tmp_path, tags=tag)).tags["mode"].path == ["00400275", "00400007"]
-    with pytest.raises(QualityError, match=r"ours.yaml, field tags.mode.tag: is no tag"):
-        load_suites(SUITES, write(tmp_path, tags={"mode": {"tag": "KVP", "as": "text"}}))
+    found = load_suites(SUITES, write(tmp_path, tags=tag)).tags["mode"].path
+    assert found.steps == (Step(0x00400275), Step(0x00400007))
+    load_suites(SUITES, write(tmp_path, tags={"kvp": {"tag": "KVP", "as": "number"}}))  # the same as (0018,0060)
+    with pytest.raises(QualityError, match=r"ours.yaml, field tags.mode.tag: there is no element 'KVB'"):
+        load_suites(SUITES, write(tmp_path, tags={"mode": {"tag": "KVB", "as": "text"}}))
+    with pytest.raises(QualityError, match=r"private, and its block differs from file to file\. Name its creator"):
+        load_suites(SUITES, write(tmp_path, tags={"mode": {"tag": "(2005,100E)", "as": "text"}}))
     with pytest.raises(QualityError, match="'kvp' is another tag elsewhere"):
         load_suites(SUITES, write(tmp_path, tags={"kvp": {"tag": "(0018,0061)", "as": "number"}}))
 

@@ -59,7 +59,7 @@ def store(database: Database, archive: Path, data: bytes, checked: bool = True) 
         (block,) = select(
             connection,
             "insert into header_block (series_instance_uid, study_instance_uid, instances, file_bytes, sop_class_uid, "
-            "transfer_syntax_uid, shared, content) values (%s, %s, 1, %s, %s, %s, '{}', '') returning block_id",
+            "transfer_syntax_uid, elements, content) values (%s, %s, 1, %s, %s, %s, '{}', '') returning block_id",
             (series, study, len(data), str(dataset.SOPClassUID), syntax),
         )
         copy_rows(

@@ -159,9 +159,11 @@ function drawCounts() {
 
 function drawTexts() {
   const { texts } = head;
+  const { searched } = head.release;
   place("texts").replaceChildren(
-    texts === null
-      ? nothing("The pixels of this release were not searched for text.")
+    element("p", { class: "soft" }, searched ? `${plural(searched, "object")} of the members ${searched === 1 ? "was" : "were"} searched.` : "The pixels of this release were not searched for text."),
+    !searched
+      ? nothing("Look at the pictures above.")
       : texts.length
         ? table(
             "Texts in pixels",

@@ -37,7 +37,6 @@ def head(database: Database, release_id: int) -> dict[str, Any]:
         release = found[0]
         now = standing(connection, release_id)
         ready = select(connection, named_query("review_ready"), asked)[0]
-        texts = select(connection, named_query("review_texts"), asked) if release["texts_known"] else None
         return {
             "release": release,
             "standing": asdict(now),
@@ -45,7 +44,7 @@ def head(database: Database, release_id: int) -> dict[str, Any]:
             "is_shown_as_it_is": release["shown"] == now.digest,
             "counts": (select(connection, named_query("release_counts"), asked) or [{}])[0],
             "held": select(connection, named_query("review_held"), asked),
-            "texts": texts,
+            "texts": select(connection, named_query("review_texts"), asked),
             "tallies": select(connection, named_query("review_tallies"), asked | {"rare": RARE})[0],
             "rare_below": RARE,
             "decisions": [_named(row) for row in select(connection, named_query("review_decisions"), asked)],

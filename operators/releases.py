@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from airflow.sdk import TaskGroup, TriggerRule, task
+from airflow.sdk import TaskGroup, TriggerRule, task, task_group
 
 from operators.counts import Counts
 from operators.review import ReviewOperator
@@ -40,25 +40,12 @@ def export_release(
             trigger_rule=TriggerRule.ALL_DONE,
             retries=1,  # what is missing comes by exporting again, not by looking again
         )(_verify).expand(release=releases)
-        reviewed = ReviewOperator.partial(
-            task_id="review",
-            map_index_template="{{ task.release.project }} v{{ task.release.version }}",
-            trigger_rule=TriggerRule.ALL_DONE,
-            retries=1,
-            doc_md="Waits for the persons that the project asks for. They look at the page Review: docs/review.md.",
-        ).expand(release=releases)
-        published = ReleaseOperator.partial(
-            task_id="publish",
-            python_callable=_publish,
-            map_index_template="{{ task.op_kwargs.release.project }}",
-            trigger_rule=TriggerRule.ALL_DONE,
-            retries=1,
-            doc_md="Writes the manifest, which makes the release visible. Refuses what was not verified or approved.",
-        ).expand(op_kwargs=releases.map(_as_argument))
+        each = task_group(group_id="each")(_review_and_publish).expand(release=releases)
+        published = each.get_child_by_label("publish").output
         summary = SummaryOperator(
             task_id="summary",
             python_callable=_summarise,
-            op_kwargs={"window": window, "names": names, "releases": releases, "published": published.output},
+            op_kwargs={"window": window, "names": names, "releases": releases, "published": published},
             trigger_rule=TriggerRule.ALL_DONE,
             outlets=list(outlets),
             doc_md="What was released of this window. Runs even when a project failed.",
@@ -69,8 +56,8 @@ def export_release(
             doc_md="Red when a project failed, or was prepared after the others had gone on. Repair what its log says "
             "and clear its red tile and what comes after it.",
         )(_all_projects)(plans, releases)
-        screened >> exported >> verified >> reviewed >> published
-        [plans, screened, exported, verified, reviewed, published, summary] >> verdict
+        screened >> exported >> verified >> each
+        [plans, screened, exported, verified, each, summary] >> verdict
     if after is not None:
         after >> names
     return summary.output
@@ -82,8 +69,26 @@ class LeftBehind(RuntimeError):  # noqa: N818
     permanent = True
 
 
-def _as_argument(release: dict[str, Any]) -> dict[str, Any]:
-    return {"release": release}
+def _review_and_publish(release: dict[str, Any]) -> None:
+    """One release from its approval to its manifest: what one waits for holds up no other."""
+    reviewed = ReviewOperator(
+        task_id="review",
+        release=release,
+        map_index_template="{{ task.release.project }} v{{ task.release.version }}",
+        trigger_rule=TriggerRule.ALL_DONE,
+        retries=1,
+        doc_md="Waits for the persons that the project asks for. They look at the page Review: docs/review.md.",
+    )
+    published = ReleaseOperator(
+        task_id="publish",
+        python_callable=_publish,
+        op_kwargs={"release": release},
+        map_index_template="{{ task.op_kwargs.release.project }}",
+        trigger_rule=TriggerRule.ALL_DONE,
+        retries=1,
+        doc_md="Writes the manifest, which makes the release visible. Refuses what was not verified or approved.",
+    )
+    reviewed >> published
 
 
 def _projects(window: str, project: str | None = None) -> list[str]:

@@ -65,6 +65,7 @@ class ReviewOperator(HITLOperator):
         release: as `operators.releases` hands it from task to task.
     """
 
+    template_fields = (*HITLOperator.template_fields, "release")
     operator_extra_links = (ReviewLink(), SluicePageLink())
     ui_color = "#f6ead2"
 

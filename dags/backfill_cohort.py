@@ -10,8 +10,10 @@ or `patient_id` and `study_date`, or `study_instance_uid`); a filter in YAML; a 
 released exactly as it is; or nothing more, for the list or the newest filter that stands under the name. The window is
 `cohort/<project>/<name>`; the same name again asks for what is still missing.
 
-**Normal.** The output of `answers` has an answer for each row of a list, by its line: found, several, not yet, not
-found, refused and why; the page Cohorts shows the same. Rows that the PACS does not know are answers, not failures.
+**Normal.** `estimate` says how much it is and how long it takes; what is above the project's quota is refused. How far
+it is stands on the page *Requests*. The output of `answers` has an answer for each row of a list, by its line: found,
+several, not yet, not found, refused and why; the page Cohorts shows the same. Rows
+that the PACS does not know are answers, not failures.
 The PACS is asked by what it knows of a study (date, modality, description), so it may send more than a filter takes;
 `members` freezes those that satisfy all of the filter, and only they are released. `pacs_was_asked` is false where a
 filter names no first study date: then only what sweeps have listed before is fetched.
@@ -19,9 +21,9 @@ filter names no first study date: then only what sweeps have listed before is fe
 **Worry when** `find` is red: the form could not be understood, or the PACS refused; the last line of the log says
 which field or what to do. Red tiles further on are the same as in the daily DAGs: see there.
 
-**Privacy.** What is typed into the form stays in Airflow's database, visible to who may see this DAG's runs. Prefer
-the upload, and accession numbers to patient ids; delete the run when the release is published. A list itself is kept
-until `sluice cohort list delete`, or the button on the page, forgets it.
+**Privacy.** A list or filter that is typed into the form is kept by Sluice, and Airflow gets its number, before the
+run begins; only a run that is triggered at a terminal keeps it in Airflow. A list itself is kept until `sluice cohort
+list delete`, or the button on the page, forgets it.
 """
 
 from __future__ import annotations
@@ -41,9 +43,9 @@ from operators.review import RUN_WAITS
     doc_md=__doc__,
 )
 def backfill_cohort() -> None:
-    """Find, then the steps of the daily chain, then release to the one project."""
+    """Estimate and find, then the steps of the daily chain, then release to the one project."""
     window = cohort.WINDOW
-    found = cohort.find_cohort()
+    found = cohort.find_cohort(after=cohort.estimate_cohort())
     moved = steps.retrieve(window, after=found)
     extracted = steps.extract_headers(window, after=moved)
     cohort.answer_rows(after=extracted)

@@ -1,8 +1,9 @@
 """# export_release
 
 Releases a window to the projects of the folder `projects/`: freezes who is in it, de-identifies, re-reads each file
-independently for what identifies a person, uploads, compares the bucket with the ledger, and writes the manifest last.
-A release without a manifest does not exist.
+independently for what identifies a person, uploads, makes the other formats that the project asks for, compares the
+bucket with the ledger, and writes the signed manifest last. A release without a manifest does not exist. A version
+holds all days so far, and writes only what is new (docs/releases.md).
 
 **Started by** the assets `quality`, `predictions_body_part` and `predictions_ivc_filter` together, once for each
 window. Leaves `releases`.
@@ -15,10 +16,12 @@ Review; that takes no worker, and other days go on beside it. Who rejects says w
 
 **Worry when** `held-residual` appears: the independent check found an identifier in a de-identified file. Nothing left
 the house; tell the data protection officer which device it came from. Red `export` or `verify`: the bucket could not be
-used or does not hold what was sent; the log says which key or policy. Never repair by hand in the bucket.
+used or does not hold what was sent; the log says which key or policy. Never repair by hand in the bucket. Red `publish`
+that speaks of persons: the tables tell too much for the project's policy of k-anonymity.
 
-**Again.** Clear the red tile; for `verify`, clear `export` too, it sends what is missing. Trigger this DAG with the
-window for a later release: same members and profile are the same version, anything else is the next.
+**Again.** Clear the red tile; for `verify`, clear `export` and `derive` too, they send what is missing. Expired
+credentials: renew the connection `sluice_s3`, clear the red tile, and it goes on where it stopped. Trigger this DAG
+with the window for a later release: same members and profile are the same version, anything else is the next.
 """
 
 from __future__ import annotations

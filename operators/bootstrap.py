@@ -125,10 +125,12 @@ def _bucket(first: FirstConnections, bucket: str) -> Wanted:
     extra: dict[str, Any] = {
         "region_name": first.s3_region,
         "service_config": {"s3": {"bucket_name": bucket}},
+        "config_kwargs": {"retries": {"mode": "standard", "max_attempts": 6}},  # with growing pauses, 20 s at most
     }
     if first.s3_endpoint:
         # Path-style, as embedded and most on-premises servers want it.
-        extra |= {"endpoint_url": first.s3_endpoint, "config_kwargs": {"s3": {"addressing_style": "path"}}}
+        extra["endpoint_url"] = first.s3_endpoint
+        extra["config_kwargs"]["s3"] = {"addressing_style": "path"}
     return Wanted(
         BUCKET,
         "aws",

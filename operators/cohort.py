@@ -1,13 +1,12 @@
-"""A researcher's request: the trigger form, and what of it is asked of the PACS.
+"""A researcher's request as Airflow tasks: the trigger form, the estimate, and what of it is asked of the PACS.
 
-A request is a list (CSV text, or one that was uploaded before; `sluice.cohorts.lists`), a filter
-(`sluice.cohorts.language`), or a version of a frozen cohort. A list's rows name patients, so they never go into an XCom
-or a log; answers name rows by their line.
+What is asked for (`sluice.release.requests`) is kept in Sluice's database, and a run names it by number: the API
+server takes lists and filters out of a form before Airflow keeps it. A list's rows name patients, so they never go into
+an XCom or a log; answers name rows by their line.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -19,21 +18,17 @@ from operators.steps import PacsOperator, SummaryOperator, one_task
 from sluice.settings import settings
 
 if TYPE_CHECKING:
-    from sluice.cohorts.lists import CohortList
     from sluice.database import Database
+    from sluice.release.requests.form import Wanted
+    from sluice.release.requests.registry import KeptRequest
     from sluice.windows import Window
 
 # A frozen version that is released as it is has a window of its own, in which nothing is expected or fetched.
 WINDOW = "cohort/{{ params.project }}/{{ params.name }}{{ '/v%d' % params.version if params.version else '' }}"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 PRIORITIES = ("urgent", "routine", "backfill")
+FORMATS = ("dicom", "png", "nifti", "tables", "labels")
 ANSWERS_SHOWN = 1_000  # rows whose answers are shown one by one; XCom is no place for more
-
-
-class CohortRequestError(RuntimeError):
-    """The form cannot be understood; the message says which field, and what to write there."""
-
-    permanent = True
 
 
 def form() -> dict[str, Param]:
@@ -59,6 +54,14 @@ def form() -> dict[str, Param]:
             enum=list(PRIORITIES),
             title="Priority",
             description="Who goes first at the PACS. Urgent is for patients who wait; a large old cohort is backfill.",
+        ),
+        "formats": Param(
+            None,
+            type=["null", "array"],
+            items={"type": "string", "enum": list(FORMATS)},
+            examples=list(FORMATS),
+            title="Products",
+            description="Of what the project's file allows; nothing chosen is all of it. DICOM is always there.",
         ),
         "csv": Param(
             None,
@@ -87,12 +90,31 @@ def form() -> dict[str, Param]:
             "and version empty for the list or the newest filter that stands under the name.",
             section="Or what is frozen",
         ),
+        "request": Param(
+            None,
+            type=["null", "integer"],
+            minimum=1,
+            title="Request",
+            description="The number under which Sluice keeps what is asked for; filled in by itself.",
+            section="Filled in by itself",
+        ),
     }
 
 
-def find_cohort() -> Any:
+def estimate_cohort() -> Any:
+    """What the request is taken to be, and how long it takes."""
+    return SummaryOperator(
+        task_id="estimate",
+        python_callable=_estimate,
+        op_kwargs={"window": WINDOW},
+        doc_md="How many instances and bytes the request is, the hours of transfer within the PACS's weekly hours, and "
+        "the time for the release by past ones. Refuses what is above the project's quota.",
+    ).output
+
+
+def find_cohort(after: Any) -> Any:
     """Ask the PACS for the request of the form."""
-    return PacsOperator(
+    found = PacsOperator(
         task_id="find",
         python_callable=_find,
         op_kwargs={"window": WINDOW},
@@ -100,6 +122,8 @@ def find_cohort() -> Any:
         doc_md="Asks the PACS for each row of the list of which nothing is known yet, or for the studies that the "
         "filter may take by date, modality and description.",
     ).output
+    after >> found
+    return found
 
 
 def answer_rows(after: Any) -> Any:
@@ -120,6 +144,14 @@ def cohort_members(after: Any) -> Any:
     return one_task(SummaryOperator, "members", _members, WINDOW, after=after, doc_md=words)
 
 
+def _estimate(window: str, params: dict[str, Any], dag_run: Any) -> Counts:
+    from operators.connections import database
+
+    kept = _request(database(), params, dag_run)
+    said = {"request_id": kept.request_id, "kind": kept.wanted.kind, "formats": kept.formats}
+    return {"window_key": window, **said, **kept.estimate}
+
+
 def _find(window: str, params: dict[str, Any], ti: Any, dag_run: Any) -> Counts:
     from operators.connections import database, pacs_node
     from operators.governed import governor_of, use_of
@@ -128,7 +160,7 @@ def _find(window: str, params: dict[str, Any], ti: Any, dag_run: Any) -> Counts:
     from sluice.windows import Window, remember_window
 
     store, today = database(), date.today()
-    asked = read_form(params, store, _who(dag_run))
+    asked = _request(store, params, dag_run).wanted
     if asked.kind == "version":
         remember_window(store, Window(window, "cohort", today, today))
         return {"window_key": window, "version": params["version"]}
@@ -141,11 +173,13 @@ def _find(window: str, params: dict[str, Any], ti: Any, dag_run: Any) -> Counts:
     return sweep_filter(store, node, request, asked.expression, today, governor).as_dict()
 
 
-def _window_of_filter(asked: Request, today: date) -> Window:
+def _window_of_filter(asked: Wanted, today: date) -> Window:
     from sluice.cohorts.errors import CohortError
     from sluice.cohorts.filter_sweep import window_of_filter
     from sluice.release.cohorts import project_for
+    from sluice.release.requests.form import CohortRequestError
 
+    assert asked.expression is not None
     try:
         project_for(asked.project, asked.expression)  # before anything is fetched for it
         return window_of_filter(asked.project, asked.name, asked.expression, today)
@@ -157,15 +191,17 @@ def _members(window: str, params: dict[str, Any], dag_run: Any) -> Counts:
     from operators.connections import database
     from sluice.release.cohorts import freeze_for
 
-    store, by = database(), _who(dag_run)
-    asked = read_form(params, store, by)
+    store = database()
+    kept = _request(store, params, dag_run)
+    asked = kept.wanted
     if asked.kept:
-        return {"window_key": window, "list_id": asked.kept.list_id}
+        return {"window_key": window, "list_id": asked.kept.list_id, "formats": kept.formats}
     if asked.kind == "version":
-        return {"window_key": window, "version_id": asked.version_id}
+        return {"window_key": window, "version_id": asked.version_id, "formats": kept.formats}
+    assert asked.expression is not None
     why = f"to be released by run {dag_run.run_id}"
-    frozen = freeze_for(store, asked.project, asked.name, asked.expression, by, why)
-    return {"window_key": window, **frozen.as_dict()}
+    frozen = freeze_for(store, asked.project, asked.name, asked.expression, kept.asked_by, why)
+    return {"window_key": window, **frozen.as_dict(), "formats": kept.formats}
 
 
 def _answers(window: str, params: dict[str, Any]) -> Counts:
@@ -211,100 +247,23 @@ def _order(database: Database, window: Window, priority: str | None, dag_run: An
         order_retrieval(database, window.key, _who(dag_run), state, wanted)
 
 
-@dataclass(frozen=True)
-class Request:
-    """What a form asks for.
-
-    Attributes:
-        kind: `list`, `filter` or `version`.
-        kept: the list.
-        expression: the filter.
-        version_id: of the version of a frozen cohort that is to be released as it is.
-    """
-
-    kind: str
-    project: str
-    name: str
-    kept: CohortList | None = None
-    expression: Any = None
-    version_id: int | None = None
-
-
-def read_form(params: dict[str, Any], store: Database, by: str) -> Request:
-    """What a form asks for; a list in it is kept from now on.
+def _request(store: Database, params: dict[str, Any], dag_run: Any) -> KeptRequest:
+    """What this run is asked for. A run from a terminal comes without a number; its form is read once, by the first
+    task. Whoever started it has a name, and is no engineer as far as a task can know.
 
     Raises:
-        CohortRequestError: nothing, or more than one thing, or what cannot be used.
+        CohortRequestError: it cannot be understood, is not allowed, or is above the quota.
     """
-    project, name = params["project"], params["name"]
-    content, text, version = (params.get(field) or "" for field in ("csv", "filter", "version"))
-    given = [word for word, value in (("list", content), ("filter", text), ("version", version)) if str(value).strip()]
-    if len(given) > 1:
-        raise CohortRequestError(f"The form holds a {' and a '.join(given)}. Leave one of them.")
-    match given:
-        case ["list"]:
-            return Request("list", project, name, kept=_keep(store, project, name, content, by))
-        case ["filter"]:
-            return Request("filter", project, name, expression=_filter(store, text))
-        case ["version"]:
-            return Request("version", project, name, version_id=_version(store, project, name, version)["version_id"])
-    return _standing(store, project, name)
+    from sluice.release.requests.form import CohortRequestError
+    from sluice.release.requests.registry import ask, note_run, request_of, request_of_run
 
-
-def _keep(store: Database, project: str, name: str, content: str, by: str) -> CohortList:
-    from io import BytesIO
-
-    from sluice.cohorts.lists import add_list
-    from sluice.cohorts.sheets import ListError
-
-    try:
-        return add_list(store, project, name, BytesIO(content.strip().encode()), "trigger form", by, replace=True)
-    except ListError as error:
-        raise CohortRequestError(str(error)) from None
-
-
-def _filter(store: Database, text: str) -> Any:
-    from sluice.cohorts.errors import ExpressionError
-    from sluice.cohorts.language import parse_text
-    from sluice.cohorts.promoted import registry_of
-
-    try:
-        return parse_text(text, registry_of(store))
-    except ExpressionError as error:
-        raise CohortRequestError(f"The filter cannot be read. {error}") from None
-
-
-def _version(store: Database, project: str, name: str, version: int | None = None) -> dict[str, Any]:
-    """A version of a frozen cohort, or its newest one."""
-    from sluice.cohorts.versions import cohorts, versions
-
-    found = [row for row in cohorts(store, project) if row["name"] == name]
-    of_number = [row for one in found for row in versions(store, one["cohort_id"]) if version in (None, row["version"])]
-    if not of_number:
-        what = f"no version {version} of a" if version else "no"
-        raise CohortRequestError(f"There is {what} frozen cohort {name!r} of {project}. See the page Cohorts.")
-    return of_number[0]
-
-
-def _standing(store: Database, project: str, name: str) -> Request:
-    """What stands under the name: a list that was uploaded, or the newest filter that was frozen."""
-    from sluice.cohorts.language import parse
-    from sluice.cohorts.lists import find_list
-    from sluice.cohorts.promoted import registry_of
-    from sluice.cohorts.versions import cohorts
-
-    kept = find_list(store, project, name)
-    frozen = [row for row in cohorts(store, project) if row["name"] == name]
-    if kept and frozen:
-        raise CohortRequestError(
-            f"Both a list and a frozen cohort of {project} are called {name!r}. Fill in the filter or the version, or "
-            "upload the list under another name."
-        )
-    if kept:
-        return Request("list", project, name, kept=kept)
-    if frozen:
-        return Request("filter", project, name, expression=parse(frozen[0]["expression"], registry_of(store)))
-    raise CohortRequestError(
-        "Fill in a list, a filter, or the name of what was uploaded or frozen on the page Cohorts: nothing stands "
-        f"under {name!r}."
-    )
+    number = params.get("request") or request_of_run(store, dag_run.run_id)
+    if number is None:
+        by = getattr(dag_run, "triggering_user_name", None)
+        kept = ask(store, params, by or _who(dag_run), is_engineer=by is None)
+    else:
+        kept = request_of(store, number)
+    if (kept.wanted.project, kept.wanted.name) != (params["project"], params["name"]):
+        raise CohortRequestError(f"Request {kept.request_id} is one of another cohort. Leave its number empty.")
+    note_run(store, kept.request_id, dag_run.run_id)
+    return kept

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from sluice.objects import ObjectStore
     from sluice.pacs.node import PacsNode
+    from sluice.release.linkage.keys import Keyring, KeySource, ProjectKey
 
 # What libpq understands and a site may want in the connection's extra.
 LIBPQ_OPTIONS = (
@@ -62,6 +63,44 @@ def archive() -> Path:
     from sluice.settings import settings
 
     return settings().archive
+
+
+def keys() -> KeySource:
+    """Where the projects' keys come from: for each project the connection `sluice_key_<project>`, whose password holds
+    the key's line (or lines), where there is one; else what the settings say.
+
+    With a secrets backend (Vault, AWS Secrets Manager, …) the connection stands in no database.
+    """
+    from sluice.release.linkage.keys import key_source
+
+    return _KeysOfConnections(key_source())
+
+
+class _KeysOfConnections:
+    """Keys of connections, before those of another source."""
+
+    def __init__(self, others: KeySource) -> None:
+        self._others = others
+
+    def ring(self, project: str) -> Keyring:
+        """The project's keys; see `sluice.release.linkage.keys`."""
+        return self._source(project).ring(project)
+
+    def make(self, project: str, number: int) -> ProjectKey:
+        """A new key, where there is no connection for the project's."""
+        return self._source(project).make(project, number)
+
+    def _source(self, project: str) -> KeySource:
+        from airflow.sdk.exceptions import AirflowNotFoundException, AirflowRuntimeError
+
+        from sluice.release.linkage.keys import TextKeys
+
+        conn_id = f"sluice_key_{project.replace('-', '_')}"
+        try:
+            connection = BaseHook.get_connection(conn_id)
+        except (AirflowNotFoundException, AirflowRuntimeError):
+            return self._others
+        return TextKeys(connection.password or "", f"the connection {conn_id}")
 
 
 def bucket(name: str | None = None) -> ObjectStore:

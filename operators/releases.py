@@ -1,4 +1,5 @@
-"""Releases as Airflow tasks: prepare each project, export in parts, verify, review, publish; as `operators.steps`.
+"""Releases as Airflow tasks: prepare each project, export and convert in parts, verify, review, publish. Same shape as
+`operators.steps`.
 
 A project that fails does not hold up the others: each task after `prepare` works on what there is, and nothing is
 published that was not verified (`sluice.release` refuses it).
@@ -7,6 +8,7 @@ published that was not verified (`sluice.release` refuses it).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from airflow.sdk import TaskGroup, TriggerRule, task, task_group
@@ -34,6 +36,12 @@ def export_release(
             trigger_rule=TriggerRule.ALL_DONE,  # a part whose pixels nobody looked at is refused by itself
             map_index_template=pieces,
         )(_export).expand(piece=parts)
+        derived = task(
+            task_id="derive",
+            map_index_template=pieces,
+            trigger_rule=TriggerRule.ALL_DONE,  # of one project's parts; a red export of another holds up nobody
+            doc_md="Makes the project's other formats (PNG, NIfTI) of what was exported.",
+        )(_derive).expand(piece=parts)
         verified = task(
             task_id="verify",
             map_index_template="{{ task.op_kwargs.release.project }}",
@@ -56,8 +64,8 @@ def export_release(
             doc_md="Red when a project failed, or was prepared after the others had gone on. Repair what its log says "
             "and clear its red tile and what comes after it.",
         )(_all_projects)(plans, releases)
-        screened >> exported >> verified >> each
-        [plans, screened, exported, verified, each, summary] >> verdict
+        screened >> exported >> derived >> verified >> each
+        [plans, screened, exported, derived, verified, each, summary] >> verdict
     if after is not None:
         after >> names
     return summary.output
@@ -101,12 +109,12 @@ def _projects(window: str, project: str | None = None) -> list[str]:
 
 def _prepare(window: str, project: str, members: dict[str, Any] | None = None, dag_run: Any = None) -> dict[str, Any]:
     """Freeze who is in the release, and note a reason for everyone who is not."""
-    from operators.connections import database
+    from operators.connections import database, keys
     from sluice.release.export import prepare
 
-    whose = {name: (members or {}).get(name) for name in ("version_id", "list_id")}
+    whose = {name: (members or {}).get(name) for name in ("version_id", "list_id", "formats")}
     person = getattr(dag_run, "triggering_user_name", None)
-    return prepare(database(), project, require_window(window), **whose, requested_by=person).as_dict()
+    return prepare(database(), project, require_window(window), keys=keys(), **whose, requested_by=person).as_dict()
 
 
 def _parts(plans: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -154,20 +162,39 @@ def _screen(piece: dict[str, Any]) -> Counts:
 
 def _export(piece: dict[str, Any]) -> Counts:
     """De-identify, re-read and upload one part."""
-    from operators.connections import archive, bucket, database
+    from operators.connections import archive, bucket, database, keys
     from sluice.release.export import export_batch
 
-    release_id = piece["part"]["release_id"]
-    store = bucket(piece["bucket"])
-    return export_batch(database(), archive(), store, piece["project"], release_id, piece["part"]).as_dict()
+    part, store = piece["part"], bucket(piece["bucket"])
+    return export_batch(database(), archive(), store, piece["project"], part["release_id"], part, keys=keys()).as_dict()
+
+
+def _derive(piece: dict[str, Any]) -> Counts:
+    """Convert one part; a project that asks for DICOM only has nothing to do here."""
+    from operators.connections import bucket, database
+    from sluice.release.formats.derive import derive
+
+    return derive(database(), bucket(piece["bucket"]), piece["part"]["release_id"], piece["part"]).as_dict()
 
 
 def _verify(release: dict[str, Any]) -> Counts:
-    """Read the bucket and compare it with the ledger, object by object."""
+    """Take out what was opted out meanwhile, then read the bucket and compare it with the ledger, object by object."""
     from operators.connections import bucket, database
     from sluice.release.export import verify
+    from sluice.release.recall.recalls import carry_out
 
-    return verify(database(), bucket(release["bucket"]), release["release_id"]).as_dict()
+    carry_out(database(), bucket, "the release itself", release["release_id"])
+    return verify(database(), bucket(release["bucket"]), release["release_id"], _logs_of_this_run()).as_dict()
+
+
+def _logs_of_this_run() -> list[Path]:
+    """The folder of this run's task logs, where tasks write them to a disk that this worker sees."""
+    from airflow.configuration import conf
+    from airflow.sdk import get_current_context
+
+    run = get_current_context()["dag_run"]
+    folder = Path(conf.get("logging", "base_log_folder")) / f"dag_id={run.dag_id}" / f"run_id={run.run_id}"
+    return [folder] if folder.is_dir() else []
 
 
 def _publish(release: dict[str, Any]) -> Counts:

@@ -145,9 +145,10 @@ class ReviewOperator(HITLOperator):
 
     def _produce_again(self) -> None:
         """Do what decisions and re-reads left open: export those members again, and read the bucket back."""
-        from operators.connections import archive, bucket, database
+        from operators.connections import archive, bucket, database, keys
         from sluice.database import named_query, select
         from sluice.release.export import export_batch, verify
+        from sluice.release.formats.derive import derive
         from sluice.release.plan import parts_of
 
         store, release = database(), self.release
@@ -157,6 +158,8 @@ class ReviewOperator(HITLOperator):
             return
         objects = bucket(release["bucket"])
         for part in parts_of(store, release["release_id"]) if ready["open"] or ready["redo"] else ():
-            done = export_batch(store, archive(), objects, release["project"], release["release_id"], part)
-            self.log.info("Produced again: %s", done.as_dict())
+            done = export_batch(store, archive(), objects, release["project"], release["release_id"], part, keys=keys())
+            self.log.info(
+                "Produced again: %s, %s", done.as_dict(), derive(store, objects, part.release_id, part).as_dict()
+            )
         verify(store, objects, release["release_id"])

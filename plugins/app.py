@@ -11,18 +11,21 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from plugins import anatomy, api, cohort_lists, cohorts, files, find, pacs, review, trend
+from plugins import anatomy, api, cohort_lists, cohorts, files, find, pacs, recalls, requests, review, trend
 from plugins.refused import refused
 from sluice.database import DatabaseError
 
 log = logging.getLogger(__name__)
 
-# Whoever may read this DAG may see the page: roles of Airflow hold, none are invented.
+# Rights on DAGs decide, as Airflow knows them; `plugins.roles` says which role has which.
+# Whoever may read this DAG sees what the hospital has: windows, studies, images, scanners.
 READERS_OF = "sweep"
 # Whoever may start runs of this DAG may pause, resume and cancel what they do.
 STARTERS_OF = "retrieve"
 # Whoever may start runs of this DAG may ask for cohorts: freeze them, upload lists, see whom they name.
 COHORTS_OF = "backfill_cohort"
+# Whoever may start runs of this DAG sees what was recalled, and records who deleted it.
+RECALLERS_OF = "recall"
 # Whoever may start runs of this DAG may accept what it found, or keep objects out because of it.
 DECIDERS_OF = "check_quality"
 # Whoever may answer requests of this DAG may approve releases, where a project does not name its approvers.
@@ -50,6 +53,8 @@ def behind_login() -> FastAPI:
     starts_checks = requires_access_dag("POST", DagAccessEntity.RUN, DECIDERS_OF)
     starts_cohorts = requires_access_dag("POST", DagAccessEntity.RUN, COHORTS_OF)
     answers = requires_access_dag("PUT", DagAccessEntity.HITL_DETAIL, APPROVERS_OF)
+    starts_recalls = requires_access_dag("POST", DagAccessEntity.RUN, RECALLERS_OF)
+    looks = requires_access_dag("GET", param_dag_id=READERS_OF)
     logged_in = Depends(get_user)
 
     def person(request: Request, user: Any = logged_in) -> pacs.Person:
@@ -72,24 +77,37 @@ def behind_login() -> FastAPI:
             may_ask=may(starts_cohorts),
             may_approve=may(answers),
             wake=lambda task: wake(user, task),
+            may_recall=may(starts_recalls),
+            may_look=may(looks),
         )
 
-    return build([Depends(get_user), Depends(requires_access_dag("GET", param_dag_id=READERS_OF))], person)
+    asks = requires_access_dag("GET", param_dag_id=COHORTS_OF)
+    return build([Depends(get_user), Depends(asks)], person, [Depends(looks)])
 
 
-def build(dependencies: Sequence[Any], person: Callable[..., pacs.Person] = pacs.nobody) -> FastAPI:
-    """The page behind the given dependencies, which every route has; `person` says who asks and what they may."""
+def build(
+    dependencies: Sequence[Any], person: Callable[..., pacs.Person] = pacs.nobody, hospital: Sequence[Any] = ()
+) -> FastAPI:
+    """The pages behind the given dependencies, which every route has; `person` says who asks and what they may.
+
+    Args:
+        hospital: what the routes have besides that show what the hospital has; a researcher has the others only.
+    """
     # Documentation routes would escape `dependencies`, so there are none.
     app = FastAPI(title="Sluice", dependencies=list(dependencies), docs_url=None, redoc_url=None, openapi_url=None)
-    app.include_router(api.router, prefix="/api")
-    app.include_router(find.router, prefix="/api")
-    app.include_router(pacs.routes(person), prefix="/api")
+    inside = list(hospital)
+    app.include_router(api.router, prefix="/api", dependencies=inside)
+    app.include_router(find.router, prefix="/api", dependencies=inside)
+    app.include_router(pacs.routes(person), prefix="/api", dependencies=inside)
     app.include_router(cohorts.routes(person), prefix="/api/cohorts")
     app.include_router(cohort_lists.routes(person), prefix="/api/cohorts/lists")
-    app.include_router(trend.routes(person), prefix="/api")
-    app.include_router(anatomy.routes(person), prefix="/api")
+    app.include_router(requests.routes(person), prefix="/api/requests")
+    app.include_router(recalls.routes(person), prefix="/api/recalls", dependencies=inside)
+    app.include_router(trend.routes(person), prefix="/api", dependencies=inside)
+    app.include_router(anatomy.routes(person), prefix="/api", dependencies=inside)
     app.include_router(review.routes(person), prefix="/api/review")
-    app.include_router(files.router)
+    app.include_router(files.routes(person))
+    app.include_router(files.router, dependencies=inside)
     app.add_exception_handler(DatabaseError, _database_is_away)
     app.add_exception_handler(OperationalError, _airflow_is_away)  # connections stand in it
     app.add_exception_handler(StarletteHTTPException, refused)

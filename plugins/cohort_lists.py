@@ -52,7 +52,8 @@ def routes(person: Callable[..., Person]) -> APIRouter:
         """The lists with how many rows have which answer; no rows. A file's name may be a patient's, and the digest of
         a short file tells it to who guesses: both are for who may see rows."""
         unseen = {} if who.may_ask else {"file_name": "", "sha256": ""}
-        return [_shown(one) | unseen for one in lists(store)]
+        projects = who.projects()
+        return [_shown(one) | unseen for one in lists(store) if projects is None or one.project in projects]
 
     @router.post("", dependencies=[Depends(file_from_our_page)])
     async def upload(
@@ -66,7 +67,8 @@ def routes(person: Callable[..., Person]) -> APIRouter:
     ) -> dict[str, Any]:
         """Keep the file that is the body as a list, and answer its rows by what is known."""
         _ask_leave(who)
-        if project not in await run_in_threadpool(project_names):
+        theirs = await run_in_threadpool(who.projects)
+        if project not in (await run_in_threadpool(project_names) if theirs is None else theirs):
             raise HTTPException(404, "There is no such project.")
         with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) as file:
             taken = 0
@@ -88,6 +90,7 @@ def routes(person: Callable[..., Person]) -> APIRouter:
     def rows(list_id: int, asked: Rows, who: Person = who, store: Database = store) -> dict[str, Any]:
         """Rows with their answers, a page at a time."""
         _ask_leave(who)
+        _one(store, list_id, who)
         found, following = rows_of(store, list_id, asked.answer, asked.after, asked.page_size)
         return {"rows": found, "next": following}
 
@@ -95,7 +98,7 @@ def routes(person: Callable[..., Person]) -> APIRouter:
     def download(list_id: int, who: Person = who, store: Database = store) -> StreamingResponse:
         """All rows with their answers, as a CSV."""
         _ask_leave(who)
-        kept = _one(store, list_id)
+        kept = _one(store, list_id, who)
         log.info("Answers of list %s downloaded by %s", list_id, who.name)
         name = f"{kept.project}-{kept.name}-answers.csv"
         return StreamingResponse(
@@ -108,14 +111,15 @@ def routes(person: Callable[..., Person]) -> APIRouter:
     def answer_again(list_id: int, who: Person = who, store: Database = writing) -> dict[str, Any]:
         """Answer the rows by what is known now."""
         _ask_leave(who)
-        _one(store, list_id)
+        _one(store, list_id, who)
         answer_list(store, list_id)
-        return _shown(_one(store, list_id))
+        return _shown(_one(store, list_id, who))
 
     @router.delete("/{list_id}", dependencies=[Depends(from_our_page)])
     def forget(list_id: int, who: Person = who, store: Database = writing) -> dict[str, Any]:
         """Forget a list with its rows."""
         _ask_leave(who)
+        _one(store, list_id, who)
         if not delete_list(store, list_id):
             raise HTTPException(404, "There is no such list.")
         log.info("List %s deleted by %s", list_id, who.name)
@@ -131,9 +135,9 @@ def _ask_leave(who: Person) -> None:
         )
 
 
-def _one(store: Database, list_id: int) -> CohortList:
-    found = lists(store, list_id=list_id)
-    if not found:
+def _one(store: Database, list_id: int, who: Person) -> CohortList:
+    found, projects = lists(store, list_id=list_id), who.projects()
+    if not found or (projects is not None and found[0].project not in projects):
         raise HTTPException(404, "There is no such list.")
     return found[0]
 

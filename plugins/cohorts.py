@@ -65,10 +65,12 @@ def routes(person: Callable[..., Person]) -> APIRouter:
         """What a filter can be made of, for whoever asks."""
         from plugins.cohort_fields import pickable
 
-        return pickable(store, sensitive=who.may_ask) | {
+        mine = who.projects()
+        projects = project_names() if mine is None else mine
+        return pickable(store, sensitive=who.may_identify) | {
             "who": who.name,
             "may_ask": who.may_ask,
-            "projects": project_names(),
+            "projects": projects,
         }
 
     @router.get("/values/{field}")
@@ -106,6 +108,7 @@ def routes(person: Callable[..., Person]) -> APIRouter:
         from sluice.release.cohorts import freeze_for
 
         _ask_leave(who)
+        _is_theirs(asked.project, who)
         with _told():
             wanted = _parsed(store, asked.text, who)
             frozen = freeze_for(store, asked.project, asked.name, wanted, who.name, asked.why)
@@ -117,13 +120,14 @@ def routes(person: Callable[..., Person]) -> APIRouter:
         """Cohorts with their newest version."""
         from sluice.cohorts.versions import cohorts
 
-        return _shown(store, cohorts(store), who)
+        return _shown(store, _theirs(cohorts(store), who), who)
 
     @router.get("/{cohort_id}/versions")
     def of_cohort(cohort_id: int, who: Person = who, store: Database = store) -> list[dict[str, Any]]:
         """The versions of a cohort, newest first."""
         from sluice.cohorts.versions import versions
 
+        _is_theirs(_project_of(store, cohort_id=cohort_id), who)
         return _shown(store, versions(store, cohort_id), who)
 
     @router.post("/versions/{version_id}/{what}", dependencies=ours)
@@ -134,6 +138,7 @@ def routes(person: Callable[..., Person]) -> APIRouter:
         from sluice.cohorts import versions
 
         _ask_leave(who)
+        _is_theirs(_project_of(store, version_id=version_id), who)
         # a page of studies begins after one UID, one of what is wanted after a PACS and a UID
         if asked.after is not None and len(asked.after) != (1 if what == "studies" else 2):
             raise HTTPException(422, "There is no such page.")
@@ -147,6 +152,8 @@ def routes(person: Callable[..., Person]) -> APIRouter:
         from sluice.cohorts.difference import difference
 
         _ask_leave(who)
+        for version_id in (older, newer):
+            _is_theirs(_project_of(store, version_id=version_id), who)
         with _told():
             return difference(store, older, newer).as_dict()
 
@@ -177,6 +184,23 @@ def _shown(store: Database, rows: list[dict[str, Any]], who: Person) -> list[dic
     return rows
 
 
+def _theirs(rows: list[dict[str, Any]], who: Person) -> list[dict[str, Any]]:
+    projects = who.projects()
+    return rows if projects is None else [row for row in rows if row["project"] in projects]
+
+
+def _project_of(store: Database, cohort_id: int | None = None, version_id: int | None = None) -> str | None:
+    found = store.rows("cohort_project", {"cohort_id": cohort_id, "version_id": version_id})
+    return found[0]["project"] if found else None
+
+
+def _is_theirs(project: str | None, who: Person) -> None:
+    """A researcher works on their own projects' cohorts; of the others not even the numbers tell anything."""
+    projects = who.projects()
+    if projects is not None and project not in projects:
+        raise HTTPException(404, "You are among the researchers of no project that has this cohort.")
+
+
 def _ask_leave(who: Person) -> None:
     if not who.may_ask:
         raise HTTPException(403, "You may not start runs of backfill_cohort in Airflow, and so may not freeze cohorts.")
@@ -186,7 +210,7 @@ def _parsed(store: Database, text: str, who: Person) -> Expression:
     from sluice.cohorts.language import parse_text
     from sluice.cohorts.promoted import registry_of
 
-    return parse_text(text, registry_of(store), sensitive=who.may_ask)
+    return parse_text(text, registry_of(store), sensitive=who.may_identify)
 
 
 @contextmanager

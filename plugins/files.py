@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import FileResponse, RedirectResponse
 
-from plugins.connections import database
+from plugins.connections import CONNECTION, database
+from plugins.pacs import Person
 from sluice.database import Database
 from sluice.settings import settings
 
@@ -33,10 +35,50 @@ REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' d
 router = APIRouter()
 
 
-@router.get("/")
-def page() -> FileResponse:
-    """The page itself."""
-    return _file(PAGES / "index.html")
+def routes(person: Callable[..., Person]) -> APIRouter:
+    """The pages that a researcher sees too, and what all pages are made of."""
+    open_to_all = APIRouter()
+    who = Depends(person)
+
+    @open_to_all.get("/", response_model=None)
+    def page(request: Request, who: Person = who) -> FileResponse | RedirectResponse:
+        """The page Windows; for who may not look into the hospital, the page of their requests."""
+        if who.may_look:
+            return _file(PAGES / "index.html")
+        return RedirectResponse(f"{request.scope.get('root_path', '').rstrip('/')}/requests")
+
+    @open_to_all.get("/cohorts")
+    def cohorts_page() -> FileResponse:
+        """The page Cohorts."""
+        return _file(PAGES / "cohorts.html")
+
+    @open_to_all.get("/requests")
+    def requests_page() -> FileResponse:
+        """The page Requests."""
+        return _file(PAGES / "requests.html")
+
+    @open_to_all.get("/api/me")
+    def me(who: Person = who) -> dict[str, Any]:
+        """Which pages whoever asks may see."""
+        hospital = ["./", "find", "anatomy", "trend", "pacs"] if who.may_look else []
+        recalls = ["recalls"] if who.may_recall and who.may_look else []
+        reviews = ["review"] if who.may_look and (who.may_approve or who.may_change(CONNECTION)) else []
+        return {"name": who.name, "pages": [*hospital, "cohorts", "requests", *reviews, *recalls]}
+
+    @open_to_all.get("/static/{name}")
+    def asset(name: str) -> FileResponse:
+        """Script, style and icons; only names that stand in the folder."""
+        if name not in ASSETS:
+            raise HTTPException(404, "There is no such file.")
+        return _file(ASSETS[name])
+
+    return open_to_all
+
+
+@router.get("/recalls")
+def recalls_page() -> FileResponse:
+    """The page Recalls."""
+    return _file(PAGES / "recalls.html")
 
 
 @router.get("/pacs")
@@ -49,12 +91,6 @@ def pacs_page() -> FileResponse:
 def find_page() -> FileResponse:
     """The page that tells the story of one study."""
     return _file(PAGES / "find.html")
-
-
-@router.get("/cohorts")
-def cohorts_page() -> FileResponse:
-    """The page Cohorts."""
-    return _file(PAGES / "cohorts.html")
 
 
 @router.get("/trend")
@@ -73,14 +109,6 @@ def anatomy_page() -> FileResponse:
 def review_page() -> FileResponse:
     """The page on which releases are reviewed and approved."""
     return _file(PAGES / "review.html")
-
-
-@router.get("/static/{name}")
-def asset(name: str) -> FileResponse:
-    """Script, style and icons; only names that stand in the folder."""
-    if name not in ASSETS:
-        raise HTTPException(404, "There is no such file.")
-    return _file(ASSETS[name])
 
 
 @router.get("/images/{sop_instance_uid}.png")

@@ -22,6 +22,7 @@ from sluice.pacs.governor.leases import Priority
 from sluice.pacs.governor.orders import OrderError, order_retrieval
 from sluice.pacs.governor.policy import Policy, PolicyError, change_policy
 from sluice.pacs.governor.report import pacs_now
+from sluice.release.projects import ProjectError, load_project, project_names
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +36,10 @@ class Person:
         may_order: whether they may start runs of `retrieve`, and so pause, resume and cancel what it does.
         may_change: whether they may edit the connection of a PACS, and so its policy.
         may_decide: whether they may start runs of `check_quality`, and so decide about its findings.
-        may_ask: whether they may start runs of `backfill_cohort`, and so freeze cohorts, upload lists, and see and
-            filter by what identifies patients.
+        may_ask: whether they may start runs of `backfill_cohort`, and so freeze cohorts, upload lists, and see whom
+            these name. Who may not order may so for the projects that name them only.
+        may_recall: whether they may start runs of `recall`, and so see and acknowledge recalls.
+        may_look: whether they may read `sweep`, and so see what the hospital has: windows, images, scanners.
         may_approve: whether they may answer requests of `export_release`, and so approve releases.
         wake: tells an Airflow task that waits for an answer to look again.
     """
@@ -48,6 +51,27 @@ class Person:
     may_ask: bool = False
     may_approve: bool = False
     wake: Callable[[Mapping[str, Any]], bool] = lambda task: False
+    may_recall: bool = False
+    may_look: bool = True
+
+    def projects(self) -> list[str] | None:
+        """The projects whose cohorts they see; None for all."""
+        if self.may_order or not self.may_ask:
+            return None if self.may_look else []
+        return [name for name in project_names() if self._admitted(name)]
+
+    @property
+    def may_identify(self) -> bool:
+        """Whether they may filter by what identifies patients: a researcher where one of their projects may."""
+        if self.may_order or not self.may_ask:
+            return self.may_ask
+        return any(load_project(name).may_use_identifiers for name in self.projects() or ())
+
+    def _admitted(self, project: str) -> bool:
+        try:
+            return load_project(project).admits(self.name)
+        except ProjectError:  # a file that is wrong admits nobody
+            return False
 
 
 class Order(BaseModel):

@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
 
+from plugins.form_door import FormDoor
+
 PREFIX = "/sluice"
 
 Scope = MutableMapping[str, Any]
@@ -54,6 +56,7 @@ class SluicePlugin(AirflowPlugin):
 
     name = "sluice"
     fastapi_apps = [{"app": BuiltOnFirstRequest(), "url_prefix": PREFIX, "name": "Sluice"}]
+    fastapi_root_middlewares = [{"middleware": FormDoor, "name": "Lists and filters of backfill_cohort"}]
     external_views = [
         {
             "name": "Sluice",

@@ -12,11 +12,13 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sluice.commands import WrongUsage, anatomy, cohorts, headers, quality
+from sluice import pull
+from sluice.commands import WrongUsage, anatomy, cohorts, headers, identities, quality, recall, release
 from sluice.settings import CHECKOUT, SECRETS, settings
 
 if TYPE_CHECKING:
     from sluice.database import Database
+    from sluice.objects import ObjectStore
     from sluice.settings import Settings
 
 UP_HOME = CHECKOUT / "var" / "up"
@@ -95,9 +97,44 @@ def command_line() -> argparse.ArgumentParser:
     headers.add_headers(add("headers", _of_room(headers.run_headers), words), _path, _said)
     words = "the quality rules: list them, or check a hospital's own suites"
     quality.add_orders(add("quality", _of_room(quality.run), words), _path, _said)
+    release.add_orders(add("release", _of_room(release.run), "the key that signs releases"), _path, _said)
+    pull.add_options(
+        add("pull", pull.run, "fetch a release, and check what the hospital signed; exit 3 if a file is missing")
+    )
     words = "count what a filter takes, freeze it, list what a filter can name; lists of studies"
     cohorts.add_orders(add("cohort", _of_room(cohorts.run), words), _path, _said)
+    _add_identities(add)
+    words = "whose images must not be used: add from standard input, list, withdraw"
+    recall.add_opt_outs(add("opt-out", _of_recall(recall.run_opt_outs), words), _path, _said)
+    words = "take back what was released; who has to delete it, and who said that they did"
+    recall.add_recalls(add("recall", _of_recall(recall.run_recalls), words), _path, _said)
     return parser
+
+
+def _add_identities(add: Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]) -> None:
+    words = "the projects' keys: list, make, rotate, compare with a copy"
+    identities.add_key(add("key", _of_site(identities.run_key), words), _path, _said)
+    words = "who stands behind pseudonyms; audited, and needs a reason, the key and the role"
+    identities.add_reidentify(add("reidentify", _of_site(identities.run_reidentify), words), _path, _said)
+    words = "what patients are called in a project; audited, and needs a reason, the key and the role"
+    identities.add_pseudonym(add("pseudonym", _of_site(identities.run_pseudonym), words), _path, _said)
+    words = "patients with two Patient IDs: one pseudonym in later versions"
+    identities.add_merge(add("merge", _of_site(identities.run_merge), words), _path, _said)
+    words = "synthetic patients that every release of a project takes along"
+    identities.add_canary(add("canary", _of_site(identities.run_canary), words), _path, _said)
+
+
+def _of_site(
+    run: Callable[[argparse.Namespace, Callable[[], Database], Callable[[], Settings]], int],
+) -> Callable[[argparse.Namespace], int]:
+    """A command of `sluice.commands`, which needs the folders of the installation beside its database."""
+    return lambda options: run(options, lambda: _database(options.home), lambda: _site(options.home))
+
+
+def _of_recall(
+    run: Callable[[argparse.Namespace, Callable[[], Database], recall.StoreOf], int],
+) -> Callable[[argparse.Namespace], int]:
+    return lambda options: run(options, lambda: _database(options.home), _stores)
 
 
 def _of_room(run: Callable[[argparse.Namespace, Callable[[], Database]], int]) -> Callable[[argparse.Namespace], int]:
@@ -314,6 +351,27 @@ def _database(home: Path | None) -> Database:
     if home is None and _names_database():
         return Database(settings().database_url)
     return Database(database_url(_homes(home)))
+
+
+def _stores(home: Path | None) -> Callable[[str], ObjectStore] | None:
+    """Buckets by name, of the settings or else of the stack that `_database` finds; None where they lack them."""
+    from sluice.objects import connect
+    from sluice.settings import FirstConnections
+    from sluice.stack.daily import running_home
+    from sluice.stack.home import Ports
+    from sluice.stack.s3 import EmbeddedS3
+
+    if home is None and _names_database():
+        named = FirstConnections()
+        if named.s3_endpoint is None or named.s3_access_key is None or named.s3_secret_key is None:
+            return None
+        endpoint, access, secret = named.s3_endpoint, named.s3_access_key, named.s3_secret_key.get_secret_value()
+    else:
+        root = running_home(_homes(home))
+        server = EmbeddedS3(root / "s3", Ports(root, {}).of_running("s3"))
+        access, secret = ((server.folder / name).read_text().strip() for name in ("access-key", "secret-key"))
+        endpoint = server.endpoint_url
+    return lambda bucket: connect(endpoint, access, secret, bucket)
 
 
 def _homes(home: Path | None) -> list[Path]:

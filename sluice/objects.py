@@ -1,15 +1,35 @@
-"""The one path to object storage: a bucket behind a boto3 client, whoever made the client."""
+"""The one path to object storage: a bucket behind a boto3 client, whoever made the client.
+
+Failures that pass (no answer, 500, 503, throttling) are tried again with growing pauses by botocore, each request and
+each part of a large object by itself; what still fails is an `ObjectStoreError`. The SHA-256 of a body goes along with
+it: a server that knows `x-amz-checksum-sha256` refuses other bytes; one that does not still compares the MD5.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
+
+
+DELETED_AT_ONCE = 1_000  # the most that S3 takes in one request
+NO_VERSIONS = ("NotImplemented", "MethodNotAllowed", "NoSuchVersioningConfiguration")
+PART_BYTES = 16 << 20  # of a large object
+LARGE_BYTES = 64 << 20  # from here on an object is sent in parts
+READ_BYTES = 1 << 20
+PARTS_AT_ONCE = 4
+ATTEMPTS = 6  # of one request, with pauses that double from half a second, 20 s at most
+NO_OBJECT = ("NoSuchKey", "404", "NotFound")
+FULL = ("InsufficientStorage", "XMinioStorageFull", "QuotaExceeded", "StorageFull", "507")
+EXPIRED = ("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidToken", "RequestExpired")
 
 
 class ObjectStoreError(RuntimeError):
@@ -58,19 +78,79 @@ class ObjectStore:
                 Body=body,
                 ContentType=content_type,
                 ContentMD5=md5,
+                ChecksumSHA256=base64.b64encode(bytes.fromhex(digest)).decode(),
                 Metadata={"sha256": digest},
             )
         return digest
+
+    def put_file(self, key: str, path: Path, content_type: str = "application/octet-stream") -> str:
+        """Store a file under `key`, a large one in parts that are tried again one by one; return its SHA-256 in hex.
+
+        Raises:
+            ObjectStoreError: as always; nothing stands under the key then, or what stood there before.
+        """
+        if path.stat().st_size < LARGE_BYTES:
+            return self.put(key, path.read_bytes(), content_type)
+        from boto3.exceptions import S3UploadFailedError
+        from boto3.s3.transfer import TransferConfig
+
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        in_parts = TransferConfig(LARGE_BYTES, max_concurrency=PARTS_AT_ONCE, multipart_chunksize=PART_BYTES)
+        extra = {"ContentType": content_type, "Metadata": {"sha256": digest}, "ChecksumAlgorithm": "SHA256"}
+        with _Explained(self.bucket):
+            try:
+                self.client.upload_file(str(path), self.bucket, key, ExtraArgs=extra, Config=in_parts)
+            except S3UploadFailedError as error:  # it wraps what our explanation looks for
+                raise (error.__cause__ or error.__context__ or error) from error
+        return digest
+
+    def size(self, key: str) -> int | None:
+        """Bytes of an object; None where there is none."""
+        from botocore.exceptions import ClientError
+
+        with _Explained(self.bucket):
+            try:
+                return self.client.head_object(Bucket=self.bucket, Key=key)["ContentLength"]
+            except ClientError as error:
+                if error.response.get("Error", {}).get("Code") in NO_OBJECT:
+                    return None
+                raise
+
+    def digest(self, key: str) -> str:
+        """SHA-256 in hex of what stands under a key, read back whole, in little memory."""
+        from botocore.exceptions import IncompleteReadError
+
+        seen = hashlib.sha256()
+        with _Explained(self.bucket):
+            body = self.client.get_object(Bucket=self.bucket, Key=key)["Body"]
+            try:
+                for chunk in body.iter_chunks(READ_BYTES):
+                    seen.update(chunk)
+            except IncompleteReadError:  # once more from the start; a second time it is an error
+                seen = hashlib.sha256(self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read())
+        return seen.hexdigest()
+
+    def abandon_uploads(self, prefix: str) -> int:
+        """End uploads in parts that somebody who died left half done, so that nobody pays for them; how many."""
+        from botocore.exceptions import ClientError
+
+        ended = 0
+        try:
+            for page in self.client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=prefix):
+                for upload in page.get("Uploads", []):
+                    self.client.abort_multipart_upload(
+                        Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                    )
+                    ended += 1
+        except ClientError:  # a policy that does not allow it, or a server that does not know it
+            return ended
+        return ended
 
     def get(self, key: str) -> bytes:
         """Bytes of an object."""
         with _Explained(self.bucket):
             return self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
-
-    def delete(self, key: str) -> None:
-        """Remove an object; one that is not there is no error."""
-        with _Explained(self.bucket):
-            self.client.delete_object(Bucket=self.bucket, Key=key)
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Objects under a prefix."""
@@ -78,6 +158,72 @@ class ObjectStore:
             for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
                 for entry in page.get("Contents", []):
                     yield StoredObject(entry["Key"], entry["Size"])
+
+    def delete(self, keys: str | Sequence[str]) -> None:
+        """Delete an object or several; in a bucket with versions all versions of each, so that none can be read again.
+
+        Raises:
+            ObjectStoreError: some could not be deleted: no permission, or an object lock or legal hold is on them.
+        """
+        keys = [keys] if isinstance(keys, str) else keys
+        if not keys:
+            return
+        if self.keeps_versions():
+            self._delete(list(self._versions(set(keys))))
+        else:
+            self._delete([{"Key": key} for key in keys])
+
+    def delete_older(self, key: str) -> None:
+        """Delete what the bucket keeps of an object besides its newest version."""
+        if self.keeps_versions():
+            self._delete(list(self._versions({key}, newest=False)))
+
+    def keeps_versions(self) -> bool:
+        """Whether an object that is deleted or overwritten can still be read by its version."""
+        from botocore.exceptions import ClientError
+
+        with _Explained(self.bucket):
+            try:
+                status = self.client.get_bucket_versioning(Bucket=self.bucket).get("Status")
+            except ClientError as error:
+                if error.response.get("Error", {}).get("Code") not in NO_VERSIONS:
+                    raise
+                status = None  # a server that does not know what versions are
+        return status in ("Enabled", "Suspended")
+
+    def left_of(self, prefix: str) -> set[str]:
+        """Keys under a prefix of which anything can still be read, be it an old version."""
+        if not self.keeps_versions():
+            return {entry.key for entry in self.list(prefix)}
+        with _Explained(self.bucket):
+            pages = self.client.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=prefix)
+            return {version["Key"] for page in pages for version in page.get("Versions", [])}
+
+    def _versions(self, keys: set[str], newest: bool = True) -> Iterator[ObjectIdentifierTypeDef]:
+        together = os.path.commonprefix(sorted(keys))  # noqa: RUF071 - by characters, as S3 has no folders
+        with _Explained(self.bucket):
+            for page in self.client.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=together):
+                for kept in (*page.get("Versions", []), *page.get("DeleteMarkers", [])):
+                    if kept["Key"] in keys and (newest or not kept["IsLatest"]):
+                        yield {"Key": kept["Key"], "VersionId": kept["VersionId"]}
+
+    def _delete(self, targets: Sequence[ObjectIdentifierTypeDef]) -> None:
+        refused: dict[str, int] = {}
+        for first in range(0, len(targets), DELETED_AT_ONCE):
+            with _Explained(self.bucket):
+                answer = self.client.delete_objects(
+                    Bucket=self.bucket, Delete={"Objects": targets[first : first + DELETED_AT_ONCE], "Quiet": True}
+                )
+            for error in answer.get("Errors", []):
+                if error.get("Code") != "NoSuchKey":
+                    refused[error.get("Code", "unknown")] = refused.get(error.get("Code", "unknown"), 0) + 1
+        if refused:
+            said = ", ".join(f"{count} with {code}" for code, count in sorted(refused.items()))
+            raise ObjectStoreError(
+                f"Object storage did not delete {sum(refused.values())} objects of bucket {self.bucket!r} ({said}). "
+                "The key in the Airflow connection sluice_s3 needs s3:DeleteObject and s3:DeleteObjectVersion, and an "
+                "object lock or legal hold on them has to end or be lifted. Then run it again."
+            )
 
 
 class _Explained:
@@ -96,6 +242,18 @@ class _Explained:
 
         if isinstance(error, ClientError):
             code = error.response.get("Error", {}).get("Code", "unknown")
+            if code in EXPIRED:
+                raise ObjectStoreError(
+                    f"The credentials for bucket {self.bucket!r} have expired ({code}). Renew those of the Airflow "
+                    "connection sluice_s3, then clear the red tile: it goes on where it stopped."
+                ) from error
+            if code in FULL:
+                raise ObjectStoreError(
+                    f"Bucket {self.bucket!r} is full ({code}). Make room or raise its quota, then clear the red tile: "
+                    "it goes on where it stopped."
+                ) from error
+            if code in NO_OBJECT:
+                raise ObjectStoreError(f"An object of bucket {self.bucket!r} is not there ({code}).") from error
             raise ObjectStoreError(
                 f"Object storage refused bucket {self.bucket!r} ({code}). "
                 "Check access key, secret and bucket policy in the Airflow connection sluice_s3."
@@ -118,6 +276,6 @@ def connect(endpoint_url: str, access_key: str, secret_key: str, bucket: str) ->
         aws_access_key_id=access_key,
         aws_secret_access_key=secret_key,
         region_name="us-east-1",
-        config=Config(s3={"addressing_style": "path"}, retries={"mode": "standard", "max_attempts": 4}),
+        config=Config(s3={"addressing_style": "path"}, retries={"mode": "standard", "max_attempts": ATTEMPTS}),
     )
     return ObjectStore(client, bucket)

@@ -90,7 +90,7 @@ def of_tag(condition: TagIs, today: date, bound: Parameters) -> Leaf:
         tag = bound.bind(path.steps[0], "text")
         differing = f"select d.block_id from header_difference d where d.tag = {tag}"
         differs, among = f"b.block_id in ({differing})", f"d.tag = {tag}"
-        shared = f"hb.shared -> {tag}"
+        shared = f"shared_element(hb.*, {tag})"
     else:
         group, last = path.steps[0][:4], path.steps[0][6:]
         said = ", ".join(bound.bind(part, "text") for part in (group, path.creator, last))

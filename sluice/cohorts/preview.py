@@ -282,12 +282,13 @@ def _to_fetch(connection: Connection, rows: list[dict[str, Any]], modalities: tu
     average = sum(group.counts.bytes for group in modalities) / instances if instances else None
     of = "those of this filter that are here"
     if average is None:
-        (every,) = select(connection, "select sum(file_bytes)::float8 / sum(instances) as average from header_block")
+        (every,) = select(connection, "select sum(file_bytes)::float8 / sum(instances) as average from cohort_block")
         average, of = every["average"], "all that are here"
-    return tuple(_of_pacs(connection, row, average, of) for row in rows)
+    return tuple(of_pacs(connection, row, average, of) for row in rows)
 
 
-def _of_pacs(connection: Connection, row: dict[str, Any], average: float | None, of: str) -> ToFetch:
+def of_pacs(connection: Connection, row: dict[str, Any], average: float | None, of: str) -> ToFetch:
+    """How long what a PACS has takes within its hours; `average` bytes an instance, `of` which ones."""
     pacs, instances = row["pacs"], row["certain_instances"] + row["possible_instances"]
     size = int(instances * (average or 0))
     policy, learned = current_policy(connection, pacs), experience(connection, pacs)

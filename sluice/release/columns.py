@@ -1,4 +1,4 @@
-"""What `instances.csv` says of a released instance: read from the produced file, so it tells nothing more."""
+"""What the tables say of a released instance: read from the produced file, so they tell nothing more."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ TEXTS = {
     "patient_sex": 0x00100040,
     "patient_age": 0x00101010,
     "study_date": 0x00080020,
+    "institution_name": 0x00080080,
+    "station_name": 0x00081010,
+    "study_description": 0x00081030,
+    "series_description": 0x0008103E,
     "manufacturer": 0x00080070,
     "model_name": 0x00081090,
     "body_part_examined": 0x00180015,
@@ -32,7 +36,6 @@ TEXTS = {
     "kvp_kv": 0x00180060,
 }
 NUMBERS = {"rows": 0x00280010, "columns": 0x00280011, "number_of_frames": 0x00280008, "bits_stored": 0x00280101}
-NAMES = (*TEXTS, *NUMBERS, "transfer_syntax_uid")
 
 
 def columns_of(produced: bytes) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
     plan = prepare(database, "radiographs", "2026-10-26")
     for part in plan.batches: export_batch(database, archive, store, "radiographs", plan.release_id, part)
+    for part in plan.batches: derive(database, store, plan.release_id, part)
     verify(database, store, plan.release_id)
     publish(database, store, plan.release_id)
 
@@ -15,14 +16,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
-from sluice.database import Database, copy_rows, select
+from sluice.database import Database, copy_rows, named_query, select
 from sluice.deid.conformance import new_faults
 from sluice.deid.elements import MalformedError, read_file
 from sluice.deid.engine import Deidentified, deidentify
@@ -36,6 +37,7 @@ from sluice.deid.pixels.store import screenings
 from sluice.deid.profile import Profile
 from sluice.deid.reread import reread
 from sluice.objects import ObjectStore, ObjectStoreError
+from sluice.release import canaries
 from sluice.release.columns import columns_of
 from sluice.release.linkage import identities_for
 from sluice.release.linkage.keys import KeySource, ProjectKeyError
@@ -51,6 +53,7 @@ from sluice.release.plan import (
     prepare,
 )
 from sluice.release.projects import Project
+from sluice.release.reuse import known_bytes, reuse
 from sluice.release.review.pool import Pool, Pooled
 from sluice.release.review.rules import decisions_of, without
 from sluice.release.review.strings import Retained, retained
@@ -83,6 +86,7 @@ class ExportSummary:
     Attributes:
         wanted: members of the part that were not uploaded before.
         uploaded: objects uploaded now, `bytes` in sum.
+        reused: members whose object an earlier published version holds, `reused_bytes` in sum; named, not written.
         already: members uploaded by an earlier run.
         held: members held now, by reason code.
     """
@@ -90,6 +94,8 @@ class ExportSummary:
     wanted: int = 0
     uploaded: int = 0
     bytes: int = 0
+    reused: int = 0
+    reused_bytes: int = 0
     already: int = 0
     held: dict[str, int] = field(default_factory=dict)
 
@@ -106,6 +112,7 @@ class _Object:
     key: str
     data: bytes
     sha256: str
+    source_sha256: str
     columns: dict[str, Any]
     strings: tuple[Retained, ...]
     struck: tuple[Retained, ...]
@@ -130,18 +137,30 @@ def export_batch(
     part = ReleasePart.of(part) if isinstance(part, dict) else part
     release, identities = _open_release(database, project, keys, release_id)
     summary = ExportSummary()
-    members = _members(database, release_id, part)
+    members, out = _members(database, release_id, part)
     pending = [member for member in members if member["uploaded_at"] is None]
     summary.already = len(members) - len(pending)
     summary.wanted = len(pending)
+    if out:
+        summary.held["opted-out"] = out
     if release["published_at"] is not None or not pending:
         return summary
     if waiting(database, archive, release_id, part.first, part.last, project.pixels):
         raise ReleaseError(
             f"Pixels of this part of {project.name!r} were not looked at yet. Run the task screen again."
         )
+    reused = reuse(database, release_id, [member["sop_instance_uid"] for member in pending])
+    summary.reused, summary.reused_bytes = len(reused.members), reused.bytes
+    pending = [member for member in pending if member["sop_instance_uid"] not in reused.members]
     exporter = _Exporter(database, archive, store, project, identities, release)
     exporter.look_up([member["sop_instance_uid"] for member in pending])
+    seen = canaries.probe(database, store, release, exporter.produced_canary)
+    if seen:
+        raise ReleaseError(
+            f"A synthetic patient of {project.name!r} shows in what this worker makes: "
+            f"{', '.join(finding.where for finding in seen)[:500]}. Nothing of this part was uploaded. "
+            "Find out what is wrong with the profile or this worker (docs/identities.md, canaries)."
+        )
     for chunk in exporter.produced(pending, summary):
         exporter.upload(chunk, summary)
     return summary
@@ -175,9 +194,14 @@ def _open_release(
     return release, identities
 
 
-def _members(database: Database, release_id: int, part: ReleasePart) -> list[dict[str, Any]]:
+def _members(database: Database, release_id: int, part: ReleasePart) -> tuple[list[dict[str, Any]], int]:
+    """Members of the part, and how many more were opted out or recalled since the release was prepared."""
     with database.transaction() as connection:
-        return select(
+        out = {
+            row["sop_instance_uid"]
+            for row in select(connection, named_query("recall_members"), {"release_id": release_id})
+        }
+        members = select(
             connection,
             """
             select m.sop_instance_uid, r.path, r.sha256, o.uploaded_at,
@@ -187,11 +211,17 @@ def _members(database: Database, release_id: int, part: ReleasePart) -> list[dic
               left join instance i using (sop_instance_uid)
               left join study s on s.study_instance_uid = r.study_instance_uid
               left join released_object o on o.release_id = m.release_id and o.sop_instance_uid = m.sop_instance_uid
+                                          and o.kind = 'dicom'
              where m.release_id = %s and r.receipt_id between %s and %s
              order by r.receipt_id
             """,
             (release_id, part.first, part.last),
         )
+        kept_out = [member["sop_instance_uid"] for member in members if member["sop_instance_uid"] in out]
+        if kept_out:
+            hold(connection, release_id, [(uid, "opted-out", None) for uid in kept_out])
+            note_gaps(connection, [(uid, "opted-out", None) for uid in kept_out])
+    return [member for member in members if member["sop_instance_uid"] not in out], len(kept_out)
 
 
 class _Exporter:
@@ -221,6 +251,7 @@ class _Exporter:
         with database.transaction() as connection:
             self.decisions = decisions_of(connection, release["project"])
             self.pictured = sampled(connection, self.release_id)
+        self.watch = canaries.watch_of(database, self.release_id)
 
     def look_up(self, uids: list[str]) -> None:
         """What is known of the pixels of these instances."""
@@ -234,8 +265,11 @@ class _Exporter:
         waiting = 0
         for member in members:
             try:
-                chunk.append(self._produce(member))
-                waiting += len(chunk[-1].data)
+                made = self._produce(member)
+                if self.watch.marked(made.data):
+                    raise Held("held-residual", "a token of a synthetic patient is in this patient's file")
+                chunk.append(made)
+                waiting += len(made.data)
             except Held as reason:
                 held.append((member["sop_instance_uid"], reason.reason_code, reason.detail))
                 summary.held[reason.reason_code] = summary.held.get(reason.reason_code, 0) + 1
@@ -245,6 +279,11 @@ class _Exporter:
         self._note_held(held)
         if chunk:
             yield chunk
+
+    def produced_canary(self, member: dict[str, Any]) -> _Object:
+        """A synthetic patient's file, made as a member's is; it is black, so its pixels need no looking at."""
+        self.screenings[member["sop_instance_uid"]] = Screening(True, (), None, canaries.REGION)
+        return self._produce(member)
 
     def _produce(self, member: dict[str, Any]) -> _Object:
         try:
@@ -273,7 +312,7 @@ class _Exporter:
             raise Held("held-conformance", "; ".join(map(str, faults))[:500])
         key = f"{self.prefix}dicom/{result.patient}/{result.study}/{result.series}/{result.sop_instance}.dcm"
         digest = hashlib.sha256(data).hexdigest()
-        return _Object(member["sop_instance_uid"], key, data, digest, columns, strings, struck)
+        return _Object(member["sop_instance_uid"], key, data, digest, member["sha256"], columns, strings, struck)
 
     def _as_decided(self, uid: str, result: Deidentified) -> tuple[bytes, tuple[Retained, ...], tuple[Retained, ...]]:
         """The file without the strings that people took out, the strings before that, and those."""
@@ -297,16 +336,18 @@ class _Exporter:
         """Record, upload, mark: an object in the bucket is never unknown to the ledger."""
         self.pool.keep([Pooled(one.sop_instance_uid, one.sha256, one.strings, one.struck) for one in chunk])
         self._draw(chunk)
-        self._record(chunk)
+        chunk, known = self._record(chunk)
         done: list[_Object] = []
         try:
             with ThreadPoolExecutor(UPLOADS) as pool:
                 for uploaded, _ in zip(chunk, pool.map(self._put, chunk), strict=True):
                     done.append(uploaded)
         finally:
-            self._mark(done)
+            self._mark([*done, *known])
             summary.uploaded += len(done)
             summary.bytes += sum(len(uploaded.data) for uploaded in done)
+            summary.reused += len(known)
+            summary.reused_bytes += sum(len(one.data) for one in known)
 
     def _draw(self, chunk: list[_Object]) -> None:
         """Pictures of a few objects of each series, for the page on which the release is reviewed."""
@@ -331,34 +372,55 @@ class _Exporter:
         if digest != produced.sha256:
             raise ObjectStoreError(f"Bucket {self.store.bucket!r} stored other bytes than were sent. Run again.")
 
-    def _record(self, chunk: list[_Object]) -> None:
+    def _record(self, produced: list[_Object]) -> tuple[list[_Object], list[_Object]]:
+        """Write down what was produced; what has to be sent, and what an earlier version holds already."""
         now = datetime.now(UTC)
         with self.database.transaction() as connection:
+            keys = known_bytes(connection, self.release_id, [one.sha256 for one in produced])
+            known = [replace(one, key=keys[one.sha256]) for one in produced if one.sha256 in keys]
+            fresh = [one for one in produced if one.sha256 not in keys]
+            chunk = [*fresh, *known]
             copy_rows(
                 connection,
                 "released_object",
-                ("release_id", "sop_instance_uid", "object_key", "bytes", "sha256", "columns", "verified_at"),
+                ("release_id", "sop_instance_uid", "object_key", "bytes", "sha256", "columns", "verified_at",
+                 "source_sha256"),
                 [
-                    (self.release_id, one.sop_instance_uid, one.key, len(one.data), one.sha256, one.columns, now)
+                    (self.release_id, one.sop_instance_uid, one.key, len(one.data), one.sha256, one.columns, now,
+                     one.source_sha256)
                     for one in chunk
                 ],
-                "(release_id, sop_instance_uid) do update set object_key = excluded.object_key, "
+                "(release_id, sop_instance_uid) where kind = 'dicom' do update set object_key = excluded.object_key, "
                 "bytes = excluded.bytes, sha256 = excluded.sha256, columns = excluded.columns, "
-                "verified_at = excluded.verified_at, uploaded_at = null",
-            )
-            self._hold(connection, [(one.sop_instance_uid, None, None) for one in chunk])
+                "verified_at = excluded.verified_at, source_sha256 = excluded.source_sha256, uploaded_at = null",
+            )  # fmt: skip
+            hold(connection, self.release_id, [(one.sop_instance_uid, None, None) for one in chunk])
+        return fresh, known
 
     def _mark(self, done: list[_Object]) -> None:
-        self.database.execute(
-            "update released_object set uploaded_at = now() where release_id = %s and sop_instance_uid = any(%s)",
-            (self.release_id, [one.sop_instance_uid for one in done]),
-        )
+        with self.database.transaction() as connection:
+            recalled = select(
+                connection,
+                "select object_key from recall_object where release_id = %s and object_key = any(%s)",
+                (self.release_id, [one.key for one in done]),
+            )
+            late = {row["object_key"] for row in recalled}
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "update released_object set uploaded_at = now() where release_id = %s and kind = 'dicom' "
+                    "and sop_instance_uid = any(%s)",
+                    (self.release_id, [one.sop_instance_uid for one in done if one.key not in late]),
+                )
+            out = [(one.sop_instance_uid, "opted-out", None) for one in done if one.key in late]
+            hold(connection, self.release_id, out)
+        if late:  # recalled while they were on their way
+            self.store.delete(sorted(late))
 
     def _note_held(self, held: list[tuple[str, str, str | None]]) -> None:
         self.pool.keep(self.held_strings)
         self._withdraw([uid for uid, _, _ in held])
         with self.database.transaction() as connection:
-            self._hold(connection, held)
+            hold(connection, self.release_id, held)
             note_gaps(connection, held)
 
     def _withdraw(self, uids: list[str]) -> None:
@@ -371,9 +433,8 @@ class _Exporter:
                 "select object_key from released_object where release_id = %s and sop_instance_uid = any(%s)",
                 (self.release_id, uids),
             )
-        for row in rows:
-            if row["object_key"].startswith(self.prefix):  # what an earlier version holds stays with it
-                self.store.delete(row["object_key"])
+        # What an earlier version holds stays with it.
+        self.store.delete([row["object_key"] for row in rows if row["object_key"].startswith(self.prefix)])
         with self.database.transaction() as connection, connection.cursor() as cursor:
             for table in ("released_object", "release_thumbnail", "review_redo"):
                 cursor.execute(
@@ -381,10 +442,12 @@ class _Exporter:
                     (self.release_id, uids),
                 )
 
-    def _hold(self, connection: Connection, reasons: list[tuple[str, Any, Any]]) -> None:
-        with connection.cursor() as cursor:
-            cursor.executemany(
-                "update release_member set held_reason = %s, held_detail = %s "
-                "where release_id = %s and sop_instance_uid = %s and held_reason is distinct from %s",
-                [(code, detail, self.release_id, uid, code) for uid, code, detail in reasons],
-            )
+
+def hold(connection: Connection, release_id: int, reasons: list[tuple[str, Any, Any]]) -> None:
+    """Note of members (SOP Instance UID, reason code or None, detail) why they stay here."""
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "update release_member set held_reason = %s, held_detail = %s "
+            "where release_id = %s and sop_instance_uid = %s and held_reason is distinct from %s",
+            [(code, detail, release_id, uid, code) for uid, code, detail in reasons],
+        )

@@ -1,13 +1,23 @@
-"""Publish a release: its table, then its manifest, last of all. Without manifest a reader sees no release."""
+"""Publish a release: tables, the list of all objects, the signature, and last of all the manifest.
+
+Without `manifest.json` a reader sees no release. What it says is signed: it names the digest of `SHA256SUMS`, which
+names the digest of every object and table. A manifest that stands in the bucket is the release, whatever the ledger
+says: who was killed before noting it takes it as it is.
+"""
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
+import re
+import tempfile
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
+
+from psycopg2.extensions import connection as Connection  # noqa: N812
+from psycopg2.extras import Json
 
 from sluice.cohorts.errors import ExpressionError
 from sluice.cohorts.expressions import sensitive_names
@@ -15,12 +25,24 @@ from sluice.cohorts.language import parse
 from sluice.cohorts.promoted import registry_of
 from sluice.database import Database, named_query, select
 from sluice.objects import ObjectStore
-from sluice.release.columns import NAMES
+from sluice.release import canaries
+from sluice.release.anonymity import counted
+from sluice.release.contents import objects, settle
 from sluice.release.plan import ReleaseError
 from sluice.release.review.approval import standing
+from sluice.release.signing import SigningKey, signing_key
+from sluice.release.tables import write_tables
+from sluice.settings import settings
 
-FORMAT = "sluice-release/1"
-PREDICTIONS = ("body_part", "body_part_score", "ivc_filter", "ivc_filter_score")
+FORMAT = "sluice-release/2"
+PUBLISH_LOCK = 7_350_025  # first key of the advisory lock; the second is the project
+MANIFEST, SIGNATURE, SUMS, INDEX = "manifest.json", "manifest.json.sig", "SHA256SUMS", "manifest.parquet"
+TYPES = {
+    ".json": "application/json",
+    ".csv": "text/csv; charset=utf-8",
+    ".parquet": "application/vnd.apache.parquet",
+    "": "text/plain; charset=utf-8",
+}
 
 
 @dataclass(frozen=True)
@@ -28,7 +50,8 @@ class PublishSummary:
     """A published release.
 
     Attributes:
-        objects: DICOM files in it.
+        objects: DICOM files in it, of which `added` are not in the version before.
+        files: objects of any kind and tables that a reader gets.
         manifest_key, manifest_sha256: where the manifest is, and what it must hash to.
         counts: of instances at every stage, with reasons for what is not in it.
     """
@@ -37,6 +60,7 @@ class PublishSummary:
     project: str
     version: int
     objects: int
+    files: int
     manifest_key: str
     manifest_sha256: str
     counts: dict[str, Any]
@@ -46,67 +70,362 @@ class PublishSummary:
         return asdict(self)
 
 
-def publish(database: Database, store: ObjectStore, release_id: int) -> PublishSummary:
-    """Write `instances.csv`, then `manifest.json`, then note the publication. Again: nothing changes.
+@dataclass(frozen=True)
+class _Set:
+    """All objects of a version, counted while they were listed."""
+
+    kinds: dict[str, dict[str, int]]
+    engines: list[str]
+    added: int
+    removed: list[str]
+
+
+def publish(database: Database, store: ObjectStore, release_id: int, keys: Path | None = None) -> PublishSummary:
+    """Write tables and `SHA256SUMS`, the signature, then `manifest.json`; then note the publication. Again: nothing
+    changes.
+
+    Args:
+        keys: folder of the signing key; `settings().keys` when None.
 
     Raises:
-        ReleaseError: the release was not verified since its last upload, or not approved as its project asks.
+        ReleaseError: the release was not verified since its last upload, or not approved as its project asks, its
+            tables tell too much, or somebody else wrote a manifest there.
         ObjectStoreError: the bucket cannot be used.
     """
-    with database.transaction() as connection:
-        found = select(
-            connection,
-            """
-            select r.*,
-                   (select max(uploaded_at) from released_object o where o.release_id = r.release_id) as last_upload,
-                   (select count(*) from release_member m
-                      left join released_object o using (release_id, sop_instance_uid)
-                     where m.release_id = r.release_id and m.held_reason is null and o.uploaded_at is null) as open,
-                   (select jsonb_build_object('name', c.name, 'version', v.version, 'filter_digest', v.digest,
-                                              'member_digest', v.member_digest, 'frozen_by', v.frozen_by,
-                                              'expression', v.expression)
-                      from cohort_version v join cohort c using (cohort_id)
-                     where v.version_id = r.cohort_version_id) as cohort
-              from release r where release_id = %s
-            """,
+    key = signing_key(keys or settings().keys)
+    with database.transaction() as lock:
+        named = select(lock, "select project from release where release_id = %s", (release_id,))
+        if not named:
+            raise ReleaseError(f"There is no release {release_id}. Run prepare first.")
+        one_at_a_time(lock, named[0]["project"])
+        release = select(lock, named_query("release_state"), {"release_id": release_id})[0]
+        if release["published_at"] is None:
+            _publishable(release)
+            _approved(lock, release_id)
+            if affected := select(lock, named_query("recall_affected"), {"release_id": release_id}):
+                raise ReleaseError(
+                    f"{len(affected)} objects of the release were opted out since they were exported. Run the DAG "
+                    "recall, which takes them out, then verify and publish."
+                )
+            if not _adopt(database, store, release, key):
+                with database.transaction() as connection:
+                    settle(connection, release_id)
+                _note(database, release, _write(database, store, release, key), key)
+    return _summary(database, store, release_id)
+
+
+def one_at_a_time(connection: Connection, project: str) -> None:
+    """Versions of a project are published one after the other, none while a recall is decided; until the transaction
+    ends."""
+    with connection.cursor() as cursor:
+        cursor.execute("select pg_advisory_xact_lock(%s, hashtext(%s))", (PUBLISH_LOCK, project))
+
+
+def republish(database: Database, store: ObjectStore, release_id: int, keys: Path | None = None) -> str:
+    """Write the manifest of a published release anew, without what was recalled since (`objects_of_release` leaves it
+    out), and those of all versions that contain it; return the manifest's SHA-256.
+
+    Lists and tables of the new revision lie under `rN/`, so that a reader of either manifest finds what it names;
+    those of the one before are deleted afterwards, since they have rows about persons. Again: nothing changes.
+
+    Raises:
+        ReleaseError: there is no such published release.
+        ObjectStoreError: the bucket cannot be used.
+    """
+    key = signing_key(keys or settings().keys)
+    with database.transaction() as lock:
+        named = select(lock, "select project, published_at from release where release_id = %s", (release_id,))
+        if not named or named[0]["published_at"] is None:
+            raise ReleaseError(f"There is no published release {release_id}.")
+        one_at_a_time(lock, named[0]["project"])
+        holders = select(
+            lock,
+            "select r.release_id from release_content c join release r using (release_id) "
+            "where c.contains = %s and r.published_at is not null order by r.version",
             (release_id,),
         )
-        if not found:
-            raise ReleaseError(f"There is no release {release_id}. Run prepare first.")
-        release = found[0]
-        review = standing(connection, release_id)
-        rows = select(connection, named_query("release_instances"), {"release_id": release_id})
-        counts = _counts(select(connection, named_query("release_counts"), {"release_id": release_id}))
-    if release["published_at"] is not None:
-        return _summary(release, len(rows), counts, release["manifest_key"], release["manifest_sha256"])
+        digest = _revise(database, store, release_id, key)
+        for row in holders:
+            _revise(database, store, row["release_id"], key)
+    return digest
+
+
+def _revise(database: Database, store: ObjectStore, release_id: int, key: SigningKey) -> str:
+    with database.transaction() as connection:
+        release = select(connection, named_query("release_state"), {"release_id": release_id})[0]
+    prefix = release["prefix"]
+    said = json.loads(store.get(prefix + MANIFEST))
+    names = {row["object_key"] for row in objects(database, release_id)}
+    listed = _objects_in(store.get(prefix + said["sums"]["name"]), prefix, said)
+    digest: str = release["manifest_sha256"]
+    if listed != {name.removeprefix(f"{release['project']}/") for name in names}:
+        digest = _write(database, store, release, key, said, listed)
+        database.execute("update release set manifest_sha256 = %s where release_id = %s", (digest, release_id))
+    now = json.loads(store.get(prefix + MANIFEST))
+    kept = {prefix + file["name"] for file in (*now["files"], now["sums"])}
+    own = re.compile(re.escape(prefix) + r"(r[0-9]+/)?(tables/.*|SHA256SUMS|manifest\.parquet)")
+    for name in (MANIFEST, SIGNATURE):
+        store.delete_older(prefix + name)
+    store.delete([entry.key for entry in store.list(prefix) if own.fullmatch(entry.key) and entry.key not in kept])
+    return digest
+
+
+def _objects_in(sums: bytes, prefix: str, said: dict[str, Any]) -> set[str]:
+    """Paths of the objects that `SHA256SUMS` names, without the version's own files."""
+    version = f"v{said['version']}/"
+    own = {version + file["name"] for file in said["files"]}
+    return {line.split("  ", 1)[1] for line in sums.decode().splitlines()} - own
+
+
+def _publishable(release: dict[str, Any]) -> None:
     if release["open"]:
         raise ReleaseError(f"{release['open']} members are neither uploaded nor held. Run export_batch again.")
+    if release["underived"] or release["unsent"]:
+        raise ReleaseError(
+            f"{release['underived']} things were not made into {', '.join(release['formats'])} yet, and "
+            f"{release['unsent']} files not sent. Run derive again."
+        )
     verified, last_upload = release["verified_at"], release["last_upload"]
     if verified is None or (last_upload is not None and verified < last_upload):
         raise ReleaseError("The release was not verified since its last upload. Run verify, then publish.")
+
+
+def _approved(connection: Connection, release_id: int) -> None:
+    review = standing(connection, release_id)
     if review.state not in ("not-needed", "approved"):
         raise ReleaseError(
             f"The release is rejected by {review.rejected_by}: {review.reason}"
             if review.state == "rejected"
             else f"The release waits for approval. {review.lacks} See the page Review."
         )
-    release["review"] = {"digest": review.digest, "approvals": len(review.approved_by), "needed": review.needed}
-    release["cohort"] = _cohort(database, release["cohort"])
-    table = instances_csv(rows).encode()
-    table_key = release["prefix"] + "instances.csv"
-    manifest = _manifest(release, rows, counts, table_key, table)
-    body = json.dumps(manifest, indent=1, sort_keys=True).encode()
-    manifest_key = release["prefix"] + "manifest.json"
-    store.put(table_key, table, "text/csv; charset=utf-8")
-    if hashlib.sha256(store.get(table_key)).hexdigest() != hashlib.sha256(table).hexdigest():
-        raise ReleaseError(f"{table_key} does not read back as it was written. Run publish again.")
-    digest = store.put(manifest_key, body, "application/json")
+
+
+def _adopt(database: Database, store: ObjectStore, release: dict[str, Any], key: SigningKey) -> bool:
+    """Take a manifest that stands in the bucket as the release; whether there is one."""
+    manifest_key = release["prefix"] + MANIFEST
+    if store.size(manifest_key) is None:
+        return False
+    body = store.get(manifest_key)
+    try:
+        said = json.loads(body)
+    except ValueError:
+        said = {}
+    signature = release["prefix"] + SIGNATURE
+    ours = store.size(signature) is not None and key.signed(body, store.get(signature))
+    if not ours or said.get("member_digest") != release["member_digest"]:
+        raise ReleaseError(
+            f"{manifest_key} is there, and it is not what this house signed for this release. Find out who wrote it, "
+            "and tell its readers; then remove it and publish again."
+        )
+    _note(database, release, hashlib.sha256(body).hexdigest(), key)
+    return True
+
+
+def _note(database: Database, release: dict[str, Any], digest: str, key: SigningKey) -> None:
     database.execute(
-        "update release set manifest_key = %s, manifest_sha256 = %s, published_at = now() "
+        "update release set manifest_key = %s, manifest_sha256 = %s, signed_by = %s, published_at = now() "
         "where release_id = %s and published_at is null",
-        (manifest_key, digest, release_id),
+        (release["prefix"] + MANIFEST, digest, key.key_id, release["release_id"]),
     )
-    return _summary(release, len(rows), counts, manifest_key, digest)
+
+
+def _write(
+    database: Database,
+    store: ObjectStore,
+    release: dict[str, Any],
+    key: SigningKey,
+    before: dict[str, Any] | None = None,
+    listed_before: set[str] | None = None,
+) -> str:
+    """Write everything of a version but its objects, the manifest last; return the manifest's SHA-256.
+
+    Args:
+        before: the manifest that this one takes the place of, after a recall; `listed_before` are its objects.
+    """
+    revision = before.get("revision", 1) + 1 if before else 1
+    with database.transaction() as connection:
+        contained = select(connection, named_query("release_contained"), {"release_id": release["release_id"]})
+        counts = _counts(select(connection, named_query("release_counts"), {"release_id": release["release_id"]}))
+        models = select(connection, named_query("release_models"), {"release_id": release["release_id"]})
+    report, masking = counted(database, release)
+    database.execute(
+        "update release set anonymity_report = %s where release_id = %s", (Json(report), release["release_id"])
+    )
+    if report["policy"] == "hold" and report["below_k"]["persons"] and before is None:
+        raise ReleaseError(
+            f"{report['below_k']['persons']} of {report['persons']} persons share what the tables say of them with "
+            f"fewer than {report['k'] - 1} others, and the project's policy is to hold. Choose another policy in "
+            "its file (generalise, suppress, report), or release more persons at once."
+        )
+    gone = _gone_before(store, release) | set((before or {}).get("removed", ())) | (listed_before or set())
+    with tempfile.TemporaryDirectory(prefix="sluice-publish-") as folder:
+        root = Path(folder)
+        place = root / f"r{revision}" if before else root
+        place.mkdir(exist_ok=True)
+        tables = write_tables(database, release, masking, place / "tables")
+        listed = _list_objects(database, release, root, place, tables, gone)
+        watch = canaries.watch_of(database, release["release_id"])
+        if any(canaries.seen_in_file(watch, path) for path in (*tables, place / INDEX, place / SUMS)):
+            raise ReleaseError("A token of a synthetic patient is in the lists or tables. Nothing was published.")
+        for path in (*tables, place / INDEX, place / SUMS):
+            _send(store, release["prefix"], root, path)
+        said = _manifest(database, release, contained, counts, models, report, listed, root, place, tables, key)
+    body = json.dumps(said | {"revision": revision}, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+    if watch.anywhere(body):
+        raise ReleaseError("A token of a synthetic patient is in the manifest. Nothing was published.")
+    signature, place_of_it = key.sign(body), release["prefix"] + SIGNATURE
+    store.put(f"{release['project']}/keys/{key.key_id}.pem", key.public_pem, "application/x-pem-file")
+    # While the manifest changes, both signatures stand there: whichever manifest a reader gets, one of them is its own.
+    store.put(place_of_it, signature + (store.get(place_of_it)[:64] if before else b""))
+    digest = store.put(release["prefix"] + MANIFEST, body, TYPES[".json"])
+    if before:
+        store.put(place_of_it, signature)
+    return digest
+
+
+def _send(store: ObjectStore, prefix: str, root: Path, path: Path) -> None:
+    name = prefix + path.relative_to(root).as_posix()
+    digest = store.put_file(name, path, TYPES[path.suffix])
+    if store.digest(name) != digest:
+        raise ReleaseError(f"{name} does not read back as it was written. Run publish again.")
+
+
+def _list_objects(
+    database: Database, release: dict[str, Any], root: Path, place: Path, tables: list[Path], gone: set[str]
+) -> _Set:
+    """Write `manifest.parquet` and `SHA256SUMS`: all objects of the version, wherever they lie."""
+    from sluice.release.index import IndexWriter
+
+    kinds: dict[str, dict[str, int]] = {}
+    engines: set[str] = set()
+    before = _paths(database, (release["previous"] or {}).get("release_id"))
+    behind, added = _Behind(before), 0
+    project = f"{release['project']}/"
+    with (place / SUMS).open("w", encoding="utf-8", newline="\n") as sums, IndexWriter(place / INDEX) as index:
+        for row in objects(database, release["release_id"]):
+            index.add(row)
+            name = row["object_key"].removeprefix(project)
+            sums.write(f"{row['sha256']}  {name}\n")
+            gone.discard(name)
+            kind = kinds.setdefault(row["kind"], {"objects": 0, "bytes": 0})
+            kind["objects"] += 1
+            kind["bytes"] += row["bytes"]
+            engines.add(row["engine"])
+            added += not behind.had(row["path"]) and row["kind"] == "dicom"
+        index.close()
+        version = release["prefix"].removeprefix(project)
+        for path in (*tables, place / INDEX):
+            sums.write(f"{_digest(path)}  {version}{path.relative_to(root).as_posix()}\n")
+    gone |= {name.removeprefix(project) for name in behind.rest()}
+    return _Set(kinds, sorted(filter(None, engines)), added, sorted(gone))
+
+
+def _gone_before(store: ObjectStore, release: dict[str, Any]) -> set[str]:
+    """What the version before says that earlier versions of the line had and it has not; a reader deletes copies of
+    it."""
+    previous = release["previous"]
+    if previous is None:
+        return set()
+    said = json.loads(store.get(f"{release['project']}/v{previous['version']}/{MANIFEST}"))
+    return set(said.get("removed", ()))
+
+
+class _Behind:
+    """Two sorted streams of paths, compared as they go: what the older one has and the newer one has not."""
+
+    def __init__(self, paths: Iterator[tuple[str, str]]) -> None:
+        self._paths = paths
+        self._next = next(paths, None)
+        self._gone: list[str] = []
+
+    def had(self, path: str) -> bool:
+        """Whether the older one has this path; paths are asked for in order."""
+        while self._next is not None and self._next[0] < path:
+            self._gone.append(self._next[1])
+            self._next = next(self._paths, None)
+        if self._next is None or self._next[0] != path:
+            return False
+        self._next = next(self._paths, None)
+        return True
+
+    def rest(self) -> list[str]:
+        """Keys that only the older one has."""
+        if self._next is not None:
+            self._gone.append(self._next[1])
+        self._gone += [key for _, key in self._paths]
+        self._next = None
+        return self._gone
+
+
+def _paths(database: Database, release_id: int | None) -> Iterator[tuple[str, str]]:
+    if release_id is not None:
+        for row in objects(database, release_id):
+            yield row["path"], row["object_key"]
+
+
+def _manifest(
+    database: Database,
+    release: dict[str, Any],
+    contained: list[dict[str, Any]],
+    counts: dict[str, Any],
+    models: list[dict[str, Any]],
+    report: dict[str, Any],
+    listed: _Set,
+    root: Path,
+    place: Path,
+    tables: list[Path],
+    key: SigningKey,
+) -> dict[str, Any]:
+    previous = release["previous"]
+    return {
+        "format": FORMAT,
+        "project": release["project"],
+        "version": release["version"],
+        "line": release["line"],
+        "window": release["window_key"],
+        "filter": release["asked"],
+        "cohort": _cohort(database, release["cohort"]),
+        "prepared_at": release["started_at"].isoformat(),
+        "verified_at": release["verified_at"].isoformat(),
+        "profile": release["profile"],
+        "engines": listed.engines,
+        "member_digest": release["member_digest"],
+        "models": models,
+        "counts": counts | {"formats": _formats(database, release["release_id"])},
+        "anonymity": {name: value for name, value in report.items() if name != "rare"},
+        "contains": [
+            {"version": row["version"], "window": row["window_key"], "manifest_sha256": row["manifest_sha256"]}
+            for row in sorted(contained, key=lambda row: row["version"])
+        ],
+        "previous": previous and {name: previous[name] for name in ("version", "manifest_sha256")},
+        "added": listed.added,
+        "removed": listed.removed,
+        "objects": listed.kinds,
+        "sums": _file(root, place / SUMS),
+        "files": [_file(root, path) for path in (*tables, place / INDEX)],
+        "signed_by": {"key_id": key.key_id, "algorithm": "Ed25519"},
+    }
+
+
+def _file(root: Path, path: Path) -> dict[str, Any]:
+    return {"name": path.relative_to(root).as_posix(), "bytes": path.stat().st_size, "sha256": _digest(path)}
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _formats(database: Database, release_id: int) -> dict[str, Any]:
+    """What was made, and why the rest was not: counts by kind and reason, of this version's own members."""
+    found: dict[str, Any] = {}
+    for row in database.rows("release_derivations", {"release_id": release_id}):
+        kind = found.setdefault(row["kind"], {"made": 0, "not": {}})
+        if row["reason_code"] is None:
+            kind["made"] = row["number"]
+        else:
+            kind["not"][row["reason_code"]] = row["number"]
+    return found
 
 
 def _cohort(database: Database, cohort: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -122,58 +441,23 @@ def _cohort(database: Database, cohort: dict[str, Any] | None) -> dict[str, Any]
     return named | {"filter_digest": named["filter_digest"] if told else None}
 
 
-def instances_csv(rows: list[dict[str, Any]]) -> str:
-    """The table of a release: one row an object, pseudonymous columns, newest predictions."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(("object_key", *NAMES, *PREDICTIONS))
-    for row in rows:
-        columns = row["columns"]
-        writer.writerow(
-            (
-                row["object_key"],
-                *("" if columns.get(name) is None else columns[name] for name in NAMES),
-                *(_shown(row[name]) for name in PREDICTIONS),
-            )
-        )
-    return buffer.getvalue()
-
-
-def _shown(value: Any) -> Any:
-    if value is None:
-        return ""
-    return f"{value:.4f}" if isinstance(value, float) else value
-
-
-def _manifest(
-    release: dict[str, Any], rows: list[dict[str, Any]], counts: dict[str, Any], table_key: str, table: bytes
-) -> dict[str, Any]:
-    models = {row[name] for row in rows for name in ("body_part_model", "ivc_filter_model") if row[name]}
-    return {
-        "format": FORMAT,
-        "project": release["project"],
-        "version": release["version"],
-        "window": release["window_key"],
-        "cohort": release["cohort"],
-        "prepared_at": release["started_at"].isoformat(),
-        "verified_at": release["verified_at"].isoformat(),
-        "profile": release["profile"],
-        "member_digest": release["member_digest"],
-        "models": sorted(models),
-        "review": release["review"],
-        "counts": counts,
-        "tables": [{"key": table_key, "bytes": len(table), "sha256": hashlib.sha256(table).hexdigest()}],
-        "objects": [{"key": row["object_key"], "bytes": row["bytes"], "sha256": row["sha256"]} for row in rows],
-    }
-
-
 def _counts(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return dict(rows[0]) if rows else {}
 
 
-def _summary(
-    release: dict[str, Any], objects: int, counts: dict[str, Any], manifest_key: str, digest: str
-) -> PublishSummary:
+def _summary(database: Database, store: ObjectStore, release_id: int) -> PublishSummary:
+    with database.transaction() as connection:
+        release = select(connection, "select * from release where release_id = %s", (release_id,))[0]
+        counts = _counts(select(connection, named_query("release_counts"), {"release_id": release_id}))
+    said = json.loads(store.get(release["manifest_key"]))
+    kinds: Iterable[dict[str, int]] = said["objects"].values()
     return PublishSummary(
-        release["release_id"], release["project"], release["version"], objects, manifest_key, digest, counts
+        release_id,
+        release["project"],
+        release["version"],
+        said["objects"].get("dicom", {}).get("objects", 0),
+        sum(kind["objects"] for kind in kinds) + len(said["files"]),
+        release["manifest_key"],
+        release["manifest_sha256"],
+        counts,
     )

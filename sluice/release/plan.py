@@ -13,11 +13,14 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 from psycopg2.extras import Json, execute_values
 
 from sluice import __version__
+from sluice.cohorts.expressions import sensitive_names
+from sluice.cohorts.language import as_json
 from sluice.database import Database, named_query, select
 from sluice.deid.identities import Identities
 from sluice.deid.pixels.deciding import described
 from sluice.deid.profile import Profile
 from sluice.release import linkage
+from sluice.release.canaries import canaries_of
 from sluice.release.chosen import choose
 from sluice.release.linkage.keys import KeySource, key_source
 from sluice.release.linkage.registered import current_key, require
@@ -26,6 +29,7 @@ from sluice.release.review.approval import require_approval
 from sluice.settings import settings
 
 PART_SIZE = 2_000
+WINDOWS = "windows"  # the line of all days and imports
 PROJECT_LOCK = 7_350_002  # first key of the advisory lock; the second is the project
 REASONS_LOCK = 7_350_003  # held while reasons are compared with the newest ones of other projects, then written
 
@@ -100,6 +104,11 @@ def _current_identities(connection: Connection, project: Project, keys: Path | K
     return Identities(key.secret, project.pseudonym_prefix, project.shifts_whole_weeks)
 
 
+def line_of(window_key: str) -> str:
+    """Which versions contain each other: those of days and imports all do, a cohort is released exactly as it is."""
+    return window_key if window_key.startswith("cohort/") else WINDOWS
+
+
 def frozen_profile(project: Project, identities: Identities) -> dict[str, Any]:
     """What decides the bytes of a release, without its members."""
     weeks = {"date_shift": project.date_shift} if project.shifts_whole_weeks else {}
@@ -124,6 +133,7 @@ def prepare(
     version_id: int | None = None,
     list_id: int | None = None,
     requested_by: str | None = None,
+    formats: Sequence[str] | None = None,
 ) -> ReleasePlan:
     """Freeze the members of a release of one window, or of a cohort, whose window it then goes by.
 
@@ -135,18 +145,22 @@ def prepare(
         version_id: of a frozen cohort, whose members take the place of the window's.
         list_id: of a researcher's list; the instances of the studies that its rows stand for take the place.
         requested_by: who started it, where a person did: they cannot approve it alone.
+        formats: of the project's formats only these, and DICOM; all of them when None.
 
     Raises:
         ProjectError, ProjectKeyError, LinkageError: the project, its key or the linkage table cannot be used.
     """
     project = as_project(project)
+    if formats is not None:
+        kept = tuple(name for name in project.formats if name == "dicom" or name in formats)
+        project = project.model_copy(update={"formats": kept})
     rules = project.deid_profile()
     with database.transaction() as connection:
         _one_at_a_time(connection, project.name)
         identities = _current_identities(connection, project, keys)
         members: list[str] = []
         reasons: list[tuple[str, str, str | None]] = []
-        asked = {"window_key": window_key, "version_id": version_id, "list_id": list_id}
+        asked = {"window_key": window_key, "version_id": version_id, "list_id": list_id, "project": project.name}
         choose(connection, project.released, asked)
         for candidate in select(connection, named_query("release_candidates"), asked):
             reason = _reason_against(candidate, rules, project.pixels.screens)
@@ -156,7 +170,8 @@ def prepare(
                 reasons.append((candidate["sop_instance_uid"], *reason))
         note_gaps(connection, reasons)
         _note_pending(connection, members)
-        people = linkage.people_of(connection, members)
+        synthetic = [linkage.Patient(row["patient_id"], row["issuer"]) for row in canaries_of(connection, project.name)]
+        people = linkage.people_of(connection, members, synthetic)
         profile = frozen_profile(project, identities)
         merged = linkage.merged_pseudonyms(connection, identities, project.name, people)
         if merged:
@@ -235,6 +250,10 @@ def _note_pending(connection: Connection, members: list[str]) -> None:
 
 
 def _reason_against(candidate: dict[str, Any], profile: Profile, screened: bool) -> tuple[str, str | None] | None:
+    if candidate["is_canary"]:
+        return "canary", None
+    if candidate["opted_out"]:
+        return "opted-out", None
     if not candidate["has_block"]:
         return "not-indexed-yet", "its header was read before headers were kept in blocks; extract the window again"
     if candidate["missed"]:
@@ -263,7 +282,19 @@ def _find_or_begin(
     members: list[str],
     version_id: int | None,
 ) -> dict[str, Any]:
-    digest = hashlib.sha256(json.dumps([profile, sorted(members)], sort_keys=True).encode()).hexdigest()
+    decided: list[Any] = [profile, sorted(members)]
+    if project.formats != ("dicom",):
+        decided.append([sorted(project.formats), project.anonymity.model_dump()])
+    # What was taken back once does not come back as the same version, not even with the same members.
+    recalled = select(
+        connection,
+        "select recall_id from recall join release using (release_id) where project = %s and window_key = %s "
+        "order by recall_id",
+        (project.name, window_key),
+    )
+    if recalled:
+        decided.append({"recalls": [row["recall_id"] for row in recalled]})
+    digest = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()
     key = {"project": project.name, "window_key": window_key, "digest": digest}
     found = select(
         connection,
@@ -279,9 +310,10 @@ def _find_or_begin(
     begun = select(
         connection,
         """
-        insert into release (project, version, window_key, profile, member_digest, bucket, prefix, cohort_version_id)
+        insert into release (project, version, window_key, profile, member_digest, bucket, prefix, cohort_version_id,
+                             line, formats, asked, anonymity)
         values (%(project)s, %(version)s, %(window_key)s, %(profile)s, %(digest)s, %(bucket)s, %(prefix)s,
-                %(version_id)s)
+                %(version_id)s, %(line)s, %(formats)s, %(asked)s, %(anonymity)s)
         returning *
         """,
         key
@@ -291,6 +323,10 @@ def _find_or_begin(
             "profile": Json(profile),
             "bucket": project.bucket,
             "prefix": f"{project.name}/v{version}/",
+            "line": line_of(window_key),
+            "formats": list(project.formats),
+            "asked": None if sensitive_names(project.selection) else Json(as_json(project.selection)),
+            "anonymity": Json(project.anonymity.model_dump()),
         },
     )[0]
     with connection.cursor() as cursor:

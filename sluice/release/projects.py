@@ -41,6 +41,47 @@ def _expression(given: Any) -> Expression:
 Filter = Annotated[Expression, PlainValidator(_expression), PlainSerializer(as_json)]
 
 
+class Recipient(BaseModel):
+    """Who holds copies of a project's releases, and is told when something of them is recalled."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    contact: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+
+
+class Quota(BaseModel):
+    """How much a project may ask for; None is no limit. An engineer can let one request pass above it.
+
+    Attributes:
+        instances_per_request, bytes_per_request: of one request, as estimated.
+        instances_per_month, bytes_per_month: of all its requests of the last 30 days together.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    instances_per_request: Annotated[int, Field(gt=0)] | None = None
+    bytes_per_request: Annotated[int, Field(gt=0)] | None = None
+    instances_per_month: Annotated[int, Field(gt=0)] | None = None
+    bytes_per_month: Annotated[int, Field(gt=0)] | None = None
+
+
+class Anonymity(BaseModel):
+    """What is asked of a project's tables; `sluice.release.anonymity` counts.
+
+    Attributes:
+        k: persons that have to share each combination of sex, age band, year, scanner and body part. 11 is the least
+            cell that US agencies (CMS) publish; 5 and 10 are usual elsewhere.
+        policy: where fewer do: `report` says so, `generalise` makes the tables coarser until enough do, `suppress`
+            leaves the rare values out of the tables, `hold` publishes nothing.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    k: Annotated[int, Field(ge=2, le=1000)] = 11
+    policy: Literal["report", "generalise", "suppress", "hold"] = "report"
+
+
 class Project(BaseModel):
     """A release project.
 
@@ -55,6 +96,12 @@ class Project(BaseModel):
         pseudonym_prefix: of patients' pseudonyms in this project.
         approval: how many persons approve a release before it is published (docs/review.md).
         approvers: who may, by their names in Airflow; whoever may answer its requests where none are named.
+        researchers: who may ask for its cohorts, by their names in Airflow; `*` is everybody of the role researcher.
+        quota: how much it may ask for.
+        recipients: who has to delete what is recalled, within `recall_days`.
+        formats: what is made besides DICOM, which is always there: `png`, `nifti`, `tables`, `labels`;
+            docs/releases.md.
+        anonymity: how many persons have to share what the tables say of one, and what happens where fewer do.
         pixels: what is done about text and faces in pixels (docs/pixels.md).
         date_shift: of patients that are new in the project: by any number of days, or by whole weeks.
     """
@@ -72,6 +119,12 @@ class Project(BaseModel):
     pseudonym_prefix: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9]{1,7}$")]
     approval: Literal["none", "one", "two"] = "one"
     approvers: tuple[str, ...] = ()
+    researchers: tuple[str, ...] = ()
+    quota: Quota = Quota()
+    recipients: tuple[Recipient, ...] = ()
+    recall_days: Annotated[int, Field(ge=1, le=365)] = 14
+    formats: tuple[Literal["dicom", "png", "nifti", "tables", "labels"], ...] = ("dicom",)
+    anonymity: Anonymity = Anonymity()
     pixels: PixelPolicy = PixelPolicy()
     date_shift: Literal["days", "weeks"] = "days"
 
@@ -80,6 +133,13 @@ class Project(BaseModel):
     def _is_preset(cls, value: str) -> str:
         if value not in PRESETS:
             raise ValueError(f"use one of: {', '.join(PRESETS)}")
+        return value
+
+    @field_validator("formats")
+    @classmethod
+    def _has_dicom(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if "dicom" not in value or len(set(value)) < len(value):
+            raise ValueError("name each format once, and dicom among them: the others are made of it")
         return value
 
     @model_validator(mode="after")
@@ -104,6 +164,10 @@ class Project(BaseModel):
                 {"names": ", ".join(names)},
             )
         return self
+
+    def admits(self, researcher: str) -> bool:
+        """Whether a researcher may ask for its cohorts."""
+        return "*" in self.researchers or researcher in self.researchers
 
     @property
     def shifts_whole_weeks(self) -> bool:

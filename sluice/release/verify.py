@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
+import re
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from sluice.database import Database, select
+from sluice.database import Database, named_query, select
 from sluice.objects import ObjectStore
+from sluice.release import canaries
 from sluice.release.plan import ReleaseError
 
 DOWNLOADS = 4  # at once
-OWN_NAMES = ("instances.csv", "manifest.json")
+OWN_NAMES = (
+    "manifest.json",
+    "manifest.json.sig",
+    "recalled.json",
+    "recalled.json.sig",
+)
+OWN = r"(r[0-9]+/)?(tables/.*|SHA256SUMS|manifest\.parquet)"  # of a version, or of a revision after a recall
 
 
 @dataclass(frozen=True)
@@ -20,7 +29,9 @@ class VerifySummary:
     """What the bucket holds of a release, all of it right.
 
     Attributes:
-        objects: read back with the right size and SHA-256; `bytes` in sum.
+        objects: DICOM files read back with the right size and SHA-256; `bytes` in sum, of files of all kinds.
+        derived: files of other kinds, likewise.
+        reused: of both, those that stand in an earlier version: read back when that was published, now only their size.
         held: members that stay here.
     """
 
@@ -28,69 +39,120 @@ class VerifySummary:
     objects: int
     bytes: int
     held: int
+    derived: int
+    reused: int
 
     def as_dict(self) -> dict[str, Any]:
         """The summary as XCom carries it."""
         return asdict(self)
 
 
-def verify(database: Database, store: ObjectStore, release_id: int) -> VerifySummary:
-    """Compare the bucket with the ledger, object by object.
+def verify(database: Database, store: ObjectStore, release_id: int, logs: Sequence[Path] = ()) -> VerifySummary:
+    """Compare the bucket with the ledger, object by object, and prove the release by its synthetic patients.
 
-    An object that is missing or damaged is marked as not uploaded, so that `export_batch` sends it again.
+    An object that is missing or damaged is marked as not uploaded, so that `export_batch` or `derive` sends it again.
+
+    Args:
+        logs: folders of the tasks' logs, in which no synthetic patient may be seen.
 
     Raises:
-        ReleaseError: members are neither uploaded nor held, objects are missing, damaged or unknown.
+        ReleaseError: members are neither uploaded nor held, objects are missing, damaged or unknown, or a synthetic
+            patient does not prove it.
         ObjectStoreError: the bucket cannot be used.
     """
     with database.transaction() as connection:
-        release = select(connection, "select * from release where release_id = %s", (release_id,))
+        found = select(connection, named_query("release_state"), {"release_id": release_id})
         objects = select(
             connection,
-            "select object_key, bytes, sha256, uploaded_at from released_object where release_id = %s",
+            "select object_key, kind, bytes, sha256, uploaded_at from released_object where release_id = %s",
             (release_id,),
         )
-        members = select(
-            connection,
-            """
-            select count(*) filter (where held_reason is not null) as held,
-                   count(*) filter (where held_reason is null and uploaded_at is null) as open
-              from release_member
-              left join released_object using (release_id, sop_instance_uid)
-             where release_id = %s
-            """,
-            (release_id,),
-        )[0]
-    if not release:
+        recalled = select(connection, "select object_key from recall_object where release_id = %s", (release_id,))
+    if not found:
         raise ReleaseError(f"There is no release {release_id}. Run prepare first.")
-    if release[0]["published_at"] is None and members["open"]:
-        raise ReleaseError(f"{members['open']} members are neither uploaded nor held. Run export_batch again.")
-    prefix = release[0]["prefix"]
-    listed = {entry.key: entry.bytes for entry in store.list(prefix)}
-    expected = {row["object_key"]: row for row in objects}
-    unknown = set(listed) - set(expected) - {prefix + name for name in OWN_NAMES}
+    release = found[0]
+    if release["published_at"] is None and release["open"]:
+        raise ReleaseError(f"{release['open']} members are neither uploaded nor held. Run export_batch again.")
+    if release["published_at"] is None and (release["underived"] or release["unsent"]):
+        raise ReleaseError(
+            f"{release['underived']} objects or series are not in all formats yet, {release['unsent']} files are not "
+            "sent. Run derive again."
+        )
+    prefix = release["prefix"]
+    out = {row["object_key"] for row in recalled}
+    wanted = [row for row in objects if row["uploaded_at"] is not None and row["object_key"] not in out]
+    listed = {
+        entry.key: entry.bytes
+        for folder in sorted({prefix, *(_folder(row["object_key"]) for row in wanted)})
+        for entry in store.list(folder)
+    }
+    # an export that was killed may have uploaded what was recalled in that moment
+    if late := [row["object_key"] for row in recalled if row["object_key"] in listed]:
+        store.delete(late)
+    known = {row["object_key"] for row in (*objects, *recalled)} | {prefix + name for name in OWN_NAMES}
+    own = re.compile(re.escape(prefix) + OWN)
+    unknown = [key for key in listed if key.startswith(prefix) and key not in known and not own.fullmatch(key)]
     if unknown:
         raise ReleaseError(
             f"{len(unknown)} objects under {prefix!r} are not of this release. "
             "Find out who writes there, remove them, and verify again."
         )
-    wanted = [row for row in objects if row["uploaded_at"] is not None]
     with ThreadPoolExecutor(DOWNLOADS) as pool:
-        right = list(pool.map(lambda row: _is_right(store, row, listed), wanted))
+        right = list(pool.map(lambda row: _is_right(store, row, listed, prefix), wanted))
     wrong = [row["object_key"] for row, is_right in zip(wanted, right, strict=True) if not is_right]
     if wrong:
-        database.execute(
-            "update released_object set uploaded_at = null where release_id = %s and object_key = any(%s)",
-            (release_id, wrong),
+        _send_again(database, release, wrong)
+        raise ReleaseError(
+            f"{len(wrong)} objects under {prefix!r} are missing or damaged. Run export_batch again, and derive."
         )
-        database.execute("update release set verified_at = null where release_id = %s", (release_id,))
-        raise ReleaseError(f"{len(wrong)} objects under {prefix!r} are missing or damaged. Run export_batch again.")
+    store.abandon_uploads(prefix)
+    _prove_by_canaries(database, store, release_id, logs)
     database.execute("update release set verified_at = now() where release_id = %s", (release_id,))
-    return VerifySummary(release_id, len(wanted), sum(row["bytes"] for row in wanted), members["held"])
+    dicom = sum(row["kind"] == "dicom" for row in wanted)
+    return VerifySummary(
+        release_id,
+        dicom,
+        sum(row["bytes"] for row in wanted),
+        release["held"],
+        len(wanted) - dicom,
+        sum(not row["object_key"].startswith(prefix) for row in wanted),
+    )
 
 
-def _is_right(store: ObjectStore, row: dict[str, Any], listed: dict[str, int]) -> bool:
-    if listed.get(row["object_key"]) != row["bytes"]:
+def _prove_by_canaries(database: Database, store: ObjectStore, release_id: int, logs: Sequence[Path]) -> None:
+    found = canaries.check(database, store, release_id, logs)
+    if found:
+        raise ReleaseError(
+            "Its synthetic patients do not prove this release: "
+            f"{'; '.join(f'{one.kind}: {one.where}' for one in found)[:1000]}. Publish nothing before it is known why."
+        )
+
+
+def _send_again(database: Database, release: dict[str, Any], wrong: list[str]) -> None:
+    """What is not in the bucket is not there for any version that names it; what was derived is made once more."""
+    with database.transaction() as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "update released_object o set uploaded_at = null from release r "
+            "where r.release_id = o.release_id and r.bucket = %s and o.object_key = any(%s)",
+            (release["bucket"], wrong),
+        )
+        cursor.execute(
+            "delete from release_derivation d using released_object o "
+            "where d.release_id = o.release_id and o.release_id = %s and o.object_key = any(%s) and d.kind = o.kind "
+            "and (d.source = any(o.sources) or d.source in (select series_instance_uid from receipt c "
+            "where c.sop_instance_uid = any(o.sources)))",
+            (release["release_id"], wrong),
+        )
+        cursor.execute("update release set verified_at = null where release_id = %s", (release["release_id"],))
+
+
+def _folder(key: str) -> str:
+    """`project/vN/` of an object's key."""
+    return "/".join(key.split("/", 2)[:2]) + "/"
+
+
+def _is_right(store: ObjectStore, row: dict[str, Any], listed: dict[str, int], prefix: str) -> bool:
+    key, digest = row["object_key"], row["sha256"]
+    if listed.get(key) != row["bytes"]:
         return False
-    digest: str = row["sha256"]
-    return hashlib.sha256(store.get(row["object_key"])).hexdigest() == digest
+    return not key.startswith(prefix) or store.digest(key) == digest

@@ -22,8 +22,8 @@ from sluice.stack.airflow_api import AirflowApi
 from sluice.stack.processes import StackError, run_to_end, secret, start, stop, tail
 
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
-# name: role of Airflow's simple login. The approver is one by name: the projects say so.
-USERS = {"admin": "admin", "operator": "op", "approver": "user", "researcher": "user", "visitor": "viewer"}
+# Name to role, as `plugins.roles` has them.
+USERS = {name: name for name in ("admin", "engineer", "approver", "researcher", "viewer")}
 PARALLELISM = 4
 MAX_RESTARTS = 5  # of one component within RESTART_WINDOW_S; after that something is really wrong
 RESTART_WINDOW_S = 300.0
@@ -188,7 +188,7 @@ class EmbeddedAirflow:
             "CORE__EXECUTOR": "LocalExecutor",
             "CORE__PARALLELISM": PARALLELISM,
             "CORE__FERNET_KEY": self._fernet_key(),
-            "CORE__AUTH_MANAGER": "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager",
+            "CORE__AUTH_MANAGER": "plugins.roles.SluiceAuthManager",
             "CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{name}:{role}" for name, role in USERS.items()),
             "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.folder / "passwords.json"),
             "CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",

@@ -48,7 +48,7 @@ select * from (
     select release.published_at, 'released', count(*), release.window_key,
            release.project || ' v' || release.version, null, null, null
       from released_object o join known using (sop_instance_uid) join release using (release_id)
-     where release.published_at is not null
+     where release.published_at is not null and o.kind = 'dicom'
      group by release.release_id
     union all
     select w.ordered_at, 'retrieval ' || w.state, null, w.window_key, w.ordered_by, null, null, null

@@ -4,8 +4,8 @@ select r.release_id, r.project, r.version, r.bucket, r.prefix, r.started_at, r.p
        (select count(*) from release_member m where m.release_id = r.release_id) as members,
        o.objects, o.verified, o.bytes, h.held
   from release r
-  cross join lateral (select count(uploaded_at)             as objects,
-                             count(verified_at)             as verified,
+  cross join lateral (select count(uploaded_at) filter (where kind = 'dicom') as objects,
+                             count(verified_at) filter (where kind = 'dicom') as verified,
                              coalesce(sum(bytes), 0)::bigint as bytes
                         from released_object o
                        where o.release_id = r.release_id) o

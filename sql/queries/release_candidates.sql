@@ -24,6 +24,9 @@ with chosen as (
       from instance
      where study_instance_uid in (select study_instance_uid from member)
      group by study_instance_uid
+), opted as (
+    select distinct sop_instance_uid from opted_out_instance
+     where projects is null or %(project)s = any (projects)
 ), held as (
     -- Each way an object can be held by itself: the held are few, so each is one small hash table.
     select sop_instance_uid, max(severity) as severity, string_agg(distinct rule, ', ' order by rule) as rules
@@ -46,12 +49,17 @@ select m.sop_instance_uid, m.receipt_id, m.modality, i.sop_class_uid,
        m.checked_at is not null  as checked,
        p.patient_ids,
        i.block_id is not null    as has_block,
+       opted.sop_instance_uid is not null or exists (select from opt_out_in_force
+                                                      where kind = 'project' and project = %(project)s) as opted_out,
        missed.words              as missed,
+       exists (select from canary_instance c
+                where c.sop_instance_uid = m.sop_instance_uid) as is_canary,
        held.severity             as quality_severity,
        held.rules                as quality_rules
   from member m
   join instance i using (sop_instance_uid)
   left join patients p on p.study_instance_uid = m.study_instance_uid
+  left join opted using (sop_instance_uid)
   left join missed using (sop_instance_uid)
   left join held using (sop_instance_uid)
  order by m.receipt_id

@@ -16,7 +16,11 @@ with besides as (
 select f.studies, f.series, f.members, f.expected, f.received, f.indexed, f.checked,
        (select count(*) from release_member m where m.release_id = r.release_id) as selected,
        (select count(*) from released_object o
-         where o.release_id = r.release_id and o.uploaded_at is not null)        as released,
+         where o.release_id = r.release_id and o.kind = 'dicom' and o.uploaded_at is not null
+           and not exists (select from recall_object gone where gone.release_id = o.release_id
+                                                            and gone.object_key = o.object_key)) as released,
+       (select count(*) from recall_object gone join recall using (recall_id)
+         where gone.release_id = r.release_id and gone.kind = 'dicom' and was_published) as recalled,
        (select coalesce(jsonb_object_agg(reason_code, number), '{}')
           from (select held_reason as reason_code, count(*) as number
                   from release_member m

@@ -5,6 +5,6 @@ select t.sop_instance_uid, t.series, t.patient, t.position, t.jpeg is not null a
   from release_thumbnail t
   join released_object o on o.release_id = t.release_id and o.sop_instance_uid = t.sop_instance_uid
  where t.release_id = %(release_id)s and o.uploaded_at is not null
-   and right(o.object_key, 4) = '.dcm'   -- not what was made of it
+   and o.kind = 'dicom'   -- not what was made of it
  order by t.patient, t.series, t.position
  limit %(page_size)s offset %(first)s

@@ -19,5 +19,5 @@ select s.release_id, s.sop_instance_uid
   from released_strings s
   join wrong w on w.set_id = s.set_id and w.struck = s.struck
   join released_object o on o.release_id = s.release_id and o.sop_instance_uid = s.sop_instance_uid
- where s.release_id = %(release_id)s and o.uploaded_at is not null
+ where s.release_id = %(release_id)s and o.kind = 'dicom' and o.uploaded_at is not null
 on conflict do nothing

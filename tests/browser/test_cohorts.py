@@ -174,6 +174,11 @@ def test_a_version_is_frozen_compared_and_started(page: Page, cohorts_url: str, 
     page.route("**/api/v2/dags/backfill_cohort/dagRuns", start)
     page.route("**/api/v2/dags/backfill_cohort", lambda route: route.fulfill(json={"is_paused": len(sent) == 2}))
     shown.get_by_role("button", name="Release v2 as it is").first.click()
+    estimate = shown.get_by_role("group", name="Estimate")
+    expect(estimate).to_contain_text(f"{count(hospital, 'CT,MR')} instances")
+    expect(estimate).to_contain_text("Nothing was released yet")
+    assert sent == []
+    estimate.get_by_role("button", name="Start now").click()
     expect(page.locator("#notice")).to_contain_text("is started")
     assert '"version":2' in sent[0]
     shown.get_by_role("button", name="Release v2 as it is").first.click()

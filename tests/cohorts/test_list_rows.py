@@ -65,10 +65,18 @@ def test_columns_in_several_spellings(heading: str, row: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "\n\n", "name,age\nx,1\n", b"\xff\xfe\x00", b"%PDF-1.7\n\x00\xff", b"\x00" * 99]
+    ("content", "said"),
+    [
+        ("", "is empty"),
+        ("\n\n", "is empty"),
+        ("name,age\nx,1\n", "AccessionNumber"),
+        (b"\xff\xfe\x00", "AccessionNumber"),
+        (b"%PDF-1.7\n\x00\xff", "no text and is no workbook"),
+        (b"\x00" * 99, "no text and is no workbook"),
+    ],
 )
-def test_a_file_without_a_usable_column_says_which_are(content: str | bytes) -> None:
-    with pytest.raises(ListError, match="AccessionNumber"):
+def test_a_file_without_a_usable_column_says_so(content: str | bytes, said: str) -> None:
+    with pytest.raises(ListError, match=said):
         read(content)
 
 

@@ -20,7 +20,7 @@ CHAIN = {
     "clock_skew": {"headers"},
     "export_release": {"quality", "predictions_body_part", "predictions_ivc_filter"},
 }
-DAYLESS = {"backfill_cohort", "sweep_recent", "sweep_again"}
+DAYLESS = {"backfill_cohort", "sweep_recent", "sweep_again", "recall"}
 
 
 def stored(dag: Any) -> Any:
@@ -61,7 +61,7 @@ def test_every_dag_says_what_it_is_and_what_to_do(dag_bag: Any) -> None:
         assert dag.dagrun_timeout is not None
         # runs that wait for the governor of the PACS must not keep an urgent one from beginning
         # and of those that a clock starts again and again, one that waits is enough
-        of_the_clock = dag.dag_id in {"sweep_recent", "sweep_again"}
+        of_the_clock = dag.dag_id in {"sweep_recent", "sweep_again", "recall"}
         governed = "pacs" in dag.tags or "cohort" in dag.tags
         assert dag.max_active_runs == (1 if of_the_clock else 16 if governed else 2)
         assert dag.catchup is False

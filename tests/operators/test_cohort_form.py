@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from operators.cohort import CohortRequestError, _window_of_filter, form, read_form
+from operators.cohort import _window_of_filter, form
 from sluice.cohorts.freeze import freeze
 from sluice.cohorts.language import digest, parse_text
 from sluice.cohorts.lists import delete_list
 from sluice.database import Database
+from sluice.release.requests.form import CohortRequestError, read_form
 
 pytestmark = pytest.mark.airflow
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from operators.bootstrap import wanted_connections
 from operators.connections import bucket, bucket_name, database, database_url
 from operators.pacs_hook import ConnectionIncomplete
 from sluice.database import Database, select
+from sluice.release.linkage.keys import FolderKeys, ProjectKeyError, new_key
 from sluice.settings import FirstConnections, Settings
 from sluice.stack.s3 import EmbeddedS3
 
@@ -76,3 +78,25 @@ def test_the_bucket_of_an_aws_connection_works(airflow: Any, s3: EmbeddedS3, mon
 def test_a_bucket_has_to_be_named() -> None:
     with pytest.raises(ConnectionIncomplete, match="bucket_name"):
         bucket_name(connection(extra="{}"))
+
+
+def test_a_projects_key_comes_of_its_connection_else_of_the_folder(
+    airflow: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from operators.connections import keys
+    from sluice.settings import settings
+
+    held = new_key("chest-follow-up", 1)
+    monkeypatch.setenv("SLUICE_HOME", str(tmp_path))
+    given = {"conn_type": "generic", "password": held.line()}
+    monkeypatch.setenv("AIRFLOW_CONN_SLUICE_KEY_CHEST_FOLLOW_UP", json.dumps(given))
+    settings.cache_clear()
+    try:
+        assert keys().ring("chest-follow-up").keys == (held,)
+        with pytest.raises(ProjectKeyError, match="sluice_key_chest_follow_up"):
+            keys().make("chest-follow-up", 2)
+        assert keys().ring("radiographs").keys == ()
+        assert keys().make("radiographs", 1) == FolderKeys(tmp_path / "keys").ring("radiographs").newest
+    finally:
+        monkeypatch.undo()
+        settings.cache_clear()

@@ -44,13 +44,14 @@ def waits(airflow: pytest.MonkeyPatch, releases: Releases, monkeypatch: pytest.M
     release = {name: plan[name] for name in ("release_id", "project", "version", "bucket", "prefix", "window_key")}
     task = ReviewOperator(task_id="review", release=release)
     monkeypatch.setattr(connections, "database", lambda: releases.database)
+    monkeypatch.setattr(connections, "keys", lambda: releases.keys)
     monkeypatch.setattr(connections, "archive", lambda: releases.archive)
     monkeypatch.setattr(connections, "bucket", lambda name=None: releases.store)
     produce = export.export_batch
     monkeypatch.setattr(
         export,
         "export_batch",
-        lambda store, archive, objects, project, release_id, part: produce(
+        lambda store, archive, objects, project, release_id, part, keys: produce(
             store, archive, objects, releases.project, release_id, part, keys=releases.keys
         ),
     )

@@ -21,7 +21,9 @@ def routes() -> list[tuple[str, str]]:
     from plugins.app import build
 
     filled = {"name": "app.js", "sop_instance_uid": "1.2.3", "path": "quality/x/index.html", "field": "modality"}
-    filled |= dict.fromkeys(("release_id", "list_id", "cohort_id", "version_id"), "1") | {"what": "studies"}
+    filled |= dict.fromkeys(("release_id", "list_id", "cohort_id", "version_id", "request_id", "recall_id"), "1") | {
+        "what": "studies"
+    }
     paths = {
         (method, route.path.replace(":path}", "}").format(**filled))
         for route in build([]).routes

@@ -19,15 +19,17 @@ from tests.deid.planted import encoded
 DAY = "2026-10-26"
 
 
-def store_day(database: Database, archive: Path, datasets: Sequence[Dataset], checked: bool = True) -> list[str]:
+def store_day(
+    database: Database, archive: Path, datasets: Sequence[Dataset], checked: bool = True, day: str = DAY
+) -> list[str]:
     """Write the datasets as received, indexed and checked; return their SOP Instance UIDs."""
-    remember_window(database, Window.of_day(date.fromisoformat(DAY)))
+    remember_window(database, Window.of_day(date.fromisoformat(day)))
     for dataset in datasets:
-        store(database, archive, encoded(dataset), checked)
+        store(database, archive, encoded(dataset), checked, day)
     return [str(dataset.SOPInstanceUID) for dataset in datasets]
 
 
-def store(database: Database, archive: Path, data: bytes, checked: bool = True) -> None:
+def store(database: Database, archive: Path, data: bytes, checked: bool = True, day: str = DAY) -> None:
     """Write one file as received, indexed and checked."""
     dataset = pydicom.dcmread(io.BytesIO(data), stop_before_pixels=True)
     uid, series, study = (
@@ -43,14 +45,14 @@ def store(database: Database, archive: Path, data: bytes, checked: bool = True) 
             "receipt",
             ("sop_instance_uid", "series_instance_uid", "study_instance_uid", "sop_class_uid", "transfer_syntax_uid",
              "study_date", "source", "calling_ae", "called_ae", "peer", "association", "bytes", "sha256", "path"),
-            [(uid, series, study, str(dataset.SOPClassUID), syntax, DAY, "push", "CT1", "SLUICE", "127.0.0.1",
+            [(uid, series, study, str(dataset.SOPClassUID), syntax, day, "push", "CT1", "SLUICE", "127.0.0.1",
               str(uuid.uuid4()), len(data), hashlib.sha256(data).hexdigest(), str(path))],
         )  # fmt: skip
         copy_rows(
             connection,
             "study",
             ("study_instance_uid", "patient_id", "patient_name", "accession_number", "study_date"),
-            [(study, dataset.PatientID, str(dataset.PatientName), dataset.AccessionNumber, DAY)],
+            [(study, dataset.PatientID, str(dataset.PatientName), dataset.AccessionNumber, day)],
         )
         copy_rows(
             connection, "series", ("series_instance_uid", "study_instance_uid", "modality"),
@@ -71,5 +73,5 @@ def store(database: Database, archive: Path, data: bytes, checked: bool = True) 
         )  # fmt: skip
         if checked:
             copy_rows(
-                connection, "quality_check", ("sop_instance_uid", "window_key", "suite_version"), [(uid, DAY, "1")]
+                connection, "quality_check", ("sop_instance_uid", "window_key", "suite_version"), [(uid, day, "1")]
             )

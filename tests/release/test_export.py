@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 import json
@@ -11,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pydicom
 import pytest
 
@@ -73,7 +73,14 @@ def run(database: Database, archive: Path, bucket: ObjectStore, keys: Path, chos
     for part in plan.batches:
         export_batch(database, archive, bucket, chosen, plan.release_id, part.as_dict(), keys=keys)
     verify(database, bucket, plan.release_id)
-    return publish(database, bucket, plan.release_id)
+    return publish(database, bucket, plan.release_id, keys)
+
+
+def sums_of(bucket: ObjectStore, prefix: str) -> dict[str, str]:
+    """Digest by key, as SHA256SUMS of a version says it."""
+    project = prefix.split("/")[0]
+    lines = bucket.get(prefix + "SHA256SUMS").decode().splitlines()
+    return {f"{project}/{path}": digest for digest, path in (line.split("  ", 1) for line in lines)}
 
 
 def reasons(database: Database) -> dict[str, str]:
@@ -92,19 +99,22 @@ def test_release_end_to_end(database: Database, archive: Path, bucket: ObjectSto
     body = bucket.get("radiographs/v1/manifest.json")
     assert hashlib.sha256(body).hexdigest() == published.manifest_sha256
     manifest = json.loads(body)
-    assert listed == {one["key"] for one in manifest["objects"] + manifest["tables"]} | {published.manifest_key}
-    for one in manifest["objects"] + manifest["tables"]:
-        assert hashlib.sha256(bucket.get(one["key"])).hexdigest() == one["sha256"]
+    sums = sums_of(bucket, "radiographs/v1/")
+    own = {f"radiographs/v1/{name}" for name in ("manifest.json", "manifest.json.sig", "SHA256SUMS")}
+    assert listed == sums.keys() | own | {f"radiographs/keys/{manifest['signed_by']['key_id']}.pem"}
+    assert manifest["sums"]["sha256"] == hashlib.sha256(bucket.get("radiographs/v1/SHA256SUMS")).hexdigest()
+    for key, digest in sums.items():
+        assert hashlib.sha256(bucket.get(key)).hexdigest() == digest
     counts = manifest["counts"]
     assert (counts["indexed"], counts["selected"], counts["released"]) == (11, 9, 8)
     assert counts["held"] == {"held-class": 1}
     assert counts["left_out"] == {"not-in-project": 1, "held-class": 1}
     assert manifest["profile"]["edition"] == "2026c"
-    table = list(csv.DictReader(io.StringIO(bucket.get("radiographs/v1/instances.csv").decode())))
+    table = pq.read_table(io.BytesIO(bucket.get("radiographs/v1/manifest.parquet"))).to_pylist()
+    assert {row["key"]: row["sha256"] for row in table} == {key: sums[key] for key in sums if key.endswith(".dcm")}
     assert len(table) == 8
-    assert {row["modality"] for row in table} == {"CT", "DX"}
     assert len({row["patient"] for row in table}) == 2
-    assert all(row["patient"].startswith("RAD-") and row["study_date"] == "" for row in table)
+    assert all(row["patient"].startswith("RAD-") and row["kind"] == "dicom" for row in table)
     everything = b"".join(bucket.get(key) for key in listed).lower()
     for needle in (
         b"quillfeather",
@@ -115,7 +125,7 @@ def test_release_end_to_end(database: Database, archive: Path, bucket: ObjectSto
         b"gravelbottom",
     ):
         assert needle not in everything
-    first = pydicom.dcmread(io.BytesIO(bucket.get(table[0]["object_key"])))
+    first = pydicom.dcmread(io.BytesIO(bucket.get(table[0]["key"])))
     assert first.pixel_array.shape == (16, 16)
 
 
@@ -147,7 +157,7 @@ def test_of_a_frozen_cohort_or_a_list_only_its_members_are_released(
     for part in plan.batches:
         export_batch(database, archive, bucket, chosen, plan.release_id, part, keys=keys)
     verify(database, bucket, plan.release_id)
-    published = publish(database, bucket, plan.release_id)
+    published = publish(database, bucket, plan.release_id, keys)
     assert (published.objects, published.counts["selected"], published.counts["left_out"]) == (
         2, 2, {"not-in-project": 1},
     )  # fmt: skip
@@ -175,7 +185,7 @@ def test_the_manifest_of_a_filter_by_identifiers_has_no_digest_of_it(
     for part in plan.batches:
         export_batch(database, archive, bucket, project(bucket), plan.release_id, part, keys=keys)
     verify(database, bucket, plan.release_id)
-    manifest = bucket.get(publish(database, bucket, plan.release_id).manifest_key).decode()
+    manifest = bucket.get(publish(database, bucket, plan.release_id, keys).manifest_key).decode()
     assert json.loads(manifest)["cohort"]["filter_digest"] is None
     assert "PID-88" not in manifest
     assert frozen.digest not in manifest
@@ -323,7 +333,7 @@ def test_storage_that_goes_away_in_the_middle(
         with pytest.raises(ReleaseError, match="neither uploaded nor held"):
             verify(database, impatient, plan.release_id)
         with pytest.raises(ReleaseError, match="neither uploaded nor held"):
-            publish(database, impatient, plan.release_id)
+            publish(database, impatient, plan.release_id, keys)
         server.start()
         assert not [entry for entry in bucket.list() if entry.key.endswith("manifest.json")]
         assert run(database, archive, bucket, keys, chosen).objects == 8
@@ -381,9 +391,9 @@ def test_killed_between_manifest_and_note(
     with monkeypatch.context() as patch:
         patch.setattr(database, "execute", killed)
         with pytest.raises(KeyboardInterrupt):
-            publish(database, bucket, plan.release_id)
+            publish(database, bucket, plan.release_id, keys)
     written = bucket.get("radiographs/v1/manifest.json")
-    published = publish(database, bucket, plan.release_id)
+    published = publish(database, bucket, plan.release_id, keys)
     assert hashlib.sha256(written).hexdigest() == published.manifest_sha256
     assert bucket.get("radiographs/v1/manifest.json") == written
 
@@ -395,7 +405,7 @@ def test_damaged_missing_and_foreign_objects_stop_the_release(
     plan = prepare(database, chosen, DAY, keys=keys)
     export_batch(database, archive, bucket, chosen, plan.release_id, plan.batches[0], keys=keys)
     with pytest.raises(ReleaseError, match="not verified"):
-        publish(database, bucket, plan.release_id)
+        publish(database, bucket, plan.release_id, keys)
     first, second = list(bucket.list())[:2]
     body = bucket.get(first.key)
     bucket.put(first.key, body[:-1] + bytes([body[-1] ^ 1]))
@@ -403,7 +413,7 @@ def test_damaged_missing_and_foreign_objects_stop_the_release(
     with pytest.raises(ReleaseError, match=r"2 objects .* missing or damaged"):
         verify(database, bucket, plan.release_id)
     with pytest.raises(ReleaseError):
-        publish(database, bucket, plan.release_id)
+        publish(database, bucket, plan.release_id, keys)
     bucket.put("radiographs/v1/dicom/stray.dcm", b"?")
     again = export_batch(database, archive, bucket, chosen, plan.release_id, plan.batches[0], keys=keys)
     assert again.uploaded == 2
@@ -412,7 +422,7 @@ def test_damaged_missing_and_foreign_objects_stop_the_release(
     bucket.client.delete_object(Bucket=bucket.bucket, Key="radiographs/v1/dicom/stray.dcm")
     assert verify(database, bucket, plan.release_id).objects == 8
     assert bucket.get(first.key) == body
-    assert publish(database, bucket, plan.release_id).objects == 8
+    assert publish(database, bucket, plan.release_id, keys).objects == 8
 
 
 def test_a_file_that_changed_in_the_archive_is_held(

@@ -59,6 +59,6 @@ def test_a_killed_export_is_finished_by_the_next(database: Database, s3: Embedde
     assert (plan.version, plan.members) == (1, IMAGES)
     export_batch(database, archive, bucket, project, plan.release_id, plan.batches[0], keys=keys)
     assert verify(database, bucket, plan.release_id).objects == IMAGES
-    assert publish(database, bucket, plan.release_id).objects == IMAGES
+    assert publish(database, bucket, plan.release_id, keys).objects == IMAGES
     with database.transaction() as connection:
         assert select(connection, "select count(*) as n from open_gap where step = 'released'")[0]["n"] == 0

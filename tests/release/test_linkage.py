@@ -76,7 +76,7 @@ def released(
     for part in plan.batches:
         export_batch(database, archive, bucket, chosen, plan.release_id, part, keys=keys)
     verify(database, bucket, plan.release_id)
-    publish(database, bucket, plan.release_id)
+    publish(database, bucket, plan.release_id, keys)
     objects = rows(database, f"select * from released_object where release_id = {plan.release_id}")
     return plan.version, {
         one["sop_instance_uid"]: pydicom.dcmread(io.BytesIO(bucket.get(one["object_key"]))) for one in objects

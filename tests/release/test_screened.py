@@ -74,7 +74,7 @@ def release(database: Database, folders: tuple[Path, Path], bucket: ObjectStore,
     for part in plan.batches:
         export_batch(database, archive, bucket, chosen, plan.release_id, part, keys=keys)
     verify(database, bucket, plan.release_id)
-    publish(database, bucket, plan.release_id)
+    publish(database, bucket, plan.release_id, keys)
     return plan
 
 

@@ -10,7 +10,7 @@ import hmac
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg2.errors
@@ -44,8 +44,8 @@ class Original:
     """
 
     kind: str
-    value: str
-    issuer: str = ""
+    value: str = field(repr=False)
+    issuer: str = field(default="", repr=False)
 
 
 class Sealer:

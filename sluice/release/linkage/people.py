@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from psycopg2.extensions import connection as Connection  # noqa: N812
@@ -29,8 +29,8 @@ class People:
         survivors: whom a patient was merged into, where they were.
     """
 
-    members: list[dict[str, Any]]
-    survivors: dict[Patient, Patient]
+    members: list[dict[str, Any]] = field(repr=False)
+    survivors: dict[Patient, Patient] = field(repr=False)
 
     @property
     def patients(self) -> list[Patient]:

@@ -1,0 +1,31 @@
+"""`sluice release`: the key that signs manifests."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sluice.settings import settings
+
+if TYPE_CHECKING:
+    from sluice.database import Database
+
+
+def add_orders(added: argparse.ArgumentParser, path: Callable[[str], Path], said: Callable[[str], str]) -> None:
+    """The commands below `release`."""
+    asked = added.add_subparsers(dest="asked", required=True, metavar="COMMAND")
+    words = "the public key that readers pin, as PEM, and its id; made where there is none yet"
+    key = asked.add_parser("key", help=words, description=words)
+    key.add_argument("--home", type=path, default=None, help="folder of its data (default: SLUICE_HOME)")
+
+
+def run(options: argparse.Namespace, database: Callable[[], Database]) -> int:
+    """Print the public key."""
+    from sluice.release.signing import signing_key
+
+    key = signing_key(options.home / "keys" if options.home else settings().keys)
+    print(f"# key {key.key_id}, Ed25519")
+    print(key.public_pem.decode(), end="")
+    return 0

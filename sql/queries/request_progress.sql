@@ -1,0 +1,46 @@
+-- How far a request is, in one look: instances by step, and what is held or left out and why.
+-- Parameters: kind, window_key, version_id, project.
+with newest as (
+    select release_id, version, bucket, prefix, started_at, verified_at, published_at
+      from release
+     where project = %(project)s and window_key = %(window_key)s
+     order by release_id desc limit 1
+), member as (
+    select sop_instance_uid, received_at, indexed_at, checked_at
+      from ledger_of_window(%(window_key)s) where %(kind)s <> 'version'
+    union all
+    select c.sop_instance_uid, r.received_at, i.indexed_at, q.checked_at
+      from cohort_instance c
+      join instance i using (sop_instance_uid)
+      left join receipt r using (sop_instance_uid)
+      left join quality_check q using (sop_instance_uid)
+     where c.version_id = %(version_id)s and %(kind)s = 'version'
+), far as (
+    select m.*, newest.release_id is not null as prepared, s.sop_instance_uid is not null as selected, s.held_reason,
+           s.held_reason is null and o.uploaded_at is not null and not gone.is_recalled as exported, gone.is_recalled
+      from member m
+      left join newest on true
+      left join release_member s on s.release_id = newest.release_id and s.sop_instance_uid = m.sop_instance_uid
+      left join released_object o on o.release_id = newest.release_id and o.sop_instance_uid = m.sop_instance_uid
+                                 and o.kind = 'dicom'
+      cross join lateral (select exists (select from recall_object r where r.release_id = o.release_id
+                                                                       and r.object_key = o.object_key)) gone(is_recalled)
+), why as (
+    select coalesce(f.held_reason, case when f.is_recalled then 'opted-out' end, g.reason_code) as reason_code,
+           count(*) as instances
+      from far f
+      left join lateral (select reason_code from gap
+                          where not f.selected and gap.sop_instance_uid = f.sop_instance_uid and gap.step = 'released'
+                          order by gap_id desc limit 1) g on true
+     where f.prepared and f.indexed_at is not null and not f.exported and (f.held_reason is not null or f.is_recalled or not f.selected)
+     group by 1
+)
+select count(*) as found, count(received_at) as received, count(indexed_at) as extracted, count(checked_at) as checked,
+       count(*) filter (where selected) as selected, count(*) filter (where exported) as exported,
+       count(held_reason) as held,
+       (select coalesce(jsonb_agg(jsonb_build_object('reason_code', why.reason_code, 'instances', why.instances,
+                                                     'meaning', reason.meaning, 'advice', reason.advice)
+                                  order by why.instances desc), '[]')
+          from why left join reason using (reason_code)) as why,
+       (select to_jsonb(newest) from newest) as release
+  from far

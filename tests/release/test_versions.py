@@ -1,0 +1,142 @@
+"""A version is the data set so far: days add up, a cohort is itself, and what is held already is named, not written."""
+
+from __future__ import annotations
+
+import io
+import json
+from datetime import date
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+import sluice.release.export as export
+import sluice.release.plan as plan
+from sluice.cohorts.freeze import freeze
+from sluice.cohorts.language import parse_text
+from sluice.release.export import export_batch, prepare, verify
+from sluice.release.plan import ReleaseError
+from sluice.windows import Window, remember_window
+from tests.deid.planted import image
+from tests.release.hospital_day import DAY, store_day
+from tests.release.scene import Scene
+
+NEXT = "2026-10-27"
+
+
+def manifest(scene: Scene, version: int) -> dict[str, Any]:
+    said: dict[str, Any] = json.loads(scene.bucket.get(f"radiographs/v{version}/manifest.json"))
+    return said
+
+
+def keys(scene: Scene, version: int) -> set[str]:
+    index = manifest(scene, version)["files"][-1]["name"]
+    body = scene.bucket.get(f"radiographs/v{version}/{index}")
+    return set(pq.read_table(io.BytesIO(body)).column("key").to_pylist())
+
+
+def written(scene: Scene, version: int) -> set[str]:
+    return {entry.key for entry in scene.bucket.list(f"radiographs/v{version}/") if entry.key.endswith(".dcm")}
+
+
+def two_days(scene: Scene) -> None:
+    store_day(scene.database, scene.archive, [image(n) for n in range(1, 5)])
+    store_day(scene.database, scene.archive, [image(n, "PID-88", study=2) for n in range(1, 4)], day=NEXT)
+
+
+def test_a_day_adds_to_the_days_before_and_writes_only_itself(scene: Scene) -> None:
+    two_days(scene)
+    project = scene.project()
+    assert scene.release(project).objects == 4
+    second = scene.release(project, NEXT)
+    assert (second.version, second.objects) == (2, 7)
+    assert keys(scene, 2) == written(scene, 1) | written(scene, 2)
+    assert (len(written(scene, 1)), len(written(scene, 2))) == (4, 3)
+    said = manifest(scene, 2)
+    assert [one["version"] for one in said["contains"]] == [1]
+    assert said["previous"]["manifest_sha256"] == said["contains"][0]["manifest_sha256"]
+    assert (said["added"], said["removed"], said["objects"]["dicom"]["objects"]) == (3, [], 7)
+
+
+def test_a_window_again_names_what_is_there_without_reading_it(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    two_days(scene)
+    project = scene.project()
+    scene.release(project)
+    scene.release(project, NEXT)
+    (late,) = store_day(scene.database, scene.archive, [image(9)])
+    seen = []
+    deidentify = export.deidentify
+    monkeypatch.setattr(export, "deidentify", lambda *given: seen.append(1) or deidentify(*given))
+    third = scene.release(project)
+    assert (third.version, third.objects) == (3, 8)  # the day's five, and the three of the next day
+    assert len(seen) == 1
+    assert sum(part.reused for part in scene.exported) == 4
+    assert len(written(scene, 3)) == 1
+    assert keys(scene, 3) == written(scene, 1) | written(scene, 2) | written(scene, 3)
+    assert [one["version"] for one in manifest(scene, 3)["contains"]] == [2]  # the new version of the day stands for v1
+    assert late
+
+
+def test_a_cohort_is_released_as_it_is_out_of_what_is_there(scene: Scene) -> None:
+    two_days(scene)
+    project = scene.project()
+    scene.release(project)
+    frozen = freeze(scene.database, "some", parse_text("modality: CT"), "rita", "a test", "radiographs")
+    window = Window("cohort/radiographs/some/v1", "cohort", date(2026, 10, 26), date(2026, 10, 27))
+    remember_window(scene.database, window)
+    published = scene.release(project, window.key, version_id=frozen.version_id)
+    assert published.objects == 7
+    assert len(written(scene, 2)) == 3  # the next day was not released before
+    assert manifest(scene, 2)["contains"] == []
+    third = scene.release(project, NEXT)
+    assert (third.version, third.objects) == (3, 7)
+    assert not written(scene, 3)  # the cohort holds them already
+    assert keys(scene, 3) == keys(scene, 2)
+
+
+def test_another_engine_writes_anew_and_what_became_no_other_is_not_sent_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two_days(scene)
+    project = scene.project()
+    scene.release(project)
+    monkeypatch.setattr(plan, "__version__", "99")  # the engine that writes into the files is still the old one
+    again = scene.release(project)
+    assert (again.version, again.objects) == (2, 4)
+    assert sum(part.reused for part in scene.exported) == 4
+    assert not written(scene, 2)
+
+
+def test_what_is_no_longer_a_member_is_named_as_removed(scene: Scene) -> None:
+    two_days(scene)
+    project = scene.project()
+    scene.release(project)
+    scene.database.execute(
+        "insert into quality_finding (window_key, rule, severity, level, sop_instance_uid) "
+        "select %s, 'test', 'stop', 'instance', min(sop_instance_uid) from window_instance where window_key = %s",
+        (DAY, DAY),
+    )
+    published = scene.release(project)
+    assert (published.version, published.objects) == (2, 3)
+    (gone,) = keys(scene, 1) - keys(scene, 2)
+    assert manifest(scene, 2)["removed"] == [gone.removeprefix("radiographs/")]
+    assert scene.release(project, NEXT).version == 3
+    assert manifest(scene, 3)["removed"] == [gone.removeprefix("radiographs/")]  # whoever skips v2 is told, too
+
+
+def test_an_object_of_an_earlier_version_that_is_gone_is_made_anew(scene: Scene) -> None:
+    two_days(scene)
+    project = scene.project()
+    scene.release(project)
+    lost = sorted(written(scene, 1))[0]
+    scene.bucket.client.delete_object(Bucket=scene.bucket.bucket, Key=lost)
+    store_day(scene.database, scene.archive, [image(9)])
+    planned = prepare(scene.database, project, DAY, keys=scene.keys)
+    (part,) = planned.batches
+    given = (scene.database, scene.archive, scene.bucket, project, planned.release_id, part)
+    assert export_batch(*given, keys=scene.keys).reused == 4
+    with pytest.raises(ReleaseError, match=r"1 objects .* missing"):
+        verify(scene.database, scene.bucket, planned.release_id)
+    assert export_batch(*given, keys=scene.keys).uploaded == 1
+    assert verify(scene.database, scene.bucket, planned.release_id).objects == 5
+    assert len(written(scene, 2)) == 2

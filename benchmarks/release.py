@@ -174,7 +174,7 @@ def _fill(database: Database, archive: Path, numbers: range, day: date) -> int:
             (block,) = select(
                 connection,
                 "insert into header_block (series_instance_uid, study_instance_uid, instances, file_bytes, "
-                "sop_class_uid, transfer_syntax_uid, shared, content) values (%s, %s, 1, %s, %s, %s, '{}', '') "
+                "sop_class_uid, transfer_syntax_uid, elements, content) values (%s, %s, 1, %s, %s, %s, '{}', '') "
                 "returning block_id",
                 (series_uid, study_uid, length, CTImageStorage, ExplicitVRLittleEndian),
             )

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -68,8 +69,12 @@ class ObjectStore:
                 self.client.create_bucket(Bucket=self.bucket)
 
     def put(self, key: str, body: bytes, content_type: str = "application/octet-stream") -> str:
-        """Store `body` under `key` and return its SHA-256 in hex; the server checks the MD5 of what it got."""
+        """Store `body` under `key` and return its SHA-256 in hex; the server checks what it got. From `LARGE_BYTES` on
+        it goes in parts."""
         digest = hashlib.sha256(body).hexdigest()
+        if len(body) >= LARGE_BYTES:
+            self._put_in_parts(key, io.BytesIO(body), digest, content_type)
+            return digest
         md5 = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
         with _Explained(self.bucket):
             self.client.put_object(
@@ -84,26 +89,28 @@ class ObjectStore:
         return digest
 
     def put_file(self, key: str, path: Path, content_type: str = "application/octet-stream") -> str:
-        """Store a file under `key`, a large one in parts that are tried again one by one; return its SHA-256 in hex.
-
-        Raises:
-            ObjectStoreError: as always; nothing stands under the key then, or what stood there before.
-        """
+        """Store a file under `key`, as `put` does, without having a large one in memory."""
         if path.stat().st_size < LARGE_BYTES:
             return self.put(key, path.read_bytes(), content_type)
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            file.seek(0)
+            self._put_in_parts(key, file, digest, content_type)
+        return digest
+
+    def _put_in_parts(self, key: str, body: BinaryIO, digest: str, content_type: str) -> None:
+        """A multipart upload: each part is tried again by itself; where one fails for good nothing stands under the
+        key."""
         from boto3.exceptions import S3UploadFailedError
         from boto3.s3.transfer import TransferConfig
 
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
         in_parts = TransferConfig(LARGE_BYTES, max_concurrency=PARTS_AT_ONCE, multipart_chunksize=PART_BYTES)
         extra = {"ContentType": content_type, "Metadata": {"sha256": digest}, "ChecksumAlgorithm": "SHA256"}
         with _Explained(self.bucket):
             try:
-                self.client.upload_file(str(path), self.bucket, key, ExtraArgs=extra, Config=in_parts)
+                self.client.upload_fileobj(body, self.bucket, key, ExtraArgs=extra, Config=in_parts)
             except S3UploadFailedError as error:  # it wraps what our explanation looks for
                 raise (error.__cause__ or error.__context__ or error) from error
-        return digest
 
     def size(self, key: str) -> int | None:
         """Bytes of an object; None where there is none."""

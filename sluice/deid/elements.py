@@ -55,6 +55,7 @@ SHORT = frozenset(
         "US",
     ]
 )
+CODES = {vr.encode(): vr for vr in LONG | SHORT}
 WIDTH = {"US": 2, "SS": 2, "OW": 2, "AT": 2, "UL": 4, "SL": 4, "FL": 4, "OF": 4, "OL": 4,
          "FD": 8, "OD": 8, "SV": 8, "UV": 8, "OV": 8}  # fmt: skip
 
@@ -227,7 +228,7 @@ class _Reader:
         self.little = little
         order = "<" if little else ">"
         self.tag_format = struct.Struct(order + "HH")
-        self.short = struct.Struct(order + "H")
+        self.header = struct.Struct(order + "HH2sH")  # of an element with explicit VR
         self.long = struct.Struct(order + "L")
         self.vrs = _vrs()
 
@@ -258,20 +259,23 @@ class _Reader:
             raise MalformedError("ends within a length") from error
 
     def element(self, position: int, end: int, depth: int) -> tuple[Element, int]:
-        tag = self.tag(position)
         if self.explicit:
-            vr = self.data[position + 4 : position + 6].decode("latin-1")
-            if vr in SHORT:
-                if position + 8 > end:
-                    raise MalformedError(f"{_name(tag)} ends within its length")
-                length = int(self.short.unpack_from(self.data, position + 6)[0])
-                position += 8
-            elif vr in LONG:
+            try:
+                group, number, code, length = self.header.unpack_from(self.data, position)
+            except struct.error as error:
+                raise MalformedError("ends within a tag") from error
+            tag, vr = group << 16 | number, CODES.get(code)
+            if vr is None:
+                raise MalformedError(f"{_name(tag)} has an unknown VR")
+            if vr in LONG:
                 length = self.length(position + 8)
                 position += 12
+            elif position + 8 > end:
+                raise MalformedError(f"{_name(tag)} ends within its length")
             else:
-                raise MalformedError(f"{_name(tag)} has an unknown VR")
+                position += 8
         else:
+            tag = self.tag(position)
             known = self.vrs.get(tag)
             vr = known or ("LO" if tag >> 16 & 1 and 0x10 <= tag & 0xFFFF <= 0xFF else "UN")
             length = self.length(position + 4)

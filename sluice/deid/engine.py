@@ -48,6 +48,9 @@ EXPLICIT = "1.2.840.10008.1.2.1"
 SOP_CLASS, SOP_INSTANCE, STUDY, SERIES = 0x00080016, 0x00080018, 0x0020000D, 0x0020000E
 PATIENT_NAME, PATIENT_ID, ISSUER, AGE, ACCESSION = 0x00100010, 0x00100020, 0x00100021, 0x00101010, 0x00080050
 CHARACTER_SET, PER_FRAME, SHARED_GROUPS = 0x00080005, 0x52009230, 0x52009229
+TIMEZONE = 0x00080201
+LUT_DESCRIPTORS = {0x00283006: 0x00283002, 0x00281201: 0x00281101, 0x00281202: 0x00281102, 0x00281203: 0x00281103}
+LUT_DATA = frozenset(LUT_DESCRIPTORS)
 TEXT = frozenset(["AE", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"])
 NUMBERS = frozenset(["US", "SS", "UL", "SL", "FL", "FD", "SV", "UV", "AT"])
 TIME = re.compile(r"\d{2}(?:\d{2}){0,2}(?:\.\d{1,6})?")
@@ -127,7 +130,7 @@ class _Instance:
         self.identities = identities
         self.character_sets = gate.text(elements.get(CHARACTER_SET))
         self.signed = gate.number(elements.get(0x00280103), 0) == 1
-        self.needs_utf8 = False
+        self.needs_utf8 = self.has_layers = False
         self.used: set[str] = set()  # options that decided about something
         patient_id = _identity(elements.get(PATIENT_ID), self.character_sets)
         if patient_id is None or not is_patient(patient_id):
@@ -165,7 +168,7 @@ class _Instance:
         cleaned[PATIENT_ID] = Element(PATIENT_ID, "LO", self.patient.encode())
         for tag, uid in uids.items():
             cleaned[tag] = Element(tag, "UI", uid.encode())
-        if self.kind == GRAPHICS:
+        if self.has_layers:
             graphics.number_layers(cleaned)
         if self.needs_utf8:
             cleaned[CHARACTER_SET] = Element(CHARACTER_SET, "CS", b"ISO_IR 192")
@@ -199,6 +202,8 @@ class _Instance:
                 kept = self._apply(element, rule, rule.fallback, place, character_sets)
             if kept is not None:
                 cleaned[tag] = kept
+        if not LUT_DATA.isdisjoint(cleaned):
+            _cut_tables(cleaned)
         if self.profile.keeps_safe_private and (private := _safe_private_elements(elements)):
             self.used.add("retain_safe_private")
             cleaned |= private
@@ -228,7 +233,10 @@ class _Instance:
                 return self.shifted(value, vr)
             case Action.NUMBER:
                 return _numbers(value, vr)
-            case Action.CODE | Action.LAYER:
+            case Action.CODE:
+                return text.known_code_strings(value)
+            case Action.LAYER:
+                self.has_layers = True
                 return text.code_strings(value)
             case Action.BULK:
                 return value
@@ -252,6 +260,8 @@ class _Instance:
         if vr == "UI":
             value = element.value if isinstance(element.value, bytes) else b""
             return Element(element.tag, vr, self._uids(value, Action.UID) or self.identities.uid("").encode())
+        if element.tag == TIMEZONE:
+            return Element(element.tag, vr, b"+0000")
         dummy = b"\0" * WIDTH.get(vr, 2) if vr in WIDTH or vr in ("OB", "UN") else DUMMIES.get(vr, b"REMOVED")
         return Element(element.tag, vr, dummy)
 
@@ -265,6 +275,11 @@ class _Instance:
         if action is Action.CONTENT:
             return Element(element.tag, "SQ", ContentTree(self).cleaned(items, below, character_sets))
         cleaned = [self.clean(item, below, character_sets) for item in items]
+        if any(text.SCHEME in item for item in items):  # a code of which nothing is left is no item
+            pairs = zip(items, cleaned, strict=True)
+            cleaned = [one for item, one in pairs if text.SCHEME not in item or text.CODE_VALUE in one]
+            if not cleaned:
+                return None
         if action is Action.GRAPHICS:
             cleaned = graphics.without_empty_text(cleaned)
         if items and not any(cleaned) and element.tag not in (PER_FRAME, SHARED_GROUPS):
@@ -356,6 +371,22 @@ def _matching(value: bytes, rule: Rule) -> bytes | None:
     return "\\".join(kept).encode() if any(kept) or not any(parts) else None
 
 
+def _cut_tables(cleaned: DataSet) -> None:
+    """Lookup tables no longer than their descriptor says (PS3.3 C.11.1.1); without one they go."""
+    for data, descriptor in LUT_DESCRIPTORS.items():
+        table = cleaned.get(data)
+        if table is None or not isinstance(table.value, bytes):
+            continue
+        described = cleaned.get(descriptor)
+        value = described.value if described is not None and isinstance(described.value, bytes) else b""
+        entries = int.from_bytes(value[:2], "little") or 65536
+        if len(value) != 6 or len(table.value) < entries:
+            del cleaned[data]
+        else:
+            width = 1 if len(table.value) < 2 * entries else 2
+            cleaned[data] = Element(data, table.vr, table.value[: entries * width + entries * width % 2])
+
+
 def _safe_private_elements(elements: DataSet) -> DataSet:
     """Private elements of Table E.3.10-1 with their creators: numbers and code strings only, no sequences."""
     kept: DataSet = {}
@@ -369,7 +400,7 @@ def _safe_private_elements(elements: DataSet) -> DataSet:
         vr = known.get((name, group, tag & 0xFF))
         if vr is None or creator is None:
             continue
-        value = text.code_strings(element.value) if vr == "CS" else _numbers(element.value, vr)
+        value = text.known_code_strings(element.value) if vr == "CS" else _numbers(element.value, vr)
         if value is not None:
             kept[tag] = Element(tag, vr, value)
             kept[creator.tag] = Element(creator.tag, "LO", name.encode())

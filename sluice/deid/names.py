@@ -25,9 +25,10 @@ from sluice.deid.tables import table
 TOKEN = re.compile(r"\[\.\.\.\]|\d+(?:[.,]\d+)+|[^\W_]+(?:['’-][^\W_]+)*|\n|[^\w\s]|_")
 GAP = "[...]"
 MODALITY_OR_TITLE = frozenset({"MR", "DR"})
-ENDS = frozenset(".;:\n()?!")
+ENDS = frozenset(".;:\n?!")
 JOINS = frozenset(",^-'’=&")
 LONGEST_NAME = 4  # words behind a title
+REACH = 24  # tokens that are looked at behind one
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +87,12 @@ def name_places(words: list[str], *, report: bool) -> frozenset[int]:
             found.update(_before(words, position))
         elif _is_initial(words, position):
             found.update(_beside_initial(words, position))
-    for position, word in enumerate(words):
-        if position not in found and _doubtful(words, position, word, found):
-            found.add(position)
+    known = len(found) - 1
+    while known < len(found):  # what stands beside a name may be one as well, on either side
+        known = len(found)
+        for here in (*range(len(words)), *range(len(words) - 1, -1, -1)):
+            if here not in found and _doubtful(words, here, words[here], found):
+                found.add(here)
     return frozenset(found)
 
 
@@ -100,19 +104,21 @@ def _is_modality(words: list[str], position: int, report: bool) -> bool:
     known = vocabulary().get(folded(words[following])) if following is not None else None
     of_a_part = known is not None and bool(known.kinds & {"anatomy", "technique"})
     if report:
-        return words[position] == "MR" and (following is None or of_a_part) and not _says_who(words, position)
+        of_a_part = (of_a_part and following == position + 1) or words[position + 1 : position + 2] == [GAP]
+        return words[position] == "MR" and of_a_part and not _says_who(words, position)
     return position == 0 and (following is None or of_a_part)
 
 
 def _says_who(words: list[str], position: int) -> bool:
-    return position > 0 and folded(words[position - 1]).lower() in _words_of("attribution")
+    before = next(_words_before(words, position), None)
+    return before is not None and folded(words[before]).lower() in _words_of("attribution")
 
 
 def _behind_title(words: list[str], position: int) -> Iterator[int]:
     yield position
     taken = 0
     previous = position
-    for here in range(position + 1, len(words)):
+    for here in range(position + 1, min(position + REACH, len(words))):
         word = words[here]
         lower = folded(word).lower()
         abbreviates = word == "." and previous == here - 1 and _short_or_title(words[previous])
@@ -190,7 +196,7 @@ def _is_unknown(word: str) -> bool:
 def _words_after(words: list[str], position: int) -> Iterator[int]:
     """Position of the next word of the same sentence, if there is one."""
     for here in range(position + 1, len(words)):
-        if words[here] in ENDS:
+        if words[here] in ENDS or words[here] == GAP:
             return
         if words[here][0].isalnum():
             yield here
@@ -199,7 +205,7 @@ def _words_after(words: list[str], position: int) -> Iterator[int]:
 
 def _words_before(words: list[str], position: int) -> Iterator[int]:
     for here in range(position - 1, -1, -1):
-        if words[here] in ENDS and words[here] != ":":
+        if (words[here] in ENDS and words[here] != ":") or words[here] == GAP:
             return
         if words[here][0].isalnum():
             yield here

@@ -92,6 +92,8 @@ PRESETS = {
 TEMPORAL = frozenset({"DA", "DT", "TM"})
 REQUIRED = frozenset({"1", "1C", "2", "2C"})
 DESCRIPTOR_TERMS = re.compile("anatomy|technique")
+NOTE_TERMS = re.compile("anatomy|technique|report|function")  # what a note in a picture or a report may say
+UNFORMATTED_TEXT = 0x00700006
 
 
 class Place:
@@ -243,8 +245,11 @@ class Profile:
         basic = resolve(row["basic"], attribute_type)
         action, option = self._by_options(row, basic)
         vr = dictionary_vr(tag) or row["vr"]
+        if action is Action.SHIFT and vr not in TEMPORAL:
+            action, option = basic, None
+        pattern = NOTE_TERMS if tag == UNFORMATTED_TEXT else None
         source = f"E.1-1 {row['basic']}" + (f", {option} {row[option]}" if option else "")
-        return Rule(action, basic, vr, source, option=option)
+        return Rule(action, basic, vr, source, pattern, option)
 
     def _by_options(self, row: dict[str, str], basic: Action) -> tuple[Action, str | None]:
         """The options' action and the option that decides; the most reserved of those that apply.
@@ -294,7 +299,11 @@ def resolve(basic: str, attribute_type: str | None) -> Action:
 
     A conditional Type counts as the unconditional one, since the condition is not machine-readable. An attribute that
     is not of the IOD, or whose IOD is unknown, may always be removed (note to E.1.1); codes without X then take D.
+    A few rows with X name attributes that an IOD requires unconditionally (Presentation Creation Date): there a dummy
+    or an empty value takes the place of the removal, or the object would be none.
     """
+    if basic == "X" and attribute_type in ("1", "2"):
+        return Action.DUMMY if attribute_type == "1" else Action.EMPTY
     kind = (attribute_type or "").rstrip("C")
     if basic == "X/Z/U*":
         return {"1": Action.UID, "2": Action.EMPTY}.get(kind, Action.REMOVE)
@@ -372,3 +381,9 @@ def safe_private() -> dict[tuple[str, int, int], str]:
 def terms(kinds: re.Pattern[str]) -> frozenset[str]:
     """Words that cleaned text may keep, upper case, of the kinds that the pattern matches."""
     return frozenset(row["term"].upper() for row in table("terms") if kinds.fullmatch(row["kind"]))
+
+
+@cache
+def code_words() -> frozenset[str]:
+    """Words of the code strings of PS3.3."""
+    return frozenset(row["word"] for row in table("code_words"))

@@ -7,6 +7,7 @@ row of PS3.15 E.1-1 in `docs/profile-table.md`, and the conformance statement in
 from __future__ import annotations
 
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 from sluice.deid import bitstream, marks
@@ -112,10 +113,18 @@ def _served(row: dict[str, str], profile: Profile) -> str:
         return SET[number]
     if number >> 16 == 2:
         return "file meta written anew"
+    if row["basic"] in ("D", "U") or (row["basic"] == "X" and tag not in _typed()):
+        return _done(profile.find(number, None), row["vr"])
     done = {kind: _done(profile.find(number, kind), row["vr"]) for kind in (*TYPES, None)}
     if len(set(done.values())) == 1:
         return done[None]
     return "; ".join(f"{kind or '–'}: {what}" for kind, what in done.items())
+
+
+@cache
+def _typed() -> frozenset[str]:
+    """Tags whose action depends on the Type somewhere."""
+    return frozenset(row["tag"] for row in table("types"))
 
 
 def _done(rule: Rule | None, vr: str) -> str:

@@ -38,6 +38,7 @@ BY_RULES = {
     "CONTAINER": None,
     "CODE": CODE,
     "NUM": MEASURED,
+    "NUMERIC": NUMERIC_VALUE,  # of acquisition context
     "IMAGE": REFERENCED,
     "COMPOSITE": REFERENCED,
     "WAVEFORM": REFERENCED,
@@ -173,7 +174,7 @@ class ContentTree:
     def _value(
         self, value: bytes, vr: str, concept: tuple[str, str], action: Action, character_sets: str
     ) -> bytes | None:
-        if concept in (SUBJECT_NAME, SUBJECT_ID):
+        if concept in (SUBJECT_NAME, SUBJECT_ID) and vr in ("PN", "UT"):
             return self._cleaner.patient.encode()
         if vr == "UI":
             return self._cleaner.mapped(value) or None

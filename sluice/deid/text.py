@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import re
 import warnings
-from functools import cache
+from functools import cache, lru_cache
+from itertools import product
 
 from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.sr import _concepts_dict
 
 from sluice.deid import names
 from sluice.deid.elements import DataSet, Element
-from sluice.deid.profile import terms
+from sluice.deid.profile import NOTE_TERMS, code_words, terms
 
 CHARACTER_SET = 0x00080005
 CODE_VALUE, SCHEME, MEANING = 0x00080100, 0x00080102, 0x00080104
 ESCAPE = b"\x1b"
 DELIMITERS = {0x0D, 0x0A, 0x09, 0x0C, 0x5C, 0x5E, 0x3D}  # end the effect of an escape sequence, PS3.5 6.1.2.5.3
 CODE_STRING = re.compile(r"[A-Z0-9_ ]{0,16}")
+SHORT_CODE = re.compile(r"[A-Z]{1,3}|\d{1,3}|(?=[A-Z]*\d{1,3}[A-Z]*)[A-Z0-9]{2,6}")
 LONG_NUMBER = re.compile(r"\d{6}")  # in a code string it is a date or an identifier, not a term
-REPORT_TERMS = re.compile("anatomy|technique|report|function")
 NUMBER = re.compile(r"\d{1,4}(?:[.,]\d{1,3})?")
 VERTEBRA = re.compile(r"(?:[CLS]|T|Th|TH|BWK|LWK|HWK|SWK)(?:1[0-2]|[1-9])")
 UNITS = frozenset(["mm", "cm", "m", "ml", "l", "cc", "mg", "g", "kg", "Hz", "kHz", "MHz", "ms", "sec", "s", "min", "h",
@@ -27,9 +28,15 @@ UNITS = frozenset(["mm", "cm", "m", "ml", "l", "cc", "mg", "g", "kg", "Hz", "kHz
 GRADED = frozenset(["GRADE", "GRAD", "STAGE", "STADIUM", "SEGMENT", "SEGMENTS", "LEVEL", "TYPE", "TYP", "CATEGORY",
                     "BIRADS", "BWK", "LWK", "HWK", "SWK"])  # fmt: skip
 SIGNS = frozenset(".,;:")
+STRONGER = {(one, other) for one, other in product(",;:", ".;:") if other == "." or one == ","}  # of two signs
 DECIMAL = re.compile(r" *[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)? *")
 INTEGER = re.compile(r" *[+-]?\d{1,12} *")
 LENGTHS = {"SH": 16, "CS": 16, "AE": 16, "LO": 64, "ST": 1024, "LT": 10240}
+# Atoms of the Unified Code for Units of Measure. Its annotations in braces are free text: those of PS3.16 alone stay.
+UNIT_ATOM = (
+    r"(?:[munkMGdcp]?(?:m|g|l|L|s|Hz|Bq|Gy|Sv|V|A|T|W|J|N|Pa|mol|eV|U|Ci|C|rad)\d?"
+    r"|min|h|d|wk|mo|a|deg|Cel|%|1|10\*-?\d{1,2}|mm\[Hg\]|HU)"
+)
 # Codes of these schemes are kept by form where pydicom's dictionary does not list them.
 SCHEMES = {
     "SCT": r"\d{6,18}",
@@ -42,7 +49,7 @@ SCHEMES = {
     "RADLEX": r"RID\d{1,6}",
     "UMLS": r"C\d{7}",
     "NCIt": r"C\d{3,6}",
-    "UCUM": r"1|%|mm|cm|ml|mg|ms|s|Hz|HU|keV|kV|mA|uA|Bq|Bq/ml|g/ml|\[hnsf'U\]|mm2/s|um2/s|\{[a-z]+\}",
+    "UCUM": rf"{UNIT_ATOM}(?:[./]\d{{0,3}}{UNIT_ATOM})*",
 }
 
 
@@ -100,9 +107,9 @@ def clean_report(text: str) -> str:
     Returns:
         Empty where nothing of it is known.
     """
-    words = names.tokens(text)
+    words = names.tokens(text.replace("?", ".").replace("!", "."))
     people = names.name_places(words, report=True)
-    allowed = terms(REPORT_TERMS)
+    allowed = terms(NOTE_TERMS)
     written: list[str] = []
     for position, word in enumerate(words):
         if word == "\n":
@@ -111,7 +118,9 @@ def clean_report(text: str) -> str:
         elif position not in people and _belongs(words, position, allowed, people):
             written.append(word)
         elif word in SIGNS:
-            if written and written[-1] not in SIGNS and written[-1] != "\n":
+            if written and (written[-1], word) in STRONGER:
+                written[-1] = word  # the end of a sentence stays one
+            elif written and written[-1] not in SIGNS and written[-1] != "\n":
                 written.append(word)
         elif (word[0].isalnum() or word == names.GAP) and (not written or written[-1] != names.GAP):
             written.append(names.GAP)
@@ -125,14 +134,22 @@ def _belongs(words: list[str], position: int, allowed: frozenset[str], people: f
     """Whether a word or number of a report may stay, names apart."""
     word = words[position]
     if not word[0].isalnum():
-        return False
+        return word in UNITS and _after_number(words, position)
     if word[0].isdigit() and NUMBER.fullmatch(word):
         return _is_measure(words, position, people)
     if len(word) == 1:
-        return word in ("a", "A", "x") or (word in UNITS and _after_number(words, position))
+        follows = words[position + 1] if position + 1 < len(words) else "."
+        if word in ("a", "A"):
+            return follows[0].isalnum() or follows == names.GAP
+        if not _after_number(words, position):
+            return False
+        if word == "x":
+            both = NUMBER.fullmatch(follows) and _is_measure(words, position - 1, people)
+            return bool(both) and _is_measure(words, position + 1, people)
+        return word in UNITS
     if names.folded(word) in allowed or names.folded(word) in GRADED or VERTEBRA.fullmatch(word):
         return True
-    return _parts_known(word, allowed) or ((word in UNITS or word == "×") and _after_number(words, position))
+    return _parts_known(word, allowed) or (word in UNITS and _after_number(words, position))
 
 
 def _after_number(words: list[str], position: int) -> bool:
@@ -142,9 +159,9 @@ def _after_number(words: list[str], position: int) -> bool:
 def _is_measure(words: list[str], position: int, people: frozenset[int]) -> bool:
     """A number with a unit behind it, of a chain of dimensions that ends in one, or a grade of at most two digits."""
     here = position + 1
-    while here + 1 < len(words) and words[here] in ("x", "X", "×", "-") and NUMBER.fullmatch(words[here + 1]):
+    while here + 1 < len(words) and words[here] == "x" and NUMBER.fullmatch(words[here + 1]):
         here += 2
-    if here < len(words) and words[here] in UNITS:
+    if here < len(words) and words[here] in UNITS and here not in people:
         return True
     before = names.folded(words[position - 1]) if position and position - 1 not in people else ""
     return len(words[position]) <= 2 and before in GRADED
@@ -158,6 +175,27 @@ def code_strings(value: bytes) -> bytes | None:
         for part in text.split("\\")
     ]
     return "\\".join(parts).encode() if any(parts) or not text else None
+
+
+def known_code_strings(value: bytes) -> bytes | None:
+    """CS components of which each word is a term of PS3.3, on the list, or too short for a name; others become empty.
+
+    Makers add their own terms to Image Type and the like: short ones and ones with a digit or two stay (DIS2D, SOM5).
+    """
+    formed = code_strings(value)
+    if not formed:
+        return formed
+    parts = [part if _known_code(part) else "" for part in formed.decode().split("\\")]
+    return "\\".join(parts).encode() if any(parts) else None
+
+
+@lru_cache(maxsize=4096)
+def _known_code(part: str) -> bool:
+    words = [word for word in re.split(r"[ _]+", part) if word]
+    known, listed = code_words(), names.vocabulary()
+    return all(
+        word in known or SHORT_CODE.fullmatch(word) or (word in listed and not listed[word].is_name) for word in words
+    )
 
 
 def is_number_text(value: bytes, vr: str) -> bool:

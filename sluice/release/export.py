@@ -31,6 +31,7 @@ from sluice.deid.held import Held
 from sluice.deid.identities import Identities
 from sluice.deid.leak_check import Claims, leaks
 from sluice.deid.pixels import PixelPolicy, PixelTreatment, Screening, treatment_for
+from sluice.deid.pixels.deciding import is_decided_by_file
 from sluice.deid.pixels.devices import load_rules
 from sluice.deid.pixels.screen import waiting
 from sluice.deid.pixels.store import screenings
@@ -149,11 +150,11 @@ def export_batch(
         raise ReleaseError(
             f"Pixels of this part of {project.name!r} were not looked at yet. Run the task screen again."
         )
-    reused = reuse(database, release_id, [member["sop_instance_uid"] for member in pending])
-    summary.reused, summary.reused_bytes = len(reused.members), reused.bytes
-    pending = [member for member in pending if member["sop_instance_uid"] not in reused.members]
     exporter = _Exporter(database, archive, store, project, identities, release)
     exporter.look_up([member["sop_instance_uid"] for member in pending])
+    reused = reuse(database, release_id, [uid for uid in exporter.screenings if exporter.is_decided_by_file(uid)])
+    summary.reused, summary.reused_bytes = len(reused.members), reused.bytes
+    pending = [member for member in pending if member["sop_instance_uid"] not in reused.members]
     seen = canaries.probe(database, store, release, exporter.produced_canary)
     if seen:
         raise ReleaseError(
@@ -257,6 +258,10 @@ class _Exporter:
         """What is known of the pixels of these instances."""
         with self.database.transaction() as connection:
             self.screenings = screenings(connection, uids, self.pixels)
+
+    def is_decided_by_file(self, uid: str) -> bool:
+        """Whether what an earlier version holds of an instance may be named again."""
+        return is_decided_by_file(self.pixels, self.screenings.get(uid))
 
     def produced(self, members: list[dict[str, Any]], summary: ExportSummary) -> Iterator[list[_Object]]:
         """De-identified, re-read objects in chunks; what is held is noted on the way."""

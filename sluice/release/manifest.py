@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from sluice.release.contents import objects, settle
 from sluice.release.plan import ReleaseError
 from sluice.release.review.approval import standing
 from sluice.release.signing import SigningKey, signing_key
-from sluice.release.tables import write_tables
+from sluice.release.tables import texts_of, write_tables
 from sluice.settings import settings
 
 FORMAT = "sluice-release/2"
@@ -156,25 +156,29 @@ def _revise(database: Database, store: ObjectStore, release_id: int, key: Signin
     prefix = release["prefix"]
     said = json.loads(store.get(prefix + MANIFEST))
     names = {row["object_key"] for row in objects(database, release_id)}
-    listed = _objects_in(store.get(prefix + said["sums"]["name"]), prefix, said)
+    listed = _objects_in(store, release, said)
     digest: str = release["manifest_sha256"]
     if listed != {name.removeprefix(f"{release['project']}/") for name in names}:
         digest = _write(database, store, release, key, said, listed)
         database.execute("update release set manifest_sha256 = %s where release_id = %s", (digest, release_id))
     now = json.loads(store.get(prefix + MANIFEST))
+    if now["format"] != FORMAT:
+        return digest  # of an older format, and nothing of it was recalled
     kept = {prefix + file["name"] for file in (*now["files"], now["sums"])}
-    own = re.compile(re.escape(prefix) + r"(r[0-9]+/)?(tables/.*|SHA256SUMS|manifest\.parquet)")
+    own = re.compile(re.escape(prefix) + r"(r[0-9]+/)?(tables/.*|SHA256SUMS|manifest\.parquet|instances\.csv)")
     for name in (MANIFEST, SIGNATURE):
         store.delete_older(prefix + name)
     store.delete([entry.key for entry in store.list(prefix) if own.fullmatch(entry.key) and entry.key not in kept])
     return digest
 
 
-def _objects_in(sums: bytes, prefix: str, said: dict[str, Any]) -> set[str]:
-    """Paths of the objects that `SHA256SUMS` names, without the version's own files."""
-    version = f"v{said['version']}/"
-    own = {version + file["name"] for file in said["files"]}
-    return {line.split("  ", 1)[1] for line in sums.decode().splitlines()} - own
+def _objects_in(store: ObjectStore, release: dict[str, Any], said: dict[str, Any]) -> set[str]:
+    """Paths of the objects that a manifest names, below the project's folder, without the version's own files."""
+    if said["format"] != FORMAT:
+        return {one["key"].removeprefix(f"{release['project']}/") for one in said["objects"]}
+    sums = store.get(release["prefix"] + said["sums"]["name"]).decode()
+    own = {f"v{said['version']}/{file['name']}" for file in said["files"]}
+    return {line.split("  ", 1)[1] for line in sums.splitlines()} - own
 
 
 def _publishable(release: dict[str, Any]) -> None:
@@ -264,19 +268,19 @@ def _write(
         place.mkdir(exist_ok=True)
         tables = write_tables(database, release, masking, place / "tables")
         listed = _list_objects(database, release, root, place, tables, gone)
-        watch = canaries.watch_of(database, release["release_id"])
-        if any(canaries.seen_in_file(watch, path) for path in (*tables, place / INDEX, place / SUMS)):
-            raise ReleaseError("A token of a synthetic patient is in the lists or tables. Nothing was published.")
-        for path in (*tables, place / INDEX, place / SUMS):
-            _send(store, release["prefix"], root, path)
         said = _manifest(database, release, contained, counts, models, report, listed, root, place, tables, key)
-    body = json.dumps(said | {"revision": revision}, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
-    if watch.anywhere(body):
-        raise ReleaseError("A token of a synthetic patient is in the manifest. Nothing was published.")
+        body = json.dumps(said | {"revision": revision}, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+        files = (*tables, place / INDEX, place / SUMS)
+        watch = canaries.watch_of(database, release["release_id"])
+        if watch.anywhere(body) or any(watch.anywhere(text) for path in files for text in texts_of(path)):
+            raise ReleaseError("A token of a synthetic patient is in a table or the manifest. Nothing was published.")
+        for path in files:
+            _send(store, release["prefix"], root, path)
     signature, place_of_it = key.sign(body), release["prefix"] + SIGNATURE
     store.put(f"{release['project']}/keys/{key.key_id}.pem", key.public_pem, "application/x-pem-file")
     # While the manifest changes, both signatures stand there: whichever manifest a reader gets, one of them is its own.
-    store.put(place_of_it, signature + (store.get(place_of_it)[:64] if before else b""))
+    earlier = store.get(place_of_it)[:64] if before and before["format"] == FORMAT else b""
+    store.put(place_of_it, signature + earlier)
     digest = store.put(release["prefix"] + MANIFEST, body, TYPES[".json"])
     if before:
         store.put(place_of_it, signature)
@@ -450,13 +454,15 @@ def _summary(database: Database, store: ObjectStore, release_id: int) -> Publish
         release = select(connection, "select * from release where release_id = %s", (release_id,))[0]
         counts = _counts(select(connection, named_query("release_counts"), {"release_id": release_id}))
     said = json.loads(store.get(release["manifest_key"]))
-    kinds: Iterable[dict[str, int]] = said["objects"].values()
+    kinds: dict[str, dict[str, int]] = said["objects"]
+    if said["format"] != FORMAT:  # of before versions added up: a list of DICOM objects
+        kinds, said["files"] = {"dicom": {"objects": len(said["objects"])}}, said["tables"]
     return PublishSummary(
         release_id,
         release["project"],
         release["version"],
-        said["objects"].get("dicom", {}).get("objects", 0),
-        sum(kind["objects"] for kind in kinds) + len(said["files"]),
+        kinds.get("dicom", {}).get("objects", 0),
+        sum(kind["objects"] for kind in kinds.values()) + len(said["files"]),
         release["manifest_key"],
         release["manifest_sha256"],
         counts,

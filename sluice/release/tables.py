@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from sluice.csv_cells import inert
 from sluice.database import Database
@@ -67,6 +68,16 @@ def write_tables(database: Database, release: Mapping[str, Any], masking: Maskin
         described.add("labels")
         written += _labels_csv(_labels(database, release["release_id"], masking), folder)
     return written + _dictionary(described, folder)
+
+
+def texts_of(path: Path) -> Iterator[bytes]:
+    """What a table says, piece by piece, to look for what it must not say; Parquet is compressed."""
+    if path.suffix != ".parquet":
+        yield path.read_bytes()
+        return
+    with pq.ParquetFile(path) as table:
+        for batch in table.iter_batches():
+            yield repr(batch.to_pydict()).encode()
 
 
 @cache

@@ -15,13 +15,10 @@ from sluice.release import canaries
 from sluice.release.plan import ReleaseError
 
 DOWNLOADS = 4  # at once
-OWN_NAMES = (
-    "manifest.json",
-    "manifest.json.sig",
-    "recalled.json",
-    "recalled.json.sig",
+# What a version has besides objects: its manifest, lists and tables, anew under rN/ after a recall, and tombstones.
+OWN = re.compile(
+    r"(manifest\.json(\.sig)?|recalled\.json(\.sig)?|(r[0-9]+/)?(tables/.*|SHA256SUMS|manifest\.parquet|instances\.csv))"
 )
-OWN = r"(r[0-9]+/)?(tables/.*|SHA256SUMS|manifest\.parquet)"  # of a version, or of a revision after a recall
 
 
 @dataclass(frozen=True)
@@ -89,9 +86,12 @@ def verify(database: Database, store: ObjectStore, release_id: int, logs: Sequen
     # an export that was killed may have uploaded what was recalled in that moment
     if late := [row["object_key"] for row in recalled if row["object_key"] in listed]:
         store.delete(late)
-    known = {row["object_key"] for row in (*objects, *recalled)} | {prefix + name for name in OWN_NAMES}
-    own = re.compile(re.escape(prefix) + OWN)
-    unknown = [key for key in listed if key.startswith(prefix) and key not in known and not own.fullmatch(key)]
+    known = {row["object_key"] for row in (*objects, *recalled)}
+    unknown = [
+        key
+        for key in listed
+        if key.startswith(prefix) and key not in known and not OWN.fullmatch(key.removeprefix(prefix))
+    ]
     if unknown:
         raise ReleaseError(
             f"{len(unknown)} objects under {prefix!r} are not of this release. "
@@ -105,8 +105,8 @@ def verify(database: Database, store: ObjectStore, release_id: int, logs: Sequen
         raise ReleaseError(
             f"{len(wrong)} objects under {prefix!r} are missing or damaged. Run export_batch again, and derive."
         )
-    store.abandon_uploads(prefix)
     _prove_by_canaries(database, store, release_id, logs)
+    store.abandon_uploads(prefix)
     database.execute("update release set verified_at = now() where release_id = %s", (release_id,))
     dicom = sum(row["kind"] == "dicom" for row in wanted)
     return VerifySummary(

@@ -182,6 +182,7 @@ def test_a_version_is_frozen_compared_and_started(page: Page, cohorts_url: str, 
     expect(page.locator("#notice")).to_contain_text("is started")
     assert '"version":2' in sent[0]
     shown.get_by_role("button", name="Release v2 as it is").first.click()
+    estimate.get_by_role("button", name="Start now").click()
     expect(page.locator("#notice")).to_contain_text("The run waits: backfill_cohort is switched off in Airflow.")
     shown.get_by_role("button", name="Edit the filter").click()
     expect(text).to_have_value("modality: [CT, MR]\n")
@@ -278,6 +279,7 @@ def test_what_fails_is_said_where_one_looks_and_can_be_tried_again(
     page.route("**/api/v2/dags/backfill_cohort/dagRuns", lambda route: route.fulfill(status=401, json={"detail": "x"}))
     page.evaluate("scrollTo(0, document.body.scrollHeight)")
     shown.get_by_role("button", name="Release v1 as it is").click()
+    shown.get_by_role("button", name="Start now").click()
     expect(notice).to_contain_text("Your login has ended. Log in to Airflow in another tab")
     expect(notice).to_be_in_viewport()
     page.route("**/api/cohorts/*/versions*", lambda route: route.abort())

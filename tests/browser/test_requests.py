@@ -43,7 +43,11 @@ def asked(postgres: EmbeddedPostgres, s3: EmbeddedS3, tmp_path_factory: pytest.T
     bucket: ObjectStore = s3.bucket(f"browser-{uuid.uuid4().hex[:8]}")
     with temporary_database(postgres) as database, pytest.MonkeyPatch.context() as patch:
         project = load_project("radiographs", CHECKOUT / "projects").model_copy(
-            update={"recipients": (Recipient(name="Uni X", contact="x@uni.example"),), "bucket": bucket.bucket}
+            update={
+                "recipients": (Recipient(name="Uni X", contact="x@uni.example"),),
+                "bucket": bucket.bucket,
+                "formats": ("dicom",),
+            }
         )
         patch.setattr("sluice.release.recall.recalls.load_project", lambda name: project)
         uids = store_day(database, home / "archive", [image(number) for number in range(1, 6)])

@@ -26,25 +26,27 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from sluice.deid.elements import read_file
+from sluice.deid.elements import Element, File, read_file
 from sluice.deid.engine import Deidentified, deidentify
 from sluice.deid.held import Held
 from sluice.deid.identities import Identities
 from sluice.deid.leak_check import Claims, findings
 from sluice.deid.profile import Profile
 from sluice.deid.tables import table
-from tests.deid.planted import CT, ROOT, SECONDARY_CAPTURE, encoded, image
+from tests.deid.planted import (
+    CT,
+    SECONDARY_CAPTURE,
+    Needles,
+    encoded,
+    image,
+    plant_everywhere,
+    raw_element,
+    with_syntax,
+)
 
 IDENTITIES = Identities(bytes(range(32)), "TST")
 BASIC, LONGITUDINAL = Profile.preset("basic"), Profile.preset("longitudinal")
 SYNTAXES = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian]
-TEXT = {"AE", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"}
-# What an image needs to be read at all, and what decides whether it is held.
-STRUCTURE = {
-    "SOPClassUID", "Modality", "ImageType", "ConversionType", "BurnedInAnnotation", "SpecificCharacterSet", "PatientID",
-    "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit",
-    "PixelRepresentation", "NumberOfFrames", "PixelData", "TransferSyntaxUID", "PlanarConfiguration",
-}  # fmt: skip
 # Attributes that an option of `longitudinal` keeps as they are: that is the option's meaning, not a leak.
 KEPT_BY_OPTION = {
     int(row["tag"], 16)
@@ -53,64 +55,12 @@ KEPT_BY_OPTION = {
 }
 
 
-class Needles:
-    """Gives unique values that nothing but a leak can bring into the output."""
-
-    def __init__(self) -> None:
-        self.given: list[bytes] = []
-
-    def text(self) -> str:
-        return self._note(f"zq{len(self.given):05d}x")
-
-    def uid(self) -> str:
-        return self._note(f"{ROOT}.8.1{len(self.given):05d}")
-
-    def date(self) -> str:
-        number = len(self.given)
-        return self._note(f"{1901 + number // 336:04d}{number // 28 % 12 + 1:02d}{number % 28 + 1:02d}")
-
-    def _note(self, value: str) -> str:
-        self.given.append(value.encode())
-        return value
-
-    def in_(self, data: bytes) -> list[bytes]:
-        """Needles that stand in the bytes."""
-        found = set(re.findall(rb"zq\d{5}x|1\.2\.826\.0\.1\.3680043\.9\.9999\.8\.\d{6}|19\d{6}", data))
-        return sorted(found & set(self.given))
-
-
-def plant_everywhere(dataset: Dataset, needles: Needles, skip: set[int], dates: bool) -> None:
-    """A needle in each attribute of the dictionary that can hold text, a UID or (if `dates`) a date."""
-    for tag, (vr, _, _, _, keyword) in DicomDictionary.items():
-        if tag >> 16 < 8 or keyword in STRUCTURE or tag in skip or not keyword:
-            continue
-        if vr in TEXT:
-            dataset.add(DataElement(tag, vr, needles.text()))
-        elif vr == "CS":
-            dataset.add(DataElement(tag, vr, needles.text()))  # lower case: no code string
-        elif vr == "UI":
-            dataset.add(DataElement(tag, vr, needles.uid()))
-        elif vr in ("DA", "DT") and dates:
-            dataset.add(DataElement(tag, vr, needles.date() + ("112233" if vr == "DT" else "")))
-        elif vr in ("OB", "UN"):
-            dataset.add(DataElement(tag, vr, needles.text().encode()))
-
-
 def checked(data: bytes, profile: Profile) -> Deidentified:
     """De-identified, and passed by the independent re-read."""
     result = deidentify(data, profile, IDENTITIES)
     claims = Claims(result.shift_days, tuple(code for code, _ in result.codes))
     assert findings(data, result.data, claims) == []
     return result
-
-
-def with_syntax(dataset: Dataset, syntax: str) -> bytes:
-    dataset.file_meta.TransferSyntaxUID = syntax
-    if syntax == ExplicitVRBigEndian:  # pydicom writes words of pixel data as they are given
-        dataset["PixelData"] = DataElement(
-            0x7FE00010, "OW", np.frombuffer(dataset.PixelData, "<u2").byteswap().tobytes()
-        )
-    return encoded(dataset)
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda uid: uid.name)
@@ -204,11 +154,6 @@ def test_places_that_tools_forget(profile: Profile) -> None:
         "FileMetaInformationGroupLength", "FileMetaInformationVersion", "MediaStorageSOPClassUID",
         "MediaStorageSOPInstanceUID", "TransferSyntaxUID", "ImplementationClassUID", "ImplementationVersionName",
     }  # fmt: skip
-
-
-def raw_element(tag: int, vr: str, value: bytes) -> pydicom.dataelem.RawDataElement:
-    """An element that pydicom writes as it is, right or wrong."""
-    return pydicom.dataelem.RawDataElement(pydicom.tag.Tag(tag), vr, len(value), value, 0, False, True, True, True)
 
 
 def _implicit(buffer: io.BytesIO) -> pydicom.filebase.DicomIO:
@@ -400,3 +345,54 @@ def test_a_bare_data_set_without_file_meta_is_read() -> None:
     del dataset.file_meta
     dcmwrite(buffer, dataset, implicit_vr=True, little_endian=True, enforce_file_format=False)
     assert pydicom.dcmread(io.BytesIO(deidentify(buffer.getvalue(), BASIC, IDENTITIES).data)).Rows == 16
+
+
+def test_lookup_tables_end_where_their_descriptor_says() -> None:
+    def edit(dataset: Dataset) -> None:
+        table, loose = Dataset(), Dataset()
+        table.LUTDescriptor = [4, 0, 16]
+        table.add_new(0x00283006, "OW", bytes(range(8)) + b"Quillfeather")
+        loose.add_new(0x00283006, "OW", b"Quillfeather")
+        loose.add_new(0x00280002, "US", 1)
+        dataset.VOILUTSequence = [table, loose]
+
+    result = checked(encoded(image(edit=edit)), BASIC)
+    kept, loose = pydicom.dcmread(io.BytesIO(result.data)).VOILUTSequence
+    assert bytes(kept["LUTData"].value) == bytes(range(8))
+    assert "LUTData" not in loose
+
+
+def test_rle_segments_end_with_their_pixels_and_unknown_segments_are_refused() -> None:
+    dataset = image()
+    before = dataset.pixel_array.copy()
+    dataset.compress(RLELossless, generate_instance_uid=False)
+    (frame,) = generate_frames(dataset.PixelData, number_of_frames=1)
+    dataset.PixelData = encapsulate([frame + b"Quillfeather"])
+    result = checked(encoded(dataset), BASIC)
+    assert b"Quillfeather" not in result.data
+    np.testing.assert_array_equal(pydicom.dcmread(io.BytesIO(result.data)).pixel_array, before)
+    dataset = image()
+    dataset.compress(JPEGLSLossless, generate_instance_uid=False)
+    (frame,) = generate_frames(dataset.PixelData, number_of_frames=1)
+    dataset.PixelData = encapsulate([frame[:2] + b"\xff\xf0\x00\x0eQuillfeather" + frame[2:]])
+    with pytest.raises(Held, match="no decoder needs"):
+        deidentify(encoded(dataset), BASIC, IDENTITIES)
+
+
+def test_treated_pixels_are_claimed_and_untreated_ones_are_not() -> None:
+    class Treated:
+        screened, cleaned, defaced = True, True, True
+
+        def apply(self, file: File) -> Element:
+            return file.elements[0x7FE00010]
+
+    data = encoded(image())
+    treated = deidentify(data, BASIC, IDENTITIES, Treated())
+    produced = pydicom.dcmread(io.BytesIO(treated.data))
+    assert [code for code, _ in treated.codes] == ["113100", "113101", "113102"]
+    assert (produced.BurnedInAnnotation, produced.RecognizableVisualFeatures) == ("NO", "NO")
+    (equipment,) = produced.ContributingEquipmentSequence
+    assert equipment.PurposeOfReferenceCodeSequence[0].CodeValue == "109104"
+    plain = pydicom.dcmread(io.BytesIO(checked(data, BASIC).data))
+    assert "BurnedInAnnotation" not in plain
+    assert plain.LongitudinalTemporalInformationModified == "REMOVED"

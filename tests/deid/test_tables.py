@@ -155,7 +155,8 @@ def test_ranges_commands_and_directories_are_always_removed() -> None:
         ("X/Z/D", "3", Action.REMOVE), ("X/Z/D", "2", Action.EMPTY), ("X/Z/D", "1", Action.DUMMY),
         ("Z/D", "2", Action.EMPTY), ("Z/D", "1", Action.DUMMY), ("Z/D", "3", Action.EMPTY), ("Z/D", None, Action.DUMMY),
         ("X/Z/U*", "3", Action.REMOVE), ("X/Z/U*", "2", Action.EMPTY), ("X/Z/U*", "1C", Action.UID),
-        ("Z", "1", Action.DUMMY), ("Z", "2", Action.EMPTY), ("X", "1", Action.REMOVE), ("U", "1", Action.UID),
+        ("Z", "1", Action.DUMMY), ("Z", "2", Action.EMPTY), ("X", "1", Action.DUMMY), ("X", "2", Action.EMPTY),
+        ("X", "1C", Action.REMOVE), ("X", None, Action.REMOVE), ("U", "1", Action.UID),
     ],
 )  # fmt: skip
 def test_compound_codes_follow_the_type(code: str, kind: str | None, action: Action) -> None:

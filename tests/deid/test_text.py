@@ -8,8 +8,14 @@ from hypothesis import strategies as st
 
 from sluice.deid.profile import DESCRIPTOR_TERMS
 from sluice.deid.tables import table
-from sluice.deid.text import clean_report, known_terms
+from sluice.deid.text import clean_report, known_code_strings, known_terms
 
+CODE_STRINGS = [
+    (b"ORIGINAL\\PRIMARY\\AXIAL\\CT_SOM5 SPI", b"ORIGINAL\\PRIMARY\\AXIAL\\CT_SOM5 SPI"),
+    (b"DERIVED\\SECONDARY\\DIS2D\\ND\\M_FFE", b"DERIVED\\SECONDARY\\DIS2D\\ND\\M_FFE"),
+    (b"ORIGINAL\\QUILLFEATHER", b"ORIGINAL\\"), (b"BROWN", None), (b"AXIAL SMITH", None), (b"A1234567", None),
+    (b"HAS OBS CONTEXT", b"HAS OBS CONTEXT"), (b"HFS ", b"HFS"), (b"", b""), (b"original", None), (b"DCMR", b"DCMR"),
+]  # fmt: skip
 NAMED = sorted({row["term"] for row in table("terms") if row["name"] and row["kind"] in ("anatomy", "report")})
 
 
@@ -27,6 +33,11 @@ NAMED = sorted({row["term"] for row in table("terms") if row["name"] and row["ki
 )  # fmt: skip
 def test_descriptions(given_text: str, kept: str) -> None:
     assert known_terms(given_text, "LO", DESCRIPTOR_TERMS) == kept
+
+
+@pytest.mark.parametrize(("given_value", "kept"), CODE_STRINGS)
+def test_code_strings_are_words_of_the_standard(given_value: bytes, kept: bytes | None) -> None:
+    assert known_code_strings(given_value) == kept
 
 
 def test_an_english_report() -> None:
@@ -58,7 +69,7 @@ def test_a_german_report() -> None:
 TITLED = ["Dr. {}", "Mr. {}", "Frau {}", "Herrn {}", "Prof. Dr. {}", "Miss {}", "J. {}", "{}, MD", "Dr. Anna {}",
           "Dr. von {}", "reported by {}", "Herr Dr. Xaver {}"]  # fmt: skip
 WORDS = ["Dr.", "Hand", "Kopf", "No", "fracture", "Smith", "3", "mm", "x", "Mr", "MR", "J.", "normal", ",", ".", "von",
-         "LWK", "Grade", "x-ray", "CT", "[...]", "White"]  # fmt: skip
+         "LWK", "Grade", "x-ray", "CT", "[...]", "White", "T", "A", "by", ":", "MD"]  # fmt: skip
 
 
 @pytest.mark.parametrize("title", TITLED)

@@ -72,9 +72,9 @@ def leaking(monkeypatch: pytest.MonkeyPatch, change: Any) -> None:
 
 def _meta(data: bytes) -> dict[int, Element]:
     meta = pydicom.dcmread(io.BytesIO(data)).file_meta
-    from sluice.deid.engine import _file_meta
+    from sluice.deid.marks import file_meta
 
-    return _file_meta(
+    return file_meta(
         str(meta.MediaStorageSOPClassUID), str(meta.MediaStorageSOPInstanceUID), str(meta.TransferSyntaxUID)
     )
 

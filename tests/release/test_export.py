@@ -15,6 +15,7 @@ import pydicom
 import pytest
 
 import sluice.release.export as export
+import sluice.release.manifest as publishing
 from sluice.cohorts.freeze import freeze
 from sluice.cohorts.language import parse, parse_text
 from sluice.cohorts.lists import add_list
@@ -389,7 +390,7 @@ def test_killed_between_manifest_and_note(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(database, "execute", killed)
+        patch.setattr(publishing, "_note", killed)
         with pytest.raises(KeyboardInterrupt):
             publish(database, bucket, plan.release_id, keys)
     written = bucket.get("radiographs/v1/manifest.json")

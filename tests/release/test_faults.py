@@ -166,5 +166,6 @@ def test_a_large_object_goes_in_parts(day: Scene, tmp_path: Path, monkeypatch: p
     digest = day.bucket.put_file("large", large)
     assert asked.count("UploadPart") == 3
     assert day.bucket.digest("large") == digest
+    assert day.bucket.put("again", large.read_bytes()) == digest == day.bucket.digest("again")
     day.bucket.client.create_multipart_upload(Bucket=day.bucket.bucket, Key="radiographs/left")
     assert day.bucket.abandon_uploads("radiographs/") == 1

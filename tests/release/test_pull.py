@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 
 import sluice.pull as client
+from sluice.database import select
 from sluice.pull import PullError, pull
+from sluice.release.manifest import republish
 from sluice.release.signing import signing_key
 from sluice.stack.s3 import EmbeddedS3
 from tests.deid.planted import image
@@ -141,20 +143,21 @@ def test_what_was_withdrawn_is_deleted_here(released: Scene, tmp_path: Path) -> 
     folder = tmp_path / "copy"
     pull(address(released, 2), folder)
     said: list[str] = []
-    victim = sorted(files(folder))[0]
-    key = signing_key(released.keys)
-    tombstone = {"recalled": [{"key": f"radiographs/{victim}"}], "signed_by": {"key_id": key.key_id}}
-    place = f"radiographs/{victim.split('/')[0]}/recalled.json"
-    body = json.dumps(tombstone).encode()
-    released.bucket.put(place, body)
-    with pytest.raises(PullError, match=r"recalled.json is not signed"):
-        pull(address(released, 2), folder)
-    released.bucket.put(f"{place}.sig", key.sign(body))
-    done = pull(address(released, 2), folder, say=said.append)
-    assert done.withdrawn == [victim]
+    victim = sorted(path for path in files(folder) if path.startswith("v1/"))[0]
+    # as a recall does it, whose tables `objects_of_release` asks
+    released.database.execute(
+        "update released_object set uploaded_at = null where object_key = %s", (f"radiographs/{victim}",)
+    )
+    with released.database.transaction() as connection:
+        (first,) = select(connection, "select release_id from release where version = 1")
+    republish(released.database, released.bucket, first["release_id"], released.keys)
+    released.bucket.delete([f"radiographs/{victim}"])
+    done = pull(address(released, 2), folder, say=said.append)  # v2 only contains what v1 has
+    assert (done.withdrawn, done.failed) == ([victim], {})
     assert not (folder / victim).exists()
     assert any("withdrew 1 files" in line for line in said)
-    assert pull(address(released, 2), folder).failed == {}
+    assert len(files(folder)) == 6
+    assert pull(address(released, 2), tmp_path / "other").failed == {}
 
 
 def test_a_later_version_says_what_is_gone(released: Scene, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from sluice.deid import gate
 from sluice.deid.elements import PIXEL_DATA, File
 from sluice.deid.held import Held
 from sluice.deid.pixels.devices import DeviceRule, load_rules, masks_of, rule_for, rules_digest
-from sluice.deid.pixels.heads import may_show_face
+from sluice.deid.pixels.heads import WITH_FACE, may_show_face
 from sluice.deid.pixels.policy import PixelPolicy
 from sluice.deid.pixels.reader import screener
 from sluice.deid.pixels.rectangle import Rectangle
@@ -49,6 +49,13 @@ def treatment_for(
         raise Held("held-text", f"text in its pixels, or in its series, at {len(text)} places")
     masks += tuple(box.grown(MARGIN) for box in text)
     return PixelTreatment(masks, cleaned=policy.claim, screened=True)
+
+
+def is_decided_by_file(policy: PixelPolicy, screened: Screening | None) -> bool:
+    """Whether the same file under the same policy is treated as in an earlier release, so that what was made of it
+    may be named again. What is screened depends on its whole series, and people teach what a head is."""
+    region_key = screened.region_key if screened else None
+    return not policy.screens and (policy.heads == "release" or region_key not in WITH_FACE)
 
 
 def described(policy: PixelPolicy, folder: Path | None) -> dict[str, Any]:

@@ -82,8 +82,8 @@ def masks_of(rule: DeviceRule, file: File) -> tuple[Rectangle, ...] | None:
         return rule.rectangles if rule.action == "mask" else ()
     rows, columns = (gate.number(file.elements.get(tag), 0) for tag in NUMBERS.values())
     regions = ultrasound_regions(file.elements)
-    if not regions or any(one.within(rows, columns) != one for one in regions):
-        return None
+    if not regions or any(one.right > columns + 1 or one.bottom > rows + 1 for one in regions):
+        return None  # one more than there is: devices are seen that give the first pixel behind it
     return outside(regions, rows, columns)
 
 

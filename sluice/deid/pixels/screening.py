@@ -22,6 +22,7 @@ from sluice.deid.pixels.sampling import FILMS, frames_to_project, frames_to_read
 
 BRIGHTEST, DARKEST = -1, -2  # in place of a frame's number: the projections
 WORD = re.compile(r"[^\W_]+")
+MOST_LOOKS = 3  # at a picture in which there is text
 LOOK_ALIKE = str.maketrans("L1", "II")  # read for each other
 
 
@@ -100,10 +101,26 @@ def _screen(file: File, layout: Layout, threads: int) -> Screened:
         pictures |= _projections(file, projected)
     found: list[FoundText] = []
     for frame, picture in pictures.items():
-        for reading in read(picture, threads):
-            if not any(known.box.covers(reading.box) for known in found):
-                found.append(_found(frame, reading, is_film))
+        for text in _texts(frame, picture, is_film, threads):
+            if not any(known.box.covers(text.box) for known in found):
+                found.append(text)
     return Screened(tuple(frames), layout.rows, layout.columns, tuple(found))
+
+
+def _texts(frame: int, picture: NDArray[np.float32], is_film: bool, threads: int) -> list[FoundText]:
+    """Text in one picture. Where there is some, it is made dark and the rest looked at again: a page full of it hides
+    fainter lines from the reader."""
+    found: list[FoundText] = []
+    for _ in range(MOST_LOOKS):
+        readings = [_found(frame, reading, is_film) for reading in read(picture, threads)]
+        found += readings
+        if all(text.is_marker for text in readings):
+            break
+        picture = picture.copy()
+        for text in readings:
+            box = text.box
+            picture[max(box.top, 0) : box.bottom, max(box.left, 0) : box.right] = picture.min()
+    return found
 
 
 def _found(frame: int, reading: Reading, is_film: bool) -> FoundText:

@@ -10,6 +10,7 @@
 | `reviewed.csv` | attributes without a row that a person allowed by value, or refused | by hand |
 | `sop_classes.csv` | which SOP classes may leave, which are held and why | by hand |
 | `terms.csv` | words that a cleaned description or report may keep, and which of them are names as well | by hand |
+| `code_words.csv` | words of the code strings of PS3.3, as dciodvfy knows them | `generate` |
 | `people.csv` | titles, particles and verbs that say that a name stands beside them | by hand |
 | `edition.json` | edition and digests of the sources | `generate` |
 """

@@ -49,6 +49,23 @@ OPTIONS_OF_CONTENT = {
 }
 # Text without a row: where PS3.3 requires it, it stays as an empty value or a dummy.
 TEXT = {"LO", "SH", "ST", "LT", "UT", "UC", "PN"}
+CODE_WORD = re.compile(r"(?=\d*[A-Z])[A-Z0-9]{4,16}")  # shorter ones need no list
+# Words of code strings that makers write, or that dciodvfy holds within longer strings.
+MORE_CODE_WORDS = {
+    "ORIGINAL", "TEXT", "NORM", "HELICAL", "MODE", "QUANTITY", "MEVISLAB", "ABDOM", "SLSENS", "SURVIEW", "CARDIOLOGY",
+    "MODULATION", "CSAPARALLEL", "ACQUIRED", "SPIRAL", "TOPOGRAM", "PROCESSED", "REFORMATTED", "AVERAGE", "ROUTINE",
+    "DIXON", "WATER", "OPPOSED", "MOSAIC", "PHYSIO", "DERIVED", "PRIMARY", "SECONDARY", "AXIAL", "LOCALIZER", "OTHER",
+    "CODE", "CONTAINER", "PNAME", "UIDREF", "DATE", "TIME", "DATETIME", "IMAGE", "COMPOSITE", "WAVEFORM", "SCOORD",
+    "SCOORD3D", "TCOORD", "TABLE", "POINT", "MULTIPOINT", "POLYLINE", "INTERPOLATED", "CIRCLE", "ELLIPSE", "POLYGON",
+    "ELLIPSOID", "CONTAINS", "PROPERTIES", "CONTEXT", "CONCEPT", "INFERRED", "SELECTED", "FROM", "SEPARATE",
+    "CONTINUOUS", "COMPLETE", "PARTIAL", "VERIFIED", "UNVERIFIED", "PRELIMINARY", "FINAL", "IDENTITY", "INVERSE",
+    "SCALE", "TRUE", "SIZE", "MAGNIFY", "PIXEL", "DISPLAY", "MATRIX", "AREA", "SINGLE", "SING", "DYNAMIC", "STATIC",
+    "GATED", "LEFT", "RIGHT", "BOTTOM", "CENTER", "SEGMENT", "MULTISEGMENT", "BEGIN", "DCMR",
+}  # fmt: skip
+NAMES_AMONG_TERMS = {
+    "FLETCHER", "FLYNN", "FALCON", "JOSLIN", "JULIAN", "LEDO", "LIMA", "MANCHESTER", "NEBLETT", "RIMA", "SYED", "STERN",
+    "WALTZ", "CHASE", "SLOOP", "HANNING",
+}  # fmt: skip
 CODED = {"CodeValue", "CodingSchemeDesignator", "CodingSchemeVersion", "CodeMeaning", "LongCodeValue", "TextValue"}
 REQUIRED = {"1", "1C", "2", "2C"}
 # Set by the engine itself, never copied.
@@ -145,7 +162,8 @@ def _load(folder: Path, name: str) -> Any:
 def types(iods: Path) -> int:
     """Write `types.csv`, a Type for each place of an attribute in an IOD; return its row count.
 
-    It holds the attributes whose action depends on it: compound codes, and required text that has no row in E.1-1.
+    It holds the attributes whose action depends on it: compound codes, required text that has no row in E.1-1, and
+    text and dates that E.1-1 removes though PS3.3 requires them unconditionally.
 
     `path` names the sequences that lead to the attribute, from the outside in; it is empty at the top level. Of two
     modules that define one place, the stricter Type counts. The rows with path `*` give the strictest Type over all
@@ -154,6 +172,10 @@ def types(iods: Path) -> int:
     by_iod, modules = _load(iods, "iod_module_map"), _load(iods, "module_attribute_map")
     ruled = {row["tag"] for row in table("basic_profile")}
     wanted = {row["tag"] for row in table("basic_profile") if ("/" in row["basic"] or row["basic"] == "Z")}
+    removed = {
+        row["tag"] for row in table("basic_profile") if row["basic"] == "X" and row["vr"] in TEXT | {"DA", "DT", "TM"}
+    }
+    wanted |= removed
     wanted |= {
         f"{number:08x}"
         for number, (vr, *_, keyword) in DicomDictionary.items()
@@ -166,6 +188,8 @@ def types(iods: Path) -> int:
             for attribute in modules.get(module["key"], []):
                 tags = [_tag_of(keyword) for keyword in (*attribute["path"], attribute["keyword"])]
                 *path, tag = tags
+                if tag in removed and attribute["type"] not in ("1", "2"):
+                    continue
                 if tag not in wanted or (tag not in ruled and attribute["type"] not in REQUIRED):
                     continue
                 kind = attribute["type"] if attribute["type"] in TYPE_ORDER else "3"
@@ -203,6 +227,17 @@ def allowed(iods: Path) -> int:
     return _write("allowed", ["tag", "keyword", "vr", "kind", "reason"], rows)
 
 
+def code_words(dciodvfy: Path) -> int:
+    """Write `code_words.csv`: words of the defined and enumerated terms of PS3.3; return its row count.
+
+    The standard gives its terms in prose only. dciodvfy (dicom3tools, D. Clunie) checks against them, and has them as
+    strings of its own: of those, each word of a code string is taken, but for surnames, which are `NAMES_AMONG_TERMS`.
+    """
+    found = re.findall(rb"(?<=\0)[A-Z0-9_ ]{2,16}(?=\0)", dciodvfy.read_bytes())
+    words = {word for text in found for word in re.split(r"[ _]+", text.decode()) if CODE_WORD.fullmatch(word)}
+    return _write("code_words", ["word"], [[word] for word in sorted((words | MORE_CODE_WORDS) - NAMES_AMONG_TERMS)])
+
+
 def _second_layer_kind(vr: str, keyword: str) -> str | None:
     if vr in NUMERIC:
         return "number"
@@ -222,6 +257,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("source", type=Path, help="folder with ps3.15_E.1-1_<edition>.csv")
     parser.add_argument("--iods", type=Path, help="folder highdicom/_standard of an unpacked highdicom wheel")
+    parser.add_argument("--dciodvfy", type=Path, help="the program dciodvfy of dicom3tools")
     chosen = parser.parse_args(arguments)
     profile = sorted(chosen.source.glob("ps3.15_E.1-1_*.csv"))[-1]
     edition = profile.stem.rsplit("_", 1)[1]
@@ -239,6 +275,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sources += sorted(chosen.iods.glob("*_map.json"))
     else:
         counts |= {"types": len(table("types")), "allowed": len(table("allowed"))}
+    counts["code_words"] = code_words(chosen.dciodvfy) if chosen.dciodvfy else len(table("code_words"))
     record = {
         "standard": "DICOM PS3.15 Annex E",
         "edition": edition,

@@ -12,7 +12,7 @@ release, so no table, manifest or researcher sees them (docs/decisions/0018-iden
 from __future__ import annotations
 
 from sluice.release.canaries.adding import CanaryError, add, canaries_of, retire
-from sluice.release.canaries.checking import CanaryFinding, check, probe, seen_in_file, seen_in_logs, watch_of
+from sluice.release.canaries.checking import CanaryFinding, check, probe, seen_in_logs, watch_of
 from sluice.release.canaries.making import REGION
 
 __all__ = [
@@ -24,7 +24,6 @@ __all__ = [
     "check",
     "probe",
     "retire",
-    "seen_in_file",
     "seen_in_logs",
     "watch_of",
 ]

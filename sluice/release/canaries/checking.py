@@ -138,12 +138,6 @@ def seen_in_logs(database: Database, project: str, folders: Sequence[Path]) -> I
         yield from _marked_files(folder, watch)
 
 
-def seen_in_file(watch: Watch, path: Path) -> bool:
-    """Whether a file that is about to be written holds a token."""
-    data = path.read_bytes()
-    return watch.anywhere(data) or (path.suffix == ".parquet" and watch.in_text(_parquet_text(data)))
-
-
 def probe_prefix(release: dict[str, Any]) -> str:
     """Where a release's canaries go, beside it and listed nowhere."""
     return f"{release['project']}/probe-v{release['version']}/"

@@ -14,6 +14,7 @@ from sluice.deid import gate
 from sluice.deid.elements import read_file
 from sluice.deid.held import Held
 from sluice.deid.pixels import PixelPolicy, PixelTreatment, Rectangle, Screening, treatment_for
+from sluice.deid.pixels.deciding import is_decided_by_file
 from sluice.deid.pixels.devices import COLUMNS, DeviceRuleError, load_rules, rules_digest
 from sluice.deid.profile import Profile
 from tests.deid.pixels.pictures import CT, DX, SC, US, body, data_of, instance, regions
@@ -54,6 +55,22 @@ def test_films_leave_by_what_was_found() -> None:
     assert decided(film, MASK, FOUND).masks == (Rectangle(6, 1, 68, 20),)
 
 
+@pytest.mark.parametrize(
+    ("policy", "screened", "by_file"),
+    [
+        (PixelPolicy(), None, True),
+        (PixelPolicy(), Screening(region_key="CHEST"), True),
+        (PixelPolicy(), Screening(region_key="SKULL"), False),  # taught since
+        (PixelPolicy(heads="release"), Screening(region_key="SKULL"), True),
+        (MASK, CLEAN, False),  # text may have been found in another slice since
+    ],
+)
+def test_what_an_earlier_release_holds_may_be_named_again(
+    policy: PixelPolicy, screened: Screening | None, by_file: bool
+) -> None:
+    assert is_decided_by_file(policy, screened) is by_file
+
+
 def test_ultrasound_keeps_its_regions_only() -> None:
     picture = body(400, 500).astype(np.uint8)
     scan = instance(picture, US, regions((100, 50, 399, 349)))
@@ -72,7 +89,7 @@ def test_ultrasound_keeps_its_regions_only() -> None:
         gate.check(read_file(data_of(scan)), Profile.preset("basic"), screened=unseen.screened)
 
 
-@pytest.mark.parametrize("box", [(0, 0, 500, 100), (50, 50, 50, 90)])
+@pytest.mark.parametrize("box", [(0, 0, 600, 100), (50, 50, 50, 90)])
 def test_ultrasound_without_usable_regions_is_held(box: tuple[int, int, int, int]) -> None:
     picture = body(400, 500).astype(np.uint8)
     assert reason(instance(picture, US)) == "held-device"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
+from sluice.deid.elements import PIXEL_DATA, Element, read_file, write_file
+from sluice.deid.pixels import PixelPolicy, Screening, treatment_for
 from sluice.deid.pixels.rectangle import Rectangle
 from sluice.deid.pixels.sampling import frames_to_project, frames_to_read
 from sluice.deid.pixels.screening import is_marker, screen_file
@@ -48,6 +51,23 @@ def test_text_is_found(picture: Stored, sop_class: str, edit: Callable[[Dataset]
     texts = [found for found in screened.found if not found.is_marker]
     assert any("QUILL" in found.text.upper().replace(" ", "") for found in texts), texts
     assert all(found.box.within(screened.rows, screened.columns) == found.box for found in texts)
+
+
+@pytest.mark.parametrize("name", ["dcm4che-test-data_src_main_resources_YBR_FULL-RLE.dcm"])
+def test_a_real_ultrasound_screen_whose_region_holds_the_name_is_clean_when_it_is_masked(
+    shared_data: Path, name: str
+) -> None:
+    data = (shared_data / "dicom" / "dcm4che" / name).read_bytes()
+    screened = screen_file(data)
+    said = {text.text for text in screened.found}
+    assert any("HOSPITAL" in text for text in said)  # within the region that the device gives
+    file = read_file(data)
+    known = Screening(True, tuple(text.box for text in screened.found))
+    treatment = treatment_for(file, PixelPolicy(text="mask"), known)
+    file.elements[PIXEL_DATA] = treatment.apply(file)
+    meta = {0x20010: Element(0x20010, "UI", file.transfer_syntax.encode())}
+    left = [text.text for text in screen_file(write_file(meta, file.elements)).found]
+    assert not [text for text in left if len(text) > 3], left
 
 
 def test_nothing_is_found_where_nothing_is_written_and_markers_are_told() -> None:

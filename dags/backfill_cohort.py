@@ -33,11 +33,12 @@ from airflow.sdk import dag
 from operators import cohort, steps
 from operators.policies import run_policy
 from operators.releases import export_release
+from operators.review import RUN_WAITS
 
 
 @dag(
     schedule=None,
-    **run_policy(cohort.form(), governed=True),
+    **(run_policy(cohort.form(), governed=True) | RUN_WAITS),
     tags=["sluice", "cohort", "release"],
     doc_md=__doc__,
 )

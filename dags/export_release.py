@@ -11,6 +11,9 @@ window. Leaves `releases`.
 **Normal.** One release for each project that the window has members for; the link *Bucket* of `publish` shows it. What
 is held stays here with a reason: `held-class`, `held-residual` and so on, on the Sluice page.
 
+**Waits.** `review` is *awaiting input* until the persons that a project asks for approved its release on the page
+Review; that takes no worker, and other days go on beside it. Who rejects says why, and `publish` is skipped.
+
 **Worry when** `held-residual` appears: the independent check found an identifier in a de-identified file. Nothing left
 the house; tell the data protection officer which device it came from. Red `export` or `verify`: the bucket could not be
 used or does not hold what was sent; the log says which key or policy. Never repair by hand in the bucket. Red `publish`
@@ -28,11 +31,12 @@ from airflow.sdk import PartitionedAssetTimetable, dag
 from operators.assets import PREDICTIONS_BODY_PART, PREDICTIONS_IVC_FILTER, QUALITY, RELEASES
 from operators.policies import WINDOW, run_policy
 from operators.releases import export_release as release_to_projects
+from operators.review import RUN_WAITS
 
 
 @dag(
     schedule=PartitionedAssetTimetable(assets=QUALITY & PREDICTIONS_BODY_PART & PREDICTIONS_IVC_FILTER),
-    **run_policy(),
+    **(run_policy() | RUN_WAITS),
     tags=["sluice", "release", "day"],
     doc_md=__doc__,
 )

@@ -75,3 +75,9 @@ def returned(ti_key: TaskInstanceKey) -> dict[str, Any]:
 
     value = XCom.get_value(ti_key=ti_key, key="return_value")
     return value if isinstance(value, dict) else {}
+
+
+def page_link(path: str, query: dict[str, Any]) -> str:
+    """Path of a page below the Sluice plugin."""
+    base = urlsplit(conf.get("api", "base_url", fallback="")).path.rstrip("/")
+    return f"{base}{PAGE}{path}" + (f"?{urlencode(query)}" if query else "")

@@ -1,4 +1,4 @@
-"""Releases as Airflow tasks: prepare each project, export and convert in parts, verify, publish. Same shape as
+"""Releases as Airflow tasks: prepare each project, export and convert in parts, verify, review, publish. Same shape as
 `operators.steps`.
 
 A project that fails does not hold up the others: each task after `prepare` works on what there is, and nothing is
@@ -11,9 +11,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import TaskGroup, TriggerRule, task
+from airflow.sdk import TaskGroup, TriggerRule, task, task_group
 
 from operators.counts import Counts
+from operators.review import ReviewOperator
 from operators.steps import Outlets, ReleaseOperator, SummaryOperator, require_window
 
 
@@ -47,18 +48,12 @@ def export_release(
             trigger_rule=TriggerRule.ALL_DONE,
             retries=1,  # what is missing comes by exporting again, not by looking again
         )(_verify).expand(release=releases)
-        published = ReleaseOperator.partial(
-            task_id="publish",
-            python_callable=_publish,
-            map_index_template="{{ task.op_kwargs.release.project }}",
-            trigger_rule=TriggerRule.ALL_DONE,
-            retries=1,
-            doc_md="Writes the manifest, which makes the release visible. Refuses what was not verified.",
-        ).expand(op_kwargs=releases.map(_as_argument))
+        each = task_group(group_id="each")(_review_and_publish).expand(release=releases)
+        published = each.get_child_by_label("publish").output
         summary = SummaryOperator(
             task_id="summary",
             python_callable=_summarise,
-            op_kwargs={"window": window, "names": names, "releases": releases, "published": published.output},
+            op_kwargs={"window": window, "names": names, "releases": releases, "published": published},
             trigger_rule=TriggerRule.ALL_DONE,
             outlets=list(outlets),
             doc_md="What was released of this window. Runs even when a project failed.",
@@ -69,8 +64,8 @@ def export_release(
             doc_md="Red when a project failed, or was prepared after the others had gone on. Repair what its log says "
             "and clear its red tile and what comes after it.",
         )(_all_projects)(plans, releases)
-        screened >> exported >> derived >> verified >> published
-        [plans, screened, exported, derived, verified, published, summary] >> verdict
+        screened >> exported >> derived >> verified >> each
+        [plans, screened, exported, derived, verified, each, summary] >> verdict
     if after is not None:
         after >> names
     return summary.output
@@ -82,8 +77,26 @@ class LeftBehind(RuntimeError):  # noqa: N818
     permanent = True
 
 
-def _as_argument(release: dict[str, Any]) -> dict[str, Any]:
-    return {"release": release}
+def _review_and_publish(release: dict[str, Any]) -> None:
+    """One release from its approval to its manifest: what one waits for holds up no other."""
+    reviewed = ReviewOperator(
+        task_id="review",
+        release=release,
+        map_index_template="{{ task.release.project }} v{{ task.release.version }}",
+        trigger_rule=TriggerRule.ALL_DONE,
+        retries=1,
+        doc_md="Waits for the persons that the project asks for. They look at the page Review: docs/review.md.",
+    )
+    published = ReleaseOperator(
+        task_id="publish",
+        python_callable=_publish,
+        op_kwargs={"release": release},
+        map_index_template="{{ task.op_kwargs.release.project }}",
+        trigger_rule=TriggerRule.ALL_DONE,
+        retries=1,
+        doc_md="Writes the manifest, which makes the release visible. Refuses what was not verified or approved.",
+    )
+    reviewed >> published
 
 
 def _projects(window: str, project: str | None = None) -> list[str]:
@@ -94,13 +107,14 @@ def _projects(window: str, project: str | None = None) -> list[str]:
     return [project] if project else project_names()
 
 
-def _prepare(window: str, project: str, members: dict[str, Any] | None = None) -> dict[str, Any]:
+def _prepare(window: str, project: str, members: dict[str, Any] | None = None, dag_run: Any = None) -> dict[str, Any]:
     """Freeze who is in the release, and note a reason for everyone who is not."""
     from operators.connections import database, keys
     from sluice.release.export import prepare
 
     whose = {name: (members or {}).get(name) for name in ("version_id", "list_id", "formats")}
-    return prepare(database(), project, require_window(window), keys=keys(), **whose).as_dict()
+    person = getattr(dag_run, "triggering_user_name", None)
+    return prepare(database(), project, require_window(window), keys=keys(), **whose, requested_by=person).as_dict()
 
 
 def _parts(plans: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -184,9 +198,16 @@ def _logs_of_this_run() -> list[Path]:
 
 
 def _publish(release: dict[str, Any]) -> Counts:
+    from airflow.sdk.exceptions import AirflowSkipException
+
     from operators.connections import bucket, database
     from sluice.release.export import publish
+    from sluice.release.review import standing
 
+    with database().transaction() as connection:
+        review = standing(connection, release["release_id"])
+    if review.state == "rejected":
+        raise AirflowSkipException(f"Not published: rejected by {review.rejected_by}. {review.reason}")
     done = publish(database(), bucket(release["bucket"]), release["release_id"]).as_dict()
     return {"window_key": release["window_key"], "bucket": release["bucket"], "prefix": release["prefix"], **done}
 

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from plugins import anatomy, api, cohort_lists, cohorts, files, find, pacs, recalls, requests, trend
+from plugins import anatomy, api, cohort_lists, cohorts, files, find, pacs, recalls, requests, review, trend
 from plugins.refused import refused
 from sluice.database import DatabaseError
 
@@ -28,6 +28,8 @@ COHORTS_OF = "backfill_cohort"
 RECALLERS_OF = "recall"
 # Whoever may start runs of this DAG may accept what it found, or keep objects out because of it.
 DECIDERS_OF = "check_quality"
+# Whoever may answer requests of this DAG may approve releases, where a project does not name its approvers.
+APPROVERS_OF = "export_release"
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
@@ -45,9 +47,12 @@ def behind_login() -> FastAPI:
     from airflow.api_fastapi.core_api.security import get_user, requires_access_dag
     from airflow.models.connection import Connection
 
+    from plugins.waking import wake
+
     starts_retrieval = requires_access_dag("POST", DagAccessEntity.RUN, STARTERS_OF)
     starts_checks = requires_access_dag("POST", DagAccessEntity.RUN, DECIDERS_OF)
     starts_cohorts = requires_access_dag("POST", DagAccessEntity.RUN, COHORTS_OF)
+    answers = requires_access_dag("PUT", DagAccessEntity.HITL_DETAIL, APPROVERS_OF)
     starts_recalls = requires_access_dag("POST", DagAccessEntity.RUN, RECALLERS_OF)
     looks = requires_access_dag("GET", param_dag_id=READERS_OF)
     logged_in = Depends(get_user)
@@ -70,6 +75,8 @@ def behind_login() -> FastAPI:
             may_change=may_change,
             may_decide=may(starts_checks),
             may_ask=may(starts_cohorts),
+            may_approve=may(answers),
+            wake=lambda task: wake(user, task),
             may_recall=may(starts_recalls),
             may_look=may(looks),
         )
@@ -98,6 +105,7 @@ def build(
     app.include_router(recalls.routes(person), prefix="/api/recalls", dependencies=inside)
     app.include_router(trend.routes(person), prefix="/api", dependencies=inside)
     app.include_router(anatomy.routes(person), prefix="/api", dependencies=inside)
+    app.include_router(review.routes(person), prefix="/api/review")
     app.include_router(files.routes(person))
     app.include_router(files.router, dependencies=inside)
     app.add_exception_handler(DatabaseError, _database_is_away)

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import FileResponse, RedirectResponse
 
-from plugins.connections import database
+from plugins.connections import CONNECTION, database
 from plugins.pacs import Person
 from sluice.database import Database
 from sluice.settings import settings
@@ -62,7 +62,8 @@ def routes(person: Callable[..., Person]) -> APIRouter:
         """Which pages whoever asks may see."""
         hospital = ["./", "find", "anatomy", "trend", "pacs"] if who.may_look else []
         recalls = ["recalls"] if who.may_recall and who.may_look else []
-        return {"name": who.name, "pages": [*hospital, "cohorts", "requests", *recalls]}
+        reviews = ["review"] if who.may_look and (who.may_approve or who.may_change(CONNECTION)) else []
+        return {"name": who.name, "pages": [*hospital, "cohorts", "requests", *reviews, *recalls]}
 
     @open_to_all.get("/static/{name}")
     def asset(name: str) -> FileResponse:
@@ -102,6 +103,12 @@ def trend_page() -> FileResponse:
 def anatomy_page() -> FileResponse:
     """The page where people teach words for body parts, sequences and phases."""
     return _file(PAGES / "anatomy.html")
+
+
+@router.get("/review")
+def review_page() -> FileResponse:
+    """The page on which releases are reviewed and approved."""
+    return _file(PAGES / "review.html")
 
 
 @router.get("/images/{sop_instance_uid}.png")

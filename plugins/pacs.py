@@ -8,7 +8,7 @@ our origin.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -40,6 +40,8 @@ class Person:
             these name. Who may not order may so for the projects that name them only.
         may_recall: whether they may start runs of `recall`, and so see and acknowledge recalls.
         may_look: whether they may read `sweep`, and so see what the hospital has: windows, images, scanners.
+        may_approve: whether they may answer requests of `export_release`, and so approve releases.
+        wake: tells an Airflow task that waits for an answer to look again.
     """
 
     name: str
@@ -47,6 +49,8 @@ class Person:
     may_change: Callable[[str], bool]
     may_decide: bool = False
     may_ask: bool = False
+    may_approve: bool = False
+    wake: Callable[[Mapping[str, Any]], bool] = lambda task: False
     may_recall: bool = False
     may_look: bool = True
 

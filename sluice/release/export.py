@@ -24,17 +24,19 @@ from typing import Any
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from sluice.database import Database, copy_rows, named_query, select
+from sluice.deid.conformance import new_faults
 from sluice.deid.elements import MalformedError, read_file
-from sluice.deid.engine import deidentify
+from sluice.deid.engine import Deidentified, deidentify
 from sluice.deid.held import Held
 from sluice.deid.identities import Identities
-from sluice.deid.leak_check import Claims, findings
+from sluice.deid.leak_check import Claims, leaks
 from sluice.deid.pixels import PixelPolicy, PixelTreatment, Screening, treatment_for
 from sluice.deid.pixels.deciding import is_decided_by_file
 from sluice.deid.pixels.devices import load_rules
 from sluice.deid.pixels.screen import waiting
 from sluice.deid.pixels.store import screenings
 from sluice.deid.profile import Profile
+from sluice.deid.reread import reread
 from sluice.objects import ObjectStore, ObjectStoreError
 from sluice.release import canaries
 from sluice.release.columns import columns_of
@@ -53,6 +55,10 @@ from sluice.release.plan import (
 )
 from sluice.release.projects import Project
 from sluice.release.reuse import known_bytes, reuse
+from sluice.release.review.pool import Pool, Pooled
+from sluice.release.review.rules import decisions_of, without
+from sluice.release.review.strings import Retained, retained
+from sluice.release.review.thumbnails import keep_thumbnails, sampled, thumbnail
 from sluice.release.verify import VerifySummary, verify
 from sluice.settings import settings
 
@@ -109,6 +115,8 @@ class _Object:
     sha256: str
     source_sha256: str
     columns: dict[str, Any]
+    strings: tuple[Retained, ...]
+    struck: tuple[Retained, ...]
 
 
 def export_batch(
@@ -239,6 +247,11 @@ class _Exporter:
         self.identities = identities
         self.release_id: int = release["release_id"]
         self.prefix: str = release["prefix"]
+        self.pool = Pool(database, self.release_id)
+        self.held_strings: list[Pooled] = []
+        with database.transaction() as connection:
+            self.decisions = decisions_of(connection, release["project"])
+            self.pictured = sampled(connection, self.release_id)
         self.watch = canaries.watch_of(database, self.release_id)
 
     def look_up(self, uids: list[str]) -> None:
@@ -288,8 +301,11 @@ class _Exporter:
             treatment = self._treatment(member["sop_instance_uid"], original)
             result = deidentify(original, self.profile, self.identities, treatment)
             claims = Claims(result.shift_days, tuple(code for code, _ in result.codes))
-            found = findings(original, result.data, claims, member["known"])
-            columns = columns_of(result.data)
+            data, strings, struck = self._as_decided(member["sop_instance_uid"], result)
+            before, after = reread(original), reread(data)
+            found = leaks(before, after, data, claims, member["known"])
+            faults = new_faults(before, after)
+            columns = columns_of(data)
         except Held:
             raise
         except Exception as error:  # a fault of ours must hold the file, not let it pass
@@ -297,9 +313,22 @@ class _Exporter:
         if found:
             places = sorted({f"{finding.kind} {finding.where}" for finding in found})
             raise Held("held-residual", "; ".join(places)[:500])
+        if faults:
+            raise Held("held-conformance", "; ".join(map(str, faults))[:500])
         key = f"{self.prefix}dicom/{result.patient}/{result.study}/{result.series}/{result.sop_instance}.dcm"
-        digest = hashlib.sha256(result.data).hexdigest()
-        return _Object(member["sop_instance_uid"], key, result.data, digest, member["sha256"], columns)
+        digest = hashlib.sha256(data).hexdigest()
+        return _Object(member["sop_instance_uid"], key, data, digest, member["sha256"], columns, strings, struck)
+
+    def _as_decided(self, uid: str, result: Deidentified) -> tuple[bytes, tuple[Retained, ...], tuple[Retained, ...]]:
+        """The file without the strings that people took out, the strings before that, and those."""
+        file = reread(result.data)
+        strings = retained(file, result.patient)
+        try:
+            struck = tuple(self.decisions.check(strings))
+            return (without(result.data, file, struck) if struck else result.data), strings, struck
+        except Held:
+            self.held_strings.append(Pooled(uid, "", strings))
+            raise
 
     def _treatment(self, uid: str, original: bytes) -> PixelTreatment:
         try:
@@ -310,6 +339,8 @@ class _Exporter:
 
     def upload(self, chunk: list[_Object], summary: ExportSummary) -> None:
         """Record, upload, mark: an object in the bucket is never unknown to the ledger."""
+        self.pool.keep([Pooled(one.sop_instance_uid, one.sha256, one.strings, one.struck) for one in chunk])
+        self._draw(chunk)
         chunk, known = self._record(chunk)
         done: list[_Object] = []
         try:
@@ -322,6 +353,24 @@ class _Exporter:
             summary.bytes += sum(len(uploaded.data) for uploaded in done)
             summary.reused += len(known)
             summary.reused_bytes += sum(len(one.data) for one in known)
+
+    def _draw(self, chunk: list[_Object]) -> None:
+        """Pictures of a few objects of each series, for the page on which the release is reviewed."""
+        keep_thumbnails(
+            self.database,
+            self.release_id,
+            [
+                (
+                    one.sop_instance_uid,
+                    str(one.columns["series_instance_uid"]),
+                    str(one.columns["patient"]),
+                    self.pictured[one.sop_instance_uid],
+                    thumbnail(one.data),
+                )
+                for one in chunk
+                if one.sop_instance_uid in self.pictured
+            ],
+        )
 
     def _put(self, produced: _Object) -> None:
         digest = self.store.put(produced.key, produced.data, DICOM)
@@ -373,9 +422,30 @@ class _Exporter:
             self.store.delete(sorted(late))
 
     def _note_held(self, held: list[tuple[str, str, str | None]]) -> None:
+        self.pool.keep(self.held_strings)
+        self._withdraw([uid for uid, _, _ in held])
         with self.database.transaction() as connection:
             hold(connection, self.release_id, held)
             note_gaps(connection, held)
+
+    def _withdraw(self, uids: list[str]) -> None:
+        """Take out of the bucket what is held now and stood there: a decision came after it was uploaded."""
+        if not uids:
+            return
+        with self.database.transaction() as connection:
+            rows = select(
+                connection,
+                "select object_key from released_object where release_id = %s and sop_instance_uid = any(%s)",
+                (self.release_id, uids),
+            )
+        # What an earlier version holds stays with it.
+        self.store.delete([row["object_key"] for row in rows if row["object_key"].startswith(self.prefix)])
+        with self.database.transaction() as connection, connection.cursor() as cursor:
+            for table in ("released_object", "release_thumbnail", "review_redo"):
+                cursor.execute(
+                    f"delete from {table} where release_id = %s and sop_instance_uid = any(%s)",
+                    (self.release_id, uids),
+                )
 
 
 def hold(connection: Connection, release_id: int, reasons: list[tuple[str, Any, Any]]) -> None:

@@ -29,6 +29,7 @@ from sluice.release import canaries
 from sluice.release.anonymity import counted
 from sluice.release.contents import objects, settle
 from sluice.release.plan import ReleaseError
+from sluice.release.review.approval import standing
 from sluice.release.signing import SigningKey, signing_key
 from sluice.release.tables import texts_of, write_tables
 from sluice.settings import settings
@@ -87,8 +88,8 @@ def publish(database: Database, store: ObjectStore, release_id: int, keys: Path 
         keys: folder of the signing key; `settings().keys` when None.
 
     Raises:
-        ReleaseError: the release was not verified since its last upload, its tables tell too much, or somebody else
-            wrote a manifest there.
+        ReleaseError: the release was not verified since its last upload, or not approved as its project asks, its
+            tables tell too much, or somebody else wrote a manifest there.
         ObjectStoreError: the bucket cannot be used.
     """
     key = signing_key(keys or settings().keys)
@@ -100,6 +101,7 @@ def publish(database: Database, store: ObjectStore, release_id: int, keys: Path 
         release = select(lock, named_query("release_state"), {"release_id": release_id})[0]
         if release["published_at"] is None:
             _publishable(release)
+            _approved(lock, release_id)
             if affected := select(lock, named_query("recall_affected"), {"release_id": release_id}):
                 raise ReleaseError(
                     f"{len(affected)} objects of the release were opted out since they were exported. Run the DAG "
@@ -190,6 +192,16 @@ def _publishable(release: dict[str, Any]) -> None:
     verified, last_upload = release["verified_at"], release["last_upload"]
     if verified is None or (last_upload is not None and verified < last_upload):
         raise ReleaseError("The release was not verified since its last upload. Run verify, then publish.")
+
+
+def _approved(connection: Connection, release_id: int) -> None:
+    review = standing(connection, release_id)
+    if review.state not in ("not-needed", "approved"):
+        raise ReleaseError(
+            f"The release is rejected by {review.rejected_by}: {review.reason}"
+            if review.state == "rejected"
+            else f"The release waits for approval. {review.lacks} See the page Review."
+        )
 
 
 def _adopt(database: Database, store: ObjectStore, release: dict[str, Any], key: SigningKey) -> bool:

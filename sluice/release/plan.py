@@ -25,6 +25,7 @@ from sluice.release.chosen import choose
 from sluice.release.linkage.keys import KeySource, key_source
 from sluice.release.linkage.registered import current_key, require
 from sluice.release.projects import Project, load_project
+from sluice.release.review.approval import require_approval
 from sluice.settings import settings
 
 PART_SIZE = 2_000
@@ -131,6 +132,7 @@ def prepare(
     keys: Path | KeySource | None = None,
     version_id: int | None = None,
     list_id: int | None = None,
+    requested_by: str | None = None,
     formats: Sequence[str] | None = None,
 ) -> ReleasePlan:
     """Freeze the members of a release of one window, or of a cohort, whose window it then goes by.
@@ -142,6 +144,7 @@ def prepare(
     Args:
         version_id: of a frozen cohort, whose members take the place of the window's.
         list_id: of a researcher's list; the instances of the studies that its rows stand for take the place.
+        requested_by: who started it, where a person did: they cannot approve it alone.
         formats: of the project's formats only these, and DICOM; all of them when None.
 
     Raises:
@@ -174,6 +177,7 @@ def prepare(
         if merged:
             profile["merged_patients"] = merged
         release = _find_or_begin(connection, project, window_key, profile, members, version_id)
+        require_approval(connection, release["release_id"], project.approval, project.approvers, requested_by)
         linkage.record(connection, project.name, identities, release["release_id"], people)
         batches = _cut(connection, release["release_id"], part_size)
     counted: dict[str, int] = {}
@@ -191,6 +195,12 @@ def prepare(
         batches=batches,
         published=release["published_at"] is not None,
     )
+
+
+def parts_of(database: Database, release_id: int, part_size: int = PART_SIZE) -> list[ReleasePart]:
+    """The parts of a release that was prepared."""
+    with database.transaction() as connection:
+        return _cut(connection, release_id, part_size)
 
 
 def note_gaps(connection: Connection, reasons: Sequence[tuple[str, str, str | None]]) -> None:

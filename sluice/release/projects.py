@@ -94,6 +94,8 @@ class Project(BaseModel):
         may_use_identifiers: whether its cohorts may be filtered by what identifies patients, like lists of Patient IDs.
         bucket: where releases go, as `<name>/v<N>/`.
         pseudonym_prefix: of patients' pseudonyms in this project.
+        approval: how many persons approve a release before it is published (docs/review.md).
+        approvers: who may, by their names in Airflow; whoever may answer its requests where none are named.
         researchers: who may ask for its cohorts, by their names in Airflow; `*` is everybody of the role researcher.
         quota: how much it may ask for.
         recipients: who has to delete what is recalled, within `recall_days`.
@@ -115,6 +117,8 @@ class Project(BaseModel):
     may_use_identifiers: bool = False
     bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
     pseudonym_prefix: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9]{1,7}$")]
+    approval: Literal["none", "one", "two"] = "one"
+    approvers: tuple[str, ...] = ()
     researchers: tuple[str, ...] = ()
     quota: Quota = Quota()
     recipients: tuple[Recipient, ...] = ()

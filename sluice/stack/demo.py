@@ -13,6 +13,7 @@ from typing import Any
 
 from sluice.hospital.truth import Truth
 from sluice.stack.airflow_api import AirflowApi
+from sluice.stack.approving import Approver
 from sluice.stack.bucket_check import judge_bucket
 from sluice.stack.chain import (
     COHORT_DAG,
@@ -119,6 +120,7 @@ def _show(stack: Stack, truth: Truth, time_line: Timeline, say: Callable[[str], 
     backfill_day(api, truth.day)
     say(f"Asked Airflow for a backfill of sweep for {truth.day}; the rest follows by itself.")
     progress = _Progress(stack, window_key, watch, say)
+    say("Releases wait for a person. Here that is the user approver, who looks at the page Review and answers.")
     runs = time_line.measure(
         "day in Airflow",
         lambda: wait_for(
@@ -169,11 +171,13 @@ class _Progress:
 
     def __init__(self, stack: Stack, window_key: str, watch: MemoryWatch, say: Callable[[str], None]) -> None:
         self.stack, self.window_key, self.watch, self.say = stack, window_key, watch, say
+        self.approver = Approver(stack.airflow.api("approver"), say)
         self.shown_at, self.shown = 0.0, ""
 
     def tick(self, runs: dict[str, Run]) -> None:
         """Look after the stack and show where the day is."""
         self.stack.tend()
+        self.approver.look()
         if time.monotonic() - self.shown_at < SHOW_EVERY_S:
             return
         self.shown_at = time.monotonic()

@@ -184,5 +184,5 @@ def test_tasks_show_their_links_after_serialisation(dag_bag: Any) -> None:
         return {link.name for link in stored(dag_bag.dags[dag_id]).get_task(task_id).operator_extra_links}
 
     assert links("check_quality", "check_quality") == {"Sluice page", "Data Docs"}
-    assert links("export_release", "export_release.publish") == {"Sluice page", "Bucket"}
+    assert links("export_release", "export_release.each.publish") == {"Sluice page", "Bucket"}
     assert links("backfill_cohort", "find") == {"Sluice page"}

@@ -39,6 +39,7 @@ def project(bucket: ObjectStore, name: str = "radiographs", profile: str = "basi
         selection={"modality": ["CR", "DX", "CT"]},
         bucket=bucket.bucket,
         pseudonym_prefix="RAD",
+        approval="none",
     )
 
 

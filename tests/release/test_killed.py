@@ -39,6 +39,7 @@ def test_a_killed_export_is_finished_by_the_next(database: Database, s3: Embedde
         selection={"modality": "CT"},
         bucket=bucket.bucket,
         pseudonym_prefix="KIL",
+        approval="none",
     )
     access = (s3.endpoint_url, s3.access_key, s3.secret_key, bucket.bucket)
     worker = multiprocessing.get_context("spawn").Process(

@@ -48,6 +48,7 @@ def project(bucket: str = "test-bucket", shift: str = "days", profile: str = "lo
             "selection": {"modality": ["CR", "DX", "CT"]},
             "bucket": bucket,
             "pseudonym_prefix": "RAD",
+            "approval": "none",
             "date_shift": shift,
         }
     )

@@ -30,6 +30,7 @@ def project(bucket: ObjectStore, **pixels: Any) -> Project:
         selection={"modality": ["DX", "CT", "US", "OT"]},
         bucket=bucket.bucket,
         pseudonym_prefix="SCR",
+        approval="none",
         pixels=PixelPolicy(**pixels),
     )
 

@@ -1,0 +1,345 @@
+// The page Review: one release's strings, pictures and counts; decisions about strings; its approval.
+
+import { ask, bytes, element, moment, nothing, number, pages, plural, table, tell } from "./dom.js";
+import { chosen, drawStrings, forgetChoice } from "./retained.js";
+import { followTheme } from "./theme.js";
+
+const place = (id) => document.getElementById(id);
+const release = new URLSearchParams(location.search).get("release");
+const SHOWS = { new: "New", rare: "Rare", text: "Texts", code: "Codes", number: "Numbers", decided: "Decided", all: "All" };
+const STATES = {
+  "not-needed": "No approval is asked for",
+  waiting: "Waits for approval",
+  approved: "Approved",
+  rejected: "Rejected",
+  published: "Published",
+};
+let head = null;
+let show = "new";
+let asking = 0;
+
+function notice(text, kind = "bad") {
+  place("notice").textContent = text ?? "";
+  place("notice").className = `notice ${kind}`;
+  place("notice").hidden = !text;
+}
+
+async function guarded(step) {
+  try {
+    await step();
+  } catch (problem) {
+    notice(problem.message);
+  }
+}
+
+const badge = (word, text = word) => element("span", { class: `badge ${word}` }, text);
+
+async function drawList() {
+  place("list").hidden = false;
+  const { releases } = await ask("review");
+  const state = (row) =>
+    row.published_at ? badge("published") : row.waiting_since ? badge("waiting", "waits for approval") : badge("", "in the making");
+  place("releases").replaceChildren(
+    releases.length
+      ? table(
+          "Releases to review",
+          [
+            { title: "Release", cell: (row) => element("a", { href: `review?release=${row.release_id}` }, `${row.project} v${row.version}`) },
+            { title: "State", cell: state },
+            { title: "Of", cell: (row) => row.window_key },
+            { title: "Instances", cell: (row) => number(row.members), number: true },
+            { title: "Persons asked", cell: (row) => number(row.approvals_needed), number: true },
+            { title: "Since", cell: (row) => moment(row.waiting_since ?? row.started_at) },
+          ],
+          releases,
+        )
+      : nothing("There is no release yet."),
+  );
+}
+
+function why() {
+  const { standing, ready } = head;
+  if (standing.state === "published") return "It is published, and so never changes.";
+  if (!head.may_decide) return "You are not one of its approvers.";
+  if (ready.redo) return "Objects have to be produced again first.";
+  if (ready.open || !ready.verified) return "Its objects are not all in the bucket and read back yet.";
+  return "";
+}
+
+function drawApproval() {
+  const { standing, ready } = head;
+  const facts = element(
+    "dl",
+    {},
+    element("dt", {}, "Approved by"), element("dd", {}, standing.approved_by.join(", ") || "nobody yet"),
+    element("dt", {}, "Asked for by"), element("dd", {}, head.release.requested_by.join(", ") || "nobody: it runs by itself"),
+    element("dt", {}, "Who may approve"), element("dd", {}, head.release.approvers.join(", ") || "whoever may answer requests of export_release"),
+    element("dt", {}, "Profile"), element("dd", {}, `${head.release.profile.name ?? head.release.profile.preset ?? ""} · tables ${head.release.profile.edition ?? "–"} · key ${head.release.profile.key_id ?? "–"}`),
+    element("dt", {}, "Size"), element("dd", {}, `${plural(head.counts.released, "object")}, ${bytes(head.release.bytes)}`),
+    element("dt", {}, "Digest"), element("dd", {}, element("code", { id: "digest" }, standing.digest)),
+  );
+  const said = [standing.lacks];
+  if (standing.state === "rejected") said.push(`By ${standing.rejected_by}: ${standing.reason}`);
+  if (standing.void) said.push(`${plural(standing.void, "approval")} of an earlier state ${standing.void === 1 ? "is" : "are"} void: the release changed since.`);
+  if (standing.state === "waiting" && !head.task) said.push("No task waits for it now; after approval, run export_release for its window again.");
+  const again = ready.redo
+    ? element("p", {}, element("button", { type: "button", id: "again", onclick: () => guarded(produceAgain) }, `Produce ${plural(ready.redo, "object")} again now`))
+    : null;
+  place("approval").replaceChildren(
+    ...[
+      element("p", { class: "sentence" }, badge(standing.state, STATES[standing.state]), " ", said.filter(Boolean).join(" ")),
+      again,
+      facts,
+    ].filter(Boolean),
+  );
+  const reason = why();
+  place("approve").disabled = Boolean(reason);
+  place("reject").disabled = standing.state === "published" || !head.may_decide;
+  place("cannot").textContent = reason;
+}
+
+async function produceAgain() {
+  const { told } = await tell("POST", `review/${release}/redo`, {});
+  notice(
+    told
+      ? "The task produces them again, reads them back and asks anew. This page follows."
+      : "No task waits at this moment. It looks by itself within a quarter of an hour; or run export_release again.",
+    "good",
+  );
+}
+
+async function say(verdict) {
+  if (verdict === "rejected" && !place("reason").value.trim()) {
+    notice("Say why it is rejected: who asked for it wants to know.");
+    place("reason").focus();
+    return;
+  }
+  const answer = await tell("POST", `review/${release}/approval`, {
+    verdict,
+    digest: head.standing.digest,
+    reason: place("reason").value,
+  });
+  const { state, lacks } = answer.standing;
+  place("reason").value = "";
+  notice(`${STATES[state]}. ${lacks} ${answer.told ? "The run goes on." : ""}`, "good");
+  await drawHead();
+}
+
+function drawCounts() {
+  const { counts, held } = head;
+  const stages = [
+    ["expected", "The PACS lists"], ["received", "Received"], ["indexed", "Header read"], ["checked", "Quality checked"],
+    ["selected", "Selected by the project"], ["released", "To be released"],
+  ];
+  const left = Object.entries(counts.left_out ?? {});
+  place("counts").replaceChildren(
+    table(
+      "Counts at every stage",
+      [{ title: "Stage", cell: (row) => row[1] }, { title: "Instances", cell: (row) => (counts[row[0]] === null ? "–" : number(counts[row[0]])), number: true }],
+      stages,
+    ),
+    element("h3", {}, "Left out before the release"),
+    left.length
+      ? table("Left out", [{ title: "Reason", cell: (row) => row[0] }, { title: "Instances", cell: (row) => number(row[1]), number: true }], left)
+      : nothing("Nothing."),
+    element("h3", {}, "Held while it was made"),
+    held.length
+      ? table(
+          "Held",
+          [
+            { title: "Reason", cell: (row) => element("span", { title: row.advice }, row.meaning) },
+            { title: "Detail", cell: (row) => row.detail },
+            { title: "Instances", cell: (row) => number(row.number), number: true },
+          ],
+          held,
+        )
+      : nothing("Nothing. No object got an error of form by de-identification, and the re-read found no identifier."),
+  );
+}
+
+function drawTexts() {
+  const { texts } = head;
+  const { searched } = head.release;
+  place("texts").replaceChildren(
+    element("p", { class: "soft" }, searched ? `${plural(searched, "object")} of the members ${searched === 1 ? "was" : "were"} searched.` : "The pixels of this release were not searched for text."),
+    !searched
+      ? nothing("Look at the pictures above.")
+      : texts.length
+        ? table(
+            "Texts in pixels",
+            [
+              { title: "Says", cell: (row) => row.said ?? "(forgotten)" },
+              { title: "", cell: (row) => (row.is_marker ? badge("", "marker") : badge("open", "text")) },
+              { title: "Objects", cell: (row) => number(row.objects), number: true },
+            ],
+            texts,
+          )
+        : nothing("None was found in what is to be released."),
+  );
+}
+
+function drawAnonymity() {
+  const report = head.release.anonymity;
+  if (!report) {
+    place("anonymity").replaceChildren(nothing("Not computed for this release."));
+    return;
+  }
+  const plain = Object.entries(report).filter(([, value]) => value === null || typeof value !== "object");
+  const lists = Object.entries(report).filter(([, value]) => Array.isArray(value) && value.length && typeof value[0] === "object");
+  place("anonymity").replaceChildren(
+    element("dl", { class: "facts" }, plain.flatMap(([key, value]) => [element("dt", {}, key.replaceAll("_", " ")), element("dd", {}, String(value ?? "–"))])),
+    ...lists.map(([key, rows]) =>
+      table(key.replaceAll("_", " "), Object.keys(rows[0]).map((name) => ({ title: name.replaceAll("_", " "), cell: (row) => shown(row[name]) })), rows),
+    ),
+  );
+}
+
+const shown = (value) => (value !== null && typeof value === "object" ? Object.values(value).join(", ") : String(value ?? "–"));
+
+function drawHistory() {
+  const { decisions, history } = head;
+  const takeBack = (row) =>
+    element("button", {
+      type: "button",
+      onclick: () => guarded(() => decide({ strings: row.string_id ? [row.string_id] : [], path: row.string_id ? null : row.path, decision: "withdrawn", everywhere: row.project === null })),
+    }, "Take back");
+  place("history").replaceChildren(
+    ...history.map((row) =>
+      element("p", { class: "saying" }, badge(row.verdict), ` ${row.decided_by}, ${moment(row.decided_at)} `, element("code", { title: row.digest }, row.digest.slice(0, 12)), row.reason ? ` · ${row.reason}` : ""),
+    ),
+    decisions.length
+      ? table(
+          "Decisions that stand",
+          [
+            { title: "Element", cell: (row) => [row.element, element("small", { class: "soft" }, ` ${row.path}`)] },
+            { title: "Value", cell: (row) => row.value ?? "every value" },
+            { title: "Decision", cell: (row) => badge(row.decision) },
+            { title: "For", cell: (row) => row.project ?? "all projects" },
+            { title: "By", cell: (row) => `${row.decided_by}, ${moment(row.decided_at)}` },
+            { title: "", cell: (row) => (head.standing.state === "published" ? null : takeBack(row)) },
+          ],
+          decisions,
+        )
+      : nothing("No string is removed or held by decision."),
+  );
+}
+
+async function drawPictures() {
+  place("pictures").replaceChildren(
+    await pages(async (after) => {
+      const answer = await ask(`review/${release}/pictures`, { first: after || 0 });
+      if (!answer.pictures.length) return [nothing("No pictures were drawn."), null];
+      const figures = answer.pictures.map((row) =>
+        element(
+          "figure",
+          {},
+          element(
+            "div",
+            { class: "film" },
+            row.drawn
+              ? element("img", { loading: "lazy", src: `api/review/${release}/pictures/${row.sop_instance_uid}.jpg`, alt: `${row.modality ?? "Image"} of ${row.patient}, ${["first", "middle", "last"][row.position - 1]} of its series` })
+              : element("span", { class: "gone" }, "could not be drawn"),
+          ),
+          element("figcaption", {}, element("span", { class: "class" }, element("strong", {}, row.modality ?? "–"), element("span", { class: "soft" }, row.body_part ?? "")), element("code", {}, row.patient), element("small", {}, row.model_name ?? "")),
+        ),
+      );
+      return [element("div", { class: "pictures" }, figures), answer.next];
+    }),
+  );
+}
+
+function drawShows() {
+  place("shows").replaceChildren(
+    ...Object.entries(SHOWS).map(([key, word]) =>
+      element(
+        "button",
+        { type: "button", "aria-pressed": String(key === show), title: key === "rare" ? `Fewer than ${head.rare_below} patients` : null, onclick: () => { show = key; drawShows(); guarded(drawPage); } },
+        word,
+        element("span", {}, number(head.tallies[key])),
+      ),
+    ),
+  );
+}
+
+async function drawPage() {
+  const turn = (asking += 1);
+  forgetChoice();
+  chose();
+  const words = place("words").value;
+  const drawn = await pages(async (after) => {
+    const answer = await ask(`review/${release}/strings`, { show, words, first: after || 0 });
+    if (!answer.strings.length) return [nothing(show === "new" ? "Nothing that was not seen in an earlier version." : "None."), null];
+    return [drawStrings(answer.strings, chose), answer.next];
+  });
+  if (turn === asking) place("strings").replaceChildren(drawn);
+}
+
+function chose() {
+  const rows = [...chosen.values()];
+  const onePath = rows.length > 0 && rows.every((row) => row.path === rows[0].path);
+  place("chosen").textContent = rows.length ? `${plural(rows.length, "string")} chosen` : "Choose strings to decide about them.";
+  place("whole").disabled = !onePath;
+  if (!onePath) place("whole").checked = false;
+  for (const button of place("decide").querySelectorAll("button")) {
+    button.disabled = !rows.length || head.standing.state === "published";
+  }
+}
+
+async function decide(asked) {
+  const { redo } = await tell("POST", `review/${release}/decisions`, asked);
+  notice(redo ? `${plural(redo, "object")} now ${redo === 1 ? "waits" : "wait"} to be produced again.` : "Remembered.", "good");
+  await drawHead();
+  await drawPage();
+}
+
+async function drawHead() {
+  head = await ask(`review/${release}`);
+  place("title").textContent = `${head.release.project} v${head.release.version}, of ${head.release.window_key}`;
+  document.title = `Sluice, review of ${head.release.project} v${head.release.version}`;
+  place("review").hidden = false;
+  drawApproval();
+  drawShows();
+  drawTexts();
+  drawCounts();
+  drawAnonymity();
+  drawHistory();
+}
+
+// While objects are produced again the page looks from time to time whether it is done.
+function follow() {
+  setInterval(() => {
+    if (document.visibilityState === "visible" && head?.ready.redo) guarded(drawHead);
+  }, 5000);
+}
+
+followTheme();
+if (release) {
+  place("say").addEventListener("submit", (event) => {
+    event.preventDefault();
+    guarded(() => say(event.submitter?.value ?? "approved"));
+  });
+  for (const button of place("decide").querySelectorAll("button")) {
+    button.addEventListener("click", () =>
+      guarded(() => {
+        const rows = [...chosen.values()];
+        const whole = place("whole").checked;
+        return decide({
+          strings: whole ? [] : rows.map((row) => row.string_id),
+          path: whole ? rows[0].path : null,
+          decision: button.value,
+          everywhere: place("everywhere").checked,
+        });
+      }),
+    );
+  }
+  let typed = 0;
+  place("words").addEventListener("input", () => {
+    clearTimeout(typed);
+    typed = setTimeout(() => guarded(drawPage), 250);
+  });
+  guarded(async () => {
+    await drawHead();
+    await Promise.all([drawPage(), drawPictures()]);
+    follow();
+  });
+} else guarded(drawList);

@@ -170,9 +170,12 @@ def clean_rle(frame: bytes, pixels: int | None = None) -> bytes:
         raise UnknownBitstreamError("an RLE header is damaged")
     if pixels is None:
         return frame
-    segments = [
-        frame[start : _segment_end(frame, start, end, pixels)] for start, end in zip(offsets[:count], ends, strict=True)
+    spans = [
+        (start, _segment_end(frame, start, end, pixels), end) for start, end in zip(offsets[:count], ends, strict=True)
     ]
+    if all(end - needed <= 1 and not any(frame[needed:end]) for _, needed, end in spans):
+        return frame  # nothing but the padding to an even length
+    segments = [frame[start:needed] for start, needed, _ in spans]
     padded = [segment + b"\0" * (len(segment) % 2) for segment in segments]
     starts = [64 + sum(map(len, padded[:number])) for number in range(count)]
     return struct.pack("<16L", count, *starts, *[0] * (15 - count)) + b"".join(padded)

@@ -29,6 +29,7 @@ from sluice.release import canaries
 from sluice.release.anonymity import counted
 from sluice.release.contents import objects, settle
 from sluice.release.plan import ReleaseError
+from sluice.release.recall.opt_outs import follow_merges
 from sluice.release.review.approval import standing
 from sluice.release.signing import SigningKey, signing_key
 from sluice.release.tables import texts_of, write_tables
@@ -102,6 +103,8 @@ def publish(database: Database, store: ObjectStore, release_id: int, keys: Path 
         if release["published_at"] is None:
             _publishable(release)
             _approved(lock, release_id)
+            with database.transaction() as connection:
+                follow_merges(connection)
             if affected := select(lock, named_query("recall_affected"), {"release_id": release_id}):
                 raise ReleaseError(
                     f"{len(affected)} objects of the release were opted out since they were exported. Run the DAG "

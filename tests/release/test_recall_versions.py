@@ -11,6 +11,7 @@ from sluice.release.export import export_batch, prepare, publish, verify
 from sluice.release.linkage.merges import Merge, merge
 from sluice.release.recall.opt_outs import Target, Terms, add, opt_outs, withdraw
 from sluice.release.recall.recalls import carry_out
+from sluice.release.signing import SigningKeyError
 from tests.deid.planted import DX, image
 from tests.release.hospital_day import DAY, store_day
 from tests.release.scene import Scene
@@ -114,3 +115,20 @@ def test_an_opt_out_under_one_id_is_one_under_all_ids_of_the_person(two_patients
         if row["patient_id"] == "PID-88":
             withdraw(scene.database, row["opt_out_id"], "a mistake", "dora")
     assert opt_outs(scene.database) == []
+
+
+def test_nobody_signs_with_another_key_because_a_worker_lacks_the_house_s(two_patients: Scene) -> None:
+    scene = two_patients
+    second = exported(scene)
+    verify(scene.database, scene.bucket, second)
+    pem = scene.keys / "release-signing.pem"
+    kept = pem.rename(pem.with_name("elsewhere"))
+    with pytest.raises(SigningKeyError, match=r"is not in .* Restore it"):
+        publish(scene.database, scene.bucket, second, scene.keys)
+    add(scene.database, [BO], WITHDRAWN, "dora")
+    waiting = carry_out(scene.database, lambda _: scene.bucket, "dora", keys=scene.keys).waiting
+    assert "Restore it" in waiting["radiographs/v1"]
+    assert not pem.exists()
+    kept.rename(pem)
+    assert not carry_out(scene.database, lambda _: scene.bucket, "dora", keys=scene.keys).waiting
+    assert len(named(scene.bucket, 1)) == 2

@@ -27,6 +27,8 @@ from sluice.release.plan import ReleaseError, note_gaps
 from sluice.release.projects import Project, ProjectError, load_project
 from sluice.release.recall.opt_outs import follow_merges
 from sluice.release.recall.tombstones import write_tombstones
+from sluice.release.signing import SigningKeyError, house_key
+from sluice.settings import settings
 
 RECALL_LOCK = 7_350_026  # of the advisory lock
 RECALLED = ("object_key", "sop_instance_uid", "kind", "bytes", "sha256")
@@ -117,7 +119,7 @@ def _carry_out(database: Database, store_of: StoreOf, due: list[dict[str, Any]],
             if release["published_at"] is not None:
                 _tell_readers(database, store_of(release["bucket"]), release, keys)
             ready.append((release, names))
-        except (ObjectStoreError, ReleaseError) as error:
+        except (ObjectStoreError, ReleaseError, SigningKeyError) as error:
             _wait(database, release, str(error), summary)
             named |= set(names)
     for release, names in ready:
@@ -135,6 +137,7 @@ def _wait(database: Database, release: dict[str, Any], words: str, summary: Reca
 
 
 def _tell_readers(database: Database, store: ObjectStore, release: dict[str, Any], keys: Path | None) -> None:
+    house_key(database, keys or settings().keys)  # before anything is signed
     recalled = database.rows("recall_of_release", {"release_id": release["release_id"]})
     digest = write_tombstones(store, release, recalled, keys)
     _note(database, release["recalls"], "tombstone", {"sha256": digest})

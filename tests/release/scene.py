@@ -38,6 +38,7 @@ class Scene:
                 "selection": {"modality": ["CR", "DX", "CT", "MR"]},
                 "bucket": self.bucket.bucket,
                 "pseudonym_prefix": "RAD",
+                "approval": "none",
             }
             | fields
         )

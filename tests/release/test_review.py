@@ -12,6 +12,9 @@ import pydicom
 import pytest
 from PIL import Image
 
+from sluice.cohorts.freeze import freeze
+from sluice.cohorts.language import parse_text
+from sluice.cohorts.lists import add_list
 from sluice.database import Database, select
 from sluice.deid.reread import reread
 from sluice.objects import ObjectStore
@@ -162,6 +165,23 @@ def test_two_persons_and_never_only_who_asked(
     now = decide(database, release_id, "rita", "approved", digest(one, release_id))
     assert (now.state, "cannot approve it alone" in now.lacks) == ("waiting", True)
     assert decide(database, release_id, "anna", "approved", now.digest).state == "approved"
+
+
+def test_who_brought_the_members_cannot_approve_alone_whoever_started_the_run(releases: Releases) -> None:
+    database = releases.database
+    listed = f"study_instance_uid\n{image(1).StudyInstanceUID}\n".encode()
+    uploaded = add_list(database, "radiographs", "one", io.BytesIO(listed), "list.csv", "lisa")
+    frozen = freeze(database, "two", parse_text("modality: CT"), "fred", "a test", "radiographs")
+    for asked, person in (({"list_id": uploaded.list_id}, "lisa"), ({"version_id": frozen.version_id}, "fred")):
+        plan = prepare(database, releases.project, f"cohort/radiographs/{person}", keys=releases.keys,
+                       requested_by="otto", **asked)  # fmt: skip
+        assert plan.members
+        for part in plan.batches:
+            export_batch(database, releases.archive, releases.store, releases.project, plan.release_id, part,
+                         keys=releases.keys)  # fmt: skip
+        verify(database, releases.store, plan.release_id)
+        now = decide(database, plan.release_id, person, "approved", digest(releases, plan.release_id))
+        assert (now.state, "cannot approve it alone" in now.lacks) == ("waiting", True), person
 
 
 def test_a_rejection_says_why_and_stands_until_it_is_taken_back(releases: Releases) -> None:

@@ -44,12 +44,18 @@ class Standing:
 
 
 def require_approval(
-    connection: Connection, release_id: int, approval: str, approvers: tuple[str, ...], requested_by: str | None = None
+    connection: Connection,
+    release_id: int,
+    approval: str,
+    approvers: tuple[str, ...],
+    requested_by: str | None = None,
+    list_id: int | None = None,
 ) -> None:
     """Note what a project asks for; `prepare` calls it each time, so that a stricter file counts at once.
 
     Args:
-        requested_by: who started the run by hand; who froze the cohort or brought the list counts besides.
+        requested_by: who started the run by hand; who froze the cohort counts besides.
+        list_id: of the list that its members come from: who uploaded it counts, too.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -59,6 +65,7 @@ def require_approval(
                 "needed": NEEDED[approval],
                 "approvers": list(approvers),
                 "requested_by": [requested_by] if requested_by else [],
+                "list_id": list_id,
             },
         )
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from psycopg2.extensions import connection as Connection  # noqa: N812
-from psycopg2.extras import Json
 
 from sluice.cohorts.errors import ExpressionError
 from sluice.cohorts.expressions import sensitive_names
@@ -26,8 +25,8 @@ from sluice.cohorts.promoted import registry_of
 from sluice.database import Database, named_query, select
 from sluice.objects import ObjectStore
 from sluice.release import canaries
-from sluice.release.anonymity import counted
-from sluice.release.contents import objects, settle
+from sluice.release.anonymity import assess
+from sluice.release.contents import objects
 from sluice.release.plan import ReleaseError
 from sluice.release.review.approval import standing
 from sluice.release.signing import SigningKey, signing_key
@@ -108,8 +107,6 @@ def publish(database: Database, store: ObjectStore, release_id: int, keys: Path 
                     "recall, which takes them out, then verify and publish."
                 )
             if not _adopt(database, store, release, key):
-                with database.transaction() as connection:
-                    settle(connection, release_id)
                 _note(database, release, _write(database, store, release, key), key)
     return _summary(database, store, release_id)
 
@@ -247,20 +244,11 @@ def _write(
         before: the manifest that this one takes the place of, after a recall; `listed_before` are its objects.
     """
     revision = before.get("revision", 1) + 1 if before else 1
+    report, masking = assess(database, release)
     with database.transaction() as connection:
         contained = select(connection, named_query("release_contained"), {"release_id": release["release_id"]})
         counts = _counts(select(connection, named_query("release_counts"), {"release_id": release["release_id"]}))
         models = select(connection, named_query("release_models"), {"release_id": release["release_id"]})
-    report, masking = counted(database, release)
-    database.execute(
-        "update release set anonymity_report = %s where release_id = %s", (Json(report), release["release_id"])
-    )
-    if report["policy"] == "hold" and report["below_k"]["persons"] and before is None:
-        raise ReleaseError(
-            f"{report['below_k']['persons']} of {report['persons']} persons share what the tables say of them with "
-            f"fewer than {report['k'] - 1} others, and the project's policy is to hold. Choose another policy in "
-            "its file (generalise, suppress, report), or release more persons at once."
-        )
     gone = _gone_before(store, release) | set((before or {}).get("removed", ())) | (listed_before or set())
     with tempfile.TemporaryDirectory(prefix="sluice-publish-") as folder:
         root = Path(folder)

@@ -28,7 +28,7 @@ from sluice.release import canaries
 from sluice.release.anonymity import assess
 from sluice.release.contents import objects
 from sluice.release.plan import ReleaseError
-from sluice.release.review.approval import standing
+from sluice.release.review.approval import standing, statement
 from sluice.release.signing import SigningKey, signing_key
 from sluice.release.tables import texts_of, write_tables
 from sluice.settings import settings
@@ -101,6 +101,7 @@ def publish(database: Database, store: ObjectStore, release_id: int, keys: Path 
         if release["published_at"] is None:
             _publishable(release)
             _approved(lock, release_id)
+            release["approval"] = statement(lock, release_id)
             if affected := select(lock, named_query("recall_affected"), {"release_id": release_id}):
                 raise ReleaseError(
                     f"{len(affected)} objects of the release were opted out since they were exported. Run the DAG "
@@ -152,6 +153,7 @@ def _revise(database: Database, store: ObjectStore, release_id: int, key: Signin
         release = select(connection, named_query("release_state"), {"release_id": release_id})[0]
     prefix = release["prefix"]
     said = json.loads(store.get(prefix + MANIFEST))
+    release["approval"] = said.get("approval")  # given to what was published, and that is what it is said of
     names = {row["object_key"] for row in objects(database, release_id)}
     listed = _objects_in(store, release, said)
     digest: str = release["manifest_sha256"]
@@ -379,6 +381,7 @@ def _manifest(
         "cohort": _cohort(database, release["cohort"]),
         "prepared_at": release["started_at"].isoformat(),
         "verified_at": release["verified_at"].isoformat(),
+        "approval": release["approval"],
         "profile": release["profile"],
         "engines": listed.engines,
         "member_digest": release["member_digest"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from sluice.database import Database, select
 from sluice.deid.reread import reread
 from sluice.objects import ObjectStore
 from sluice.release.export import ReleaseError, ReleasePlan, export_batch, prepare, publish, verify
+from sluice.release.manifest import republish
 from sluice.release.projects import Project
 from sluice.release.review import ReviewError, approved, decide, open_review, remember, standing
 from sluice.release.review.rules import without
@@ -197,6 +199,21 @@ def test_a_rejection_says_why_and_stands_until_it_is_taken_back(releases: Releas
     assert decide(releases.database, release_id, "anna", "approved", seen).state == "approved"
     done = publish(releases.database, releases.store, release_id)
     assert done.objects == 4
+    told = json.loads(releases.store.get(done.manifest_key))["approval"]
+    at = releases.rows("select decided_at, decided_by from release_approval where verdict = 'approved' order by 2")
+    assert told == {
+        "needed": 1,
+        "digest": seen,
+        "approved": [{"by": row["decided_by"], "at": row["decided_at"].isoformat()} for row in at],
+    }
+    assert [one["by"] for one in told["approved"]] == ["anna", "bert"]
+    gone = (
+        "update released_object set uploaded_at = null where object_key = (select min(object_key) from released_object)"
+    )
+    releases.database.execute(gone)
+    republish(releases.database, releases.store, release_id)
+    said = json.loads(releases.store.get(done.manifest_key))
+    assert (said["revision"], said["approval"]) == (2, told)
     with pytest.raises(ReviewError, match="is published"):
         decide(releases.database, release_id, "anna", "rejected", seen, "too late")
     with pytest.raises(psycopg2.errors.RaiseException, match="only grows"):

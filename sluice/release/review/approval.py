@@ -125,6 +125,26 @@ def standing(connection: Connection, release_id: int) -> Standing:
     )
 
 
+def statement(connection: Connection, release_id: int) -> dict[str, Any]:
+    """What a manifest says of the approval: how many persons were needed, the digest of the state that they saw, who
+    approved it and when (ISO 8601).
+
+    Raises:
+        ReviewError: there is no such release.
+    """
+    now = standing(connection, release_id)
+    said = select(connection, named_query("review_said"), {"release_id": release_id})
+    return {
+        "needed": now.needed,
+        "digest": now.digest,
+        "approved": [
+            {"by": row["decided_by"], "at": row["decided_at"].isoformat()}
+            for row in said
+            if row["digest"] == now.digest and row["verdict"] == "approved"
+        ],
+    }
+
+
 def _lacks(needed: int, approvals: tuple[str, ...], requesters: list[str]) -> str:
     if len(approvals) < needed:
         missing = needed - len(approvals)

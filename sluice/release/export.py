@@ -40,6 +40,7 @@ from sluice.deid.reread import Reread, reread
 from sluice.objects import ObjectStore, ObjectStoreError
 from sluice.release import canaries
 from sluice.release.columns import columns_of
+from sluice.release.formats.dropping import drop_derived
 from sluice.release.linkage import identities_for
 from sluice.release.linkage.keys import KeySource, ProjectKeyError
 from sluice.release.manifest import PublishSummary, publish
@@ -446,6 +447,12 @@ class _Exporter:
         # What an earlier version holds stays with it.
         self.store.delete([row["object_key"] for row in rows if row["object_key"].startswith(self.prefix)])
         with self.database.transaction() as connection, connection.cursor() as cursor:
+            drop_derived(connection, self.store, {"release_id": self.release_id, "prefix": self.prefix}, uids)
+            cursor.execute(  # a volume of the rest of the series is made anew
+                "delete from release_derivation d using receipt r where d.release_id = %s "
+                "and r.sop_instance_uid = any(%s) and d.source in (r.sop_instance_uid, r.series_instance_uid)",
+                (self.release_id, uids),
+            )
             for table in ("released_object", "release_thumbnail", "review_redo"):
                 cursor.execute(
                     f"delete from {table} where release_id = %s and sop_instance_uid = any(%s)",

@@ -184,17 +184,24 @@ function drawAnonymity() {
     place("anonymity").replaceChildren(nothing("Not computed for this release."));
     return;
   }
-  const plain = Object.entries(report).filter(([, value]) => value === null || typeof value !== "object");
+  const plain = facts(report);
   const lists = Object.entries(report).filter(([, value]) => Array.isArray(value) && value.length && typeof value[0] === "object");
   place("anonymity").replaceChildren(
-    element("dl", { class: "facts" }, plain.flatMap(([key, value]) => [element("dt", {}, key.replaceAll("_", " ")), element("dd", {}, String(value ?? "–"))])),
+    element("dl", { class: "facts" }, plain.flatMap(([key, value]) => [element("dt", {}, key.replaceAll("_", " ")), element("dd", {}, shown(value))])),
     ...lists.map(([key, rows]) =>
       table(key.replaceAll("_", " "), Object.keys(rows[0]).map((name) => ({ title: name.replaceAll("_", " "), cell: (row) => shown(row[name]) })), rows),
     ),
   );
 }
 
-const shown = (value) => (value !== null && typeof value === "object" ? Object.values(value).join(", ") : String(value ?? "–"));
+// Figures at every depth, each under the words that lead to it: "below k persons".
+const facts = (report, words = "") =>
+  Object.entries(report).flatMap(([key, value]) => {
+    if (Array.isArray(value)) return value.length && typeof value[0] !== "object" ? [[words + key, value]] : [];
+    return value !== null && typeof value === "object" ? facts(value, `${words}${key} `) : [[words + key, value]];
+  });
+
+const shown = (value) => (value !== null && typeof value === "object" ? Object.values(value).filter((one) => one !== null).join(", ") : String(value ?? "–"));
 
 function drawHistory() {
   const { decisions, history } = head;

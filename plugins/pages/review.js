@@ -184,24 +184,35 @@ function drawAnonymity() {
     place("anonymity").replaceChildren(nothing("Not computed for this release."));
     return;
   }
-  const plain = facts(report);
-  const lists = Object.entries(report).filter(([, value]) => Array.isArray(value) && value.length && typeof value[0] === "object");
+  const below = (one) => `${number(one.below_k.persons)} persons in ${number(one.below_k.classes)} classes`;
+  const coarser = Object.entries(report.levels).filter(([, steps]) => steps);
+  const facts = [
+    ["Persons", number(report.persons)],
+    [`Fewer than ${report.k} share`, below(report)],
+    ["Fewest that share", number(report.smallest)],
+    ["Policy", report.policy],
+    ...(["generalise", "suppress"].includes(report.policy)
+      ? [
+          ["Headers say", `${below(report.before)} of fewer than ${report.k}`],
+          ["Tables are coarser in", coarser.map(([name]) => name.replaceAll("_", " ")).join(", ") || "nothing"],
+          ["Tables leave out values of", `${number(report.suppressed)} persons`],
+        ]
+      : []),
+  ];
   place("anonymity").replaceChildren(
-    element("dl", { class: "facts" }, plain.flatMap(([key, value]) => [element("dt", {}, key.replaceAll("_", " ")), element("dd", {}, shown(value))])),
-    ...lists.map(([key, rows]) =>
-      table(key.replaceAll("_", " "), Object.keys(rows[0]).map((name) => ({ title: name.replaceAll("_", " "), cell: (row) => shown(row[name]) })), rows),
-    ),
+    element("dl", { class: "facts" }, facts.flatMap(([what, value]) => [element("dt", {}, what), element("dd", {}, value)])),
+    report.rare.length
+      ? table(
+          "The rarest classes",
+          [
+            ...report.quasi_identifiers.map((name) => ({ title: name.replaceAll("_", " "), cell: (row) => row.values[name] ?? "–" })),
+            { title: "Persons", cell: (row) => number(row.persons), number: true },
+          ],
+          report.rare,
+        )
+      : nothing("No class is rarer than that."),
   );
 }
-
-// Figures at every depth, each under the words that lead to it: "below k persons".
-const facts = (report, words = "") =>
-  Object.entries(report).flatMap(([key, value]) => {
-    if (Array.isArray(value)) return value.length && typeof value[0] !== "object" ? [[words + key, value]] : [];
-    return value !== null && typeof value === "object" ? facts(value, `${words}${key} `) : [[words + key, value]];
-  });
-
-const shown = (value) => (value !== null && typeof value === "object" ? Object.values(value).filter((one) => one !== null).join(", ") : String(value ?? "–"));
 
 function drawHistory() {
   const { decisions, history } = head;

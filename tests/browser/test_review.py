@@ -76,8 +76,7 @@ def test_review_from_list_to_approval(page: Page, page_url: str, releases: Relea
     expect(page.locator("#approval .sentence")).to_contain_text("Waits for approval")
     expect(page.locator("#pictures img")).to_have_count(3)
     expect(page.locator("#approval")).to_contain_text("rita")
-    below = page.locator("#anonymity dt", has_text="below k persons").first
-    expect(below.locator("xpath=following-sibling::dd[1]")).to_have_text("2")  # both patients, as verify counted
+    expect(page.locator("#anonymity dl")).to_contain_text("2 persons in 2 classes")  # as verify counted
     expect(page.locator("#anonymity tbody tr", has_text="PELVIS")).to_have_count(1)
 
     # Only what contains the word, with its counts; it is chosen and removed by keyboard alone.

@@ -184,7 +184,7 @@ function drawAnonymity() {
     place("anonymity").replaceChildren(nothing("Not computed for this release."));
     return;
   }
-  const below = (one) => `${number(one.below_k.persons)} persons in ${number(one.below_k.classes)} classes`;
+  const below = (one) => `${number(one.below_k.persons)} persons in ${number(one.below_k.classes)} ${one.below_k.classes === 1 ? "class" : "classes"}`;
   const coarser = Object.entries(report.levels).filter(([, steps]) => steps);
   const facts = [
     ["Persons", number(report.persons)],

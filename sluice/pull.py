@@ -26,17 +26,23 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl: Any = None  # type: ignore[no-redef]
 
 STATE = ".sluice-pull"
 FORMAT = "sluice-release/2"
 MISSING = 3  # exit code: done, and something could not be had
 ATTEMPTS = 5  # of one file, with pauses that double from half a second
 CHUNK = 1 << 20
+SMALL_BYTES = 2 << 30  # of a file that is read whole: SHA256SUMS of ten million objects
 TIMEOUT_S = 60
 SHOW_EVERY_S = 5.0
 EXPIRED = ("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidToken", "RequestExpired")
@@ -88,8 +94,8 @@ class _Entry:
 
 
 class _Remote(Protocol):
-    def small(self, path: str) -> bytes | None:
-        """A small file whole; None where there is none."""
+    def small(self, path: str, most: int) -> bytes | None:
+        """A file of at most so many bytes whole; None where there is none."""
 
     def chunks(self, path: str, start: int) -> tuple[int, Iterator[bytes]]:
         """Bytes from `start`, or from 0 where the server knows no ranges; where they begin, and they themselves."""
@@ -101,13 +107,9 @@ class _Http:
     def __init__(self, root: str) -> None:
         self.root = root
 
-    def small(self, path: str) -> bytes | None:
+    def small(self, path: str, most: int) -> bytes | None:
         """As `_Remote`."""
-        try:
-            _, chunks = self.chunks(path, 0)
-            return b"".join(chunks)
-        except FileNotFoundError:
-            return None
+        return _whole(self, path, most)
 
     def chunks(self, path: str, start: int) -> tuple[int, Iterator[bytes]]:
         """As `_Remote`."""
@@ -146,13 +148,9 @@ class _S3:
         self.client: Any = session.client("s3", region_name=region, config=config)
         self.bucket, self.root = bucket, root
 
-    def small(self, path: str) -> bytes | None:
+    def small(self, path: str, most: int) -> bytes | None:
         """As `_Remote`."""
-        try:
-            _, chunks = self.chunks(path, 0)
-            return b"".join(chunks)
-        except FileNotFoundError:
-            return None
+        return _whole(self, path, most)
 
     def chunks(self, path: str, start: int) -> tuple[int, Iterator[bytes]]:
         """As `_Remote`."""
@@ -170,6 +168,23 @@ class _S3:
             raise _Passing(type(error).__name__) from error
         begins = start if "ContentRange" in answer else 0
         return begins, _read(answer["Body"], int(answer["ContentLength"]))
+
+
+def _whole(remote: _Remote, path: str, most: int) -> bytes | None:
+    """A file in memory.
+
+    Raises:
+        PullError: it has more than `most` bytes: nothing of it is signed yet, and it must not fill the memory.
+    """
+    body = bytearray()
+    try:
+        for chunk in remote.chunks(path, 0)[1]:
+            body += chunk
+            if len(body) > most:
+                raise PullError(f"{path} has more than {most >> 20} MB. Somebody put it there; tell the hospital.")
+    except FileNotFoundError:
+        return None
+    return bytes(body)
 
 
 def _told(code: str, where: str) -> Exception:
@@ -264,11 +279,42 @@ class _Release:
         self.state = folder / STATE
         self._verified = _Verified(self.state / "verified")
 
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """No second pull into this folder until this one ends, however it ends.
+
+        Raises:
+            PullError: there is one.
+        """
+        with (self.state / "lock").open("w") as lock:
+            if fcntl is not None:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise PullError(
+                        f"Another pull into {self.folder} is under way. Let it end, or take another folder."
+                    ) from None
+            yield
+
     def fetch(
         self, version: int, key: Path | None, only: tuple[str, ...], since: int | None, jobs: int, check: bool
     ) -> Pulled:
         self._is_ours()
         manifest, texts = self._manifest(version, key)
+        with self._alone():
+            return self._have(version, manifest, texts, key, only, since, jobs, check)
+
+    def _have(
+        self,
+        version: int,
+        manifest: dict[str, Any],
+        texts: dict[str, bytes],
+        key: Path | None,
+        only: tuple[str, ...],
+        since: int | None,
+        jobs: int,
+        check: bool,
+    ) -> Pulled:
         pulled = Pulled(self.project, version, str(manifest["signed_by"]["key_id"]))
         entries = self._entries(version, manifest, texts)
         withdrawn = set(manifest["removed"])
@@ -322,7 +368,21 @@ class _Release:
                 f"At v{version} of {self.project} stands the manifest of v{manifest['version']} of "
                 f"{manifest['project']}. Somebody moved it; ask the hospital."
             )
+        here, there = self._revision_here(version), manifest.get("revision", 1)
+        if here > there:
+            raise PullError(
+                f"The bucket has an older manifest of v{version} (revision {there}) than this folder ({here}): what "
+                "the hospital withdrew since stands in it again. Do not use it; tell the hospital."
+            )
         return manifest, {f"{place}manifest.json.sig": signature, f"{place}manifest.json": body}
+
+    def _revision_here(self, version: int) -> int:
+        """Of the manifest that was fetched last; a recall makes the next one. 0 where there is none."""
+        try:
+            said = json.loads((self.folder / f"v{version}" / "manifest.json").read_bytes())
+            return int(said.get("revision", 1))
+        except (OSError, ValueError, TypeError, AttributeError):
+            return 0
 
     def _verify(self, body: bytes, signature: bytes, key_id: str, given: Path | None, what: str) -> None:
         try:
@@ -400,7 +460,7 @@ class _Release:
         return gone
 
     def _small(self, path: str) -> bytes | None:
-        body: bytes | None = _patiently(lambda: self.remote.small(path), path)
+        body: bytes | None = _patiently(lambda: self.remote.small(path, SMALL_BYTES), path)
         return body
 
     def _all(self, wanted: list[_Entry], jobs: int, check: bool, pulled: Pulled) -> None:

@@ -321,7 +321,7 @@ class _Instance:
         if vr not in TEXT:
             return None
         decoded = text.decode(value, character_sets)
-        return text.known_terms(decoded, vr, kinds).encode() or None if decoded is not None else None
+        return self.encoded(text.known_terms(decoded, vr, kinds)) or None if decoded is not None else None
 
     def _kept(self, value: bytes, vr: str, character_sets: str) -> bytes | None:
         """A value that an option keeps: text in UTF-8, the rest as it is where its form is right."""
@@ -340,9 +340,12 @@ class _Instance:
     def kept_text(self, value: bytes, character_sets: str) -> bytes | None:
         """Text in the encoding of the produced object; None where it cannot be decoded for certain."""
         decoded = text.decode(value, character_sets)
-        if decoded is not None and not decoded.isascii():
-            self.needs_utf8 = True
-        return None if decoded is None else decoded.encode()
+        return None if decoded is None else self.encoded(decoded)
+
+    def encoded(self, words: str) -> bytes:
+        """Text as the produced object has it: in UTF-8, which the object then says."""
+        self.needs_utf8 = self.needs_utf8 or not words.isascii()
+        return words.encode()
 
     def _vr(self, element: Element, vr: str) -> str:
         """The VR that an element is written with: the dictionary's; of several, the one that was encoded."""

@@ -80,6 +80,9 @@ class Cleaner(Protocol):
     def kept_text(self, value: bytes, character_sets: str) -> bytes | None:
         """Text in the encoding of the produced object."""
 
+    def encoded(self, words: str) -> bytes:
+        """Text in the encoding of the produced object."""
+
 
 def action_of(concept: tuple[str, str], value_type: str, profile: Profile) -> tuple[Action, str | None]:
     """What happens to a content item, and the option that decides it.
@@ -183,7 +186,7 @@ class ContentTree:
         if action is Action.CLEAN:
             decoded = text.decode(value, character_sets)
             cleaned = text.clean_report(decoded) if decoded else ""
-            return cleaned.encode() or self._dummy(concept, vr)
+            return self._cleaner.encoded(cleaned) or self._dummy(concept, vr)
         if action is Action.DUMMY:
             return DUMMIES[vr]
         return self._cleaner.kept_text(value, character_sets)

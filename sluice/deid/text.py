@@ -31,6 +31,7 @@ SIGNS = frozenset(".,;:")
 STRONGER = {(one, other) for one, other in product(",;:", ".;:") if other == "." or one == ","}  # of two signs
 DECIMAL = re.compile(r" *[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)? *")
 INTEGER = re.compile(r" *[+-]?\d{1,12} *")
+PERMUTED = (1, 5, 7, 6, 2, 8, 3, 0, 9, 4)  # of a digit, once for each place to the left
 LENGTHS = {"SH": 16, "CS": 16, "AE": 16, "LO": 64, "ST": 1024, "LT": 10240}
 # Atoms of the Unified Code for Units of Measure. Its annotations in braces are free text: those of PS3.16 alone stay.
 UNIT_ATOM = (
@@ -216,11 +217,35 @@ def coded_triplet(item: DataSet) -> DataSet:
     form = SCHEMES.get(scheme)
     if not value or form is None or (meaning is None and not re.fullmatch(form, value)):
         return {}
+    if scheme == "SCT" and meaning is None and not is_concept(value):
+        return {}
     return {
         CODE_VALUE: Element(CODE_VALUE, "SH", value.encode()),
         SCHEME: Element(SCHEME, "SH", scheme.encode()),
         MEANING: Element(MEANING, "LO", (meaning or value)[:64].encode("ascii", "replace")),
     }
+
+
+def is_concept(digits: str) -> bool:
+    """Whether digits are an identifier of a SNOMED CT concept, so that a telephone or hospital number is none: its
+    partition is 00 or 10 and its check digit right (SNOMED CT Release File Specification, 6.1 to 6.4; Verhoeff 1969).
+    """
+    if digits[-3:-1] not in ("00", "10") or digits[0] == "0":
+        return False
+    check = 0
+    for position, digit in enumerate(reversed(digits)):
+        number = int(digit)
+        for _ in range(position % 8):
+            number = PERMUTED[number]
+        check = _in_dihedral_group(check, number)
+    return check == 0
+
+
+def _in_dihedral_group(one: int, other: int) -> int:
+    """The product of two elements of the symmetries of the pentagon; 0 to 4 are its rotations."""
+    if one < 5:
+        return (one + other) % 5 + (0 if other < 5 else 5)
+    return (one - other) % 5 + (5 if other < 5 else 0)
 
 
 def code_item(value: str, scheme: str, meaning: str) -> DataSet:

@@ -425,7 +425,7 @@ class _Exporter:
             out = [(one.sop_instance_uid, "opted-out", None) for one in done if one.key in late]
             hold(connection, self.release_id, out)
         if late:  # recalled while they were on their way
-            self.store.delete(sorted(late))
+            self.store.delete(sorted(key for key in late if key.startswith(self.prefix)))
 
     def _note_held(self, held: list[tuple[str, str, str | None]]) -> None:
         self.pool.keep(self.held_strings)

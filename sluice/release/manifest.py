@@ -28,8 +28,9 @@ from sluice.release import canaries
 from sluice.release.anonymity import assess
 from sluice.release.contents import objects
 from sluice.release.plan import ReleaseError
+from sluice.release.recall.opt_outs import follow_merges
 from sluice.release.review.approval import standing, statement
-from sluice.release.signing import SigningKey, signing_key
+from sluice.release.signing import SigningKey, house_key
 from sluice.release.tables import texts_of, write_tables
 from sluice.settings import settings
 
@@ -91,7 +92,7 @@ def publish(database: Database, store: ObjectStore, release_id: int, keys: Path 
             tables tell too much, or somebody else wrote a manifest there.
         ObjectStoreError: the bucket cannot be used.
     """
-    key = signing_key(keys or settings().keys)
+    key = house_key(database, keys or settings().keys)
     with database.transaction() as lock:
         named = select(lock, "select project from release where release_id = %s", (release_id,))
         if not named:
@@ -102,6 +103,8 @@ def publish(database: Database, store: ObjectStore, release_id: int, keys: Path 
             _publishable(release)
             _approved(lock, release_id)
             release["approval"] = statement(lock, release_id)
+            with database.transaction() as connection:
+                follow_merges(connection)
             if affected := select(lock, named_query("recall_affected"), {"release_id": release_id}):
                 raise ReleaseError(
                     f"{len(affected)} objects of the release were opted out since they were exported. Run the DAG "
@@ -130,7 +133,7 @@ def republish(database: Database, store: ObjectStore, release_id: int, keys: Pat
         ReleaseError: there is no such published release.
         ObjectStoreError: the bucket cannot be used.
     """
-    key = signing_key(keys or settings().keys)
+    key = house_key(database, keys or settings().keys)
     with database.transaction() as lock:
         named = select(lock, "select project, published_at from release where release_id = %s", (release_id,))
         if not named or named[0]["published_at"] is None:

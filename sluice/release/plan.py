@@ -25,6 +25,7 @@ from sluice.release.chosen import choose
 from sluice.release.linkage.keys import KeySource, key_source
 from sluice.release.linkage.registered import current_key, require
 from sluice.release.projects import Project, load_project
+from sluice.release.recall.opt_outs import follow_merges
 from sluice.release.review.approval import require_approval
 from sluice.settings import settings
 
@@ -162,6 +163,7 @@ def prepare(
         members: list[str] = []
         reasons: list[tuple[str, str, str | None]] = []
         asked = {"window_key": window_key, "version_id": version_id, "list_id": list_id, "project": project.name}
+        follow_merges(connection)
         choose(connection, project.released, asked)
         for candidate in select(connection, named_query("release_candidates"), asked):
             reason = _reason_against(candidate, rules, project.pixels.screens)

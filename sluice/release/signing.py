@@ -22,6 +22,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from sluice.database import Database, select
+
 FILE_NAME = "release-signing.pem"
 
 
@@ -84,6 +86,28 @@ def signing_key(folder: Path) -> SigningKey:
         raise SigningKeyError(f"{path} holds another kind of key than Ed25519. Restore it from its backup.")
     public = private.public_key()
     return SigningKey(key_id_of(public), public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), private)
+
+
+def house_key(database: Database, folder: Path) -> SigningKey:
+    """The key that signs: generated for the first release of the house, never put in the place of one that is missing,
+    as on a worker that lacks the folder. Its readers would refuse what such a key signs.
+
+    Raises:
+        SigningKeyError: as `signing_key`, or it is not here and releases were signed with it.
+    """
+    if not (folder / FILE_NAME).exists():
+        with database.transaction() as connection:
+            signed = select(
+                connection,
+                "select signed_by from release where signed_by is not null order by published_at desc limit 1",
+            )
+        if signed:
+            raise SigningKeyError(
+                f"The key {signed[0]['signed_by']} that signs this house's releases is not in {folder}. Restore it "
+                "from its backup, or mount it on this worker. Only where it is lost for good: `sluice release key` "
+                "makes another; tell all readers."
+            )
+    return signing_key(folder)
 
 
 def key_id_of(key: Ed25519PublicKey) -> str:

@@ -85,8 +85,10 @@ def verify(database: Database, store: ObjectStore, release_id: int, logs: Sequen
         for folder in sorted({prefix, *(_folder(row["object_key"]) for row in wanted)})
         for entry in store.list(folder)
     }
-    # an export that was killed may have uploaded what was recalled in that moment
-    if late := [row["object_key"] for row in recalled if row["object_key"] in listed]:
+    # An export that was killed may have uploaded what was recalled in that moment. What other versions may name the
+    # recall alone deletes, which writes their manifests first.
+    late = [key for key in out if key in listed and key.startswith(prefix)]
+    if late and release["published_at"] is None:
         store.delete(late)
     known = {row["object_key"] for row in (*objects, *recalled)}
     unknown = [

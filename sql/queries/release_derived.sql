@@ -7,8 +7,10 @@ with known as (
       join released_object o on o.release_id = r.release_id
      where t.release_id = %(release_id)s and r.published_at is not null
        and o.kind = %(kind)s and o.recipe = %(recipe)s and o.source_sha256 = any(%(digests)s)
-     group by o.source_sha256, r.version
-    having bool_and(o.uploaded_at is not null)
+     group by o.source_sha256, r.version, t.bucket
+    having bool_and(o.uploaded_at is not null
+                    and not exists (select from recall_object gone join release g using (release_id)
+                                     where gone.object_key = o.object_key and g.bucket = t.bucket))
      order by o.source_sha256, r.version
 )
 select o.sop_instance_uid, o.object_key, o.bytes, o.sha256, o.columns, o.source_sha256, o.sources

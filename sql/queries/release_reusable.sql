@@ -10,6 +10,9 @@ select distinct on (m.sop_instance_uid) m.sop_instance_uid, o.object_key, o.byte
                 and (r.project, r.bucket, r.profile) = (t.project, t.bucket, t.profile)
  where t.release_id = %(release_id)s and m.sop_instance_uid = any(%(members)s)
    and r.published_at is not null and r.release_id <> t.release_id
+   -- What is recalled is about to be deleted, even where its opt-out was withdrawn since.
+   and not exists (select from recall_object gone join release g using (release_id)
+                    where gone.object_key = o.object_key and g.bucket = r.bucket)
    -- A person's decision about a string concerns it: it is to be made anew.
    and not exists (select from review_redo d where d.release_id = t.release_id and d.sop_instance_uid = m.sop_instance_uid)
  order by m.sop_instance_uid, r.version

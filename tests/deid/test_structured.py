@@ -409,3 +409,20 @@ def _errors(data: bytes) -> set[str]:
         file.flush()
         done = subprocess.run(["dciodvfy", file.name], capture_output=True, text=True, check=False)
     return {line for line in (done.stdout + done.stderr).splitlines() if line.startswith("Error")}
+
+
+def test_words_with_umlauts_are_read_as_they_were_written() -> None:
+    def edit(dataset: Dataset) -> None:
+        dataset.SpecificCharacterSet = "ISO_IR 100"
+        dataset.SeriesDescription = "Schädel axial"
+
+    for data, element in (
+        (encoded(image(edit=edit)), "SeriesDescription"),
+        (
+            encoded(document([item("TEXT", code("121071"), TextValue="Fraktur der Hüfte")], edit=edit)),
+            "ContentSequence",
+        ),
+    ):
+        produced = checked(data, WORDS)[1]
+        read = produced[element].value if element == "SeriesDescription" else produced.ContentSequence[0].TextValue
+        assert read in ("Schädel axial", "Fraktur der Hüfte")

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sluice.deid.elements import Element
 from sluice.deid.profile import DESCRIPTOR_TERMS
 from sluice.deid.tables import table
-from sluice.deid.text import clean_report, known_code_strings, known_terms
+from sluice.deid.text import clean_report, coded_triplet, known_code_strings, known_terms
 
 CODE_STRINGS = [
     (b"ORIGINAL\\PRIMARY\\AXIAL\\CT_SOM5 SPI", b"ORIGINAL\\PRIMARY\\AXIAL\\CT_SOM5 SPI"),
@@ -92,3 +93,13 @@ def test_cleaning_sentences_twice_changes_nothing(words: list[str]) -> None:
     once = clean_report(" ".join(words))
     assert clean_report(once) == once
     assert "Smith" not in once
+
+
+@pytest.mark.parametrize(
+    ("value", "stays"),
+    [("72704001", True), ("491715550199", False), ("8675309", False), ("19490317", False), ("72704002", False)],
+)
+def test_a_number_under_a_known_scheme_is_no_code_for_that(value: str, stays: bool) -> None:
+    """Hospital and telephone numbers look like codes of SNOMED CT, but for the check digit."""
+    item = {tag: Element(tag, "SH", part) for tag, part in ((0x00080100, value.encode()), (0x00080102, b"SCT"))}
+    assert bool(coded_triplet(item)) is stays

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,8 @@ import sluice.pull as client
 from sluice.database import select
 from sluice.pull import PullError, pull
 from sluice.release.manifest import republish
+from sluice.release.recall.opt_outs import Target, Terms, add
+from sluice.release.recall.recalls import carry_out
 from sluice.release.signing import signing_key
 from sluice.stack.s3 import EmbeddedS3
 from tests.deid.planted import image
@@ -207,3 +210,45 @@ def test_from_a_public_bucket_and_alone(released: Scene, web: str, tmp_path: Pat
     part.rename(part.with_name(f".{part.name}.part"))  # all of it is there, but it has no name yet
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
     assert hashlib.sha256(part.read_bytes()).hexdigest() == digest
+
+
+def test_an_older_manifest_than_the_one_here_is_refused(released: Scene, tmp_path: Path) -> None:
+    """A bucket that serves what stood there before a recall brings nothing back."""
+    folder, bucket = tmp_path / "copy", released.bucket
+    pull(address(released, 1), folder)
+    older = {entry.key: bucket.get(entry.key) for entry in bucket.list("radiographs/v1/")}
+    add(released.database, [Target("patient", patient_id="PID-4711-77")], Terms("withdrawn", "a letter"), "dora")
+    carry_out(released.database, lambda _: bucket, "dora", keys=released.keys)
+    assert len(pull(address(released, 1), folder).withdrawn) == 4
+    for key, body in older.items():
+        bucket.put(key, body)
+    with pytest.raises(PullError, match=r"older manifest of v1 \(revision 1\) than this folder \(2\)"):
+        pull(address(released, 1), folder)
+    assert not files(folder)
+
+
+def test_one_pull_at_a_time_into_a_folder(released: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, refused = tmp_path / "copy", list[str]()
+    everything = client._Release._all
+
+    def slowly(*given: Any) -> None:
+        if not refused:
+            refused.append("")
+            with pytest.raises(PullError, match="Another pull into") as error:
+                pull(address(released, 1), folder)
+            refused[0] = str(error.value)
+        everything(*given)
+
+    monkeypatch.setattr(client._Release, "_all", slowly)
+    assert pull(address(released, 1), folder).failed == {}
+    assert refused[0]
+    assert pull(address(released, 1), folder).present == 5
+
+
+def test_a_manifest_that_never_ends_does_not_fill_the_memory(
+    released: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "SMALL_BYTES", 1 << 20)
+    released.bucket.put("radiographs/v1/manifest.json", bytes(3 << 20))
+    with pytest.raises(PullError, match="more than 1 MB"):
+        pull(address(released, 1), tmp_path / "copy")

@@ -282,3 +282,18 @@ def test_what_an_object_needs_says_removed() -> None:
     assert after["Manufacturer"].is_empty  # Type 2
     assert after.pixel_array.shape == (16, 16)
     assert Retained("0008,0060", "CS", "code", "CT") not in retained(reread(changed), "RAD-1")
+
+
+def test_who_may_not_approve_any_more_has_not_approved(
+    database: Database, archive: Path, bucket: ObjectStore, keys: Path, day: list[str]
+) -> None:
+    """The project's file takes bert's name out between his approval and the publication."""
+    before = Releases(database, archive, bucket, keys, approval="one", approvers=["anna", "bert"])
+    release_id = before.exported()
+    assert decide(database, release_id, "bert", "approved", digest(before, release_id)).state == "approved"
+    after = Releases(database, archive, bucket, keys, approval="one", approvers=["anna"])
+    assert after.prepared().release_id == release_id
+    assert status(after, release_id).state == "waiting"
+    with pytest.raises(ReleaseError, match="waits for approval"):
+        publish(database, bucket, release_id, keys)
+    assert decide(database, release_id, "anna", "approved", digest(after, release_id)).approved_by == ("anna",)

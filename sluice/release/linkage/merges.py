@@ -60,6 +60,12 @@ class Merges:
             here = self._pairs[here]
         return here[0], here[1]
 
+    def others(self, patient_id: str, issuer: str | None) -> set[Identity]:
+        """All further identities of whoever has this one; of every issuer where none is said."""
+        known = {*self._pairs, *self._pairs.values()}
+        survivors = {self.survivor(one) for one in known if one[0] == patient_id and issuer in (None, one[1])}
+        return {one for one in known if self.survivor(one) in survivors} - {(patient_id, issuer or "")}
+
     def closes_a_circle(self) -> bool:
         """Whether somebody would be merged into themselves."""
         for start in self._pairs:

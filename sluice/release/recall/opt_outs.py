@@ -18,10 +18,16 @@ from typing import Any, Literal, TextIO
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from sluice.database import Database, select
+from sluice.release.linkage.merges import Merges
 
 Kind = Literal["patient", "study", "instance", "release", "project"]
 Reason = Literal["withdrawn", "error"]
 RELEASE = re.compile(r"([a-z0-9][a-z0-9-]{1,39})(?:/v([1-9][0-9]{0,8}))?")
+IN_WORDS = "select o.* from opt_out o"
+STANDS = (
+    "coalesce(o.ends_on, 'infinity') >= current_date "
+    "and not exists (select from opt_out_withdrawal w where w.opt_out_id = o.opt_out_id)"
+)
 UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 LONGEST = 64  # of a Patient ID, an issuer or a UID (PS3.5 6.2)
 HEADINGS = {
@@ -81,14 +87,45 @@ def add(database: Database, targets: Iterable[Target], terms: Terms, by: str) ->
     if terms.ends_on and terms.ends_on < (terms.starts_on or date.today()):
         raise OptOutError("The last day of an opt-out is before its first.")
     with database.transaction() as connection:
+        Merges.now(connection)  # locked in this order everywhere
         # two at once would not see each other's rows
         with connection.cursor() as cursor:
             cursor.execute("lock table opt_out in share row exclusive mode")
-        return [_add(connection, target, terms, by) for target in targets]
+        kept = [_add(connection, target, terms, by) for target in targets]
+        follow_merges(connection)
+    return kept
+
+
+def follow_merges(connection: Connection) -> None:
+    """Opt out everybody who is opted out under all identities that they have (`patient_merge`), in the same words.
+
+    Whatever decides by opt-outs calls it first: a merge may have come after the opt-out.
+    """
+    merges = Merges.now(connection)
+    for row in select(connection, f"{IN_WORDS} where o.kind = 'patient' and {STANDS}"):
+        terms = Terms(row["reason"], row["why"], row["projects"], row["starts_on"], row["ends_on"])
+        for patient_id, issuer in sorted(merges.others(row["patient_id"], row["patient_id_issuer"])):
+            _add(connection, Target("patient", patient_id, issuer or None), terms, row["said_by"])
+
+
+def _with_merged(connection: Connection, opt_out_id: int) -> list[int]:
+    """An opt-out and those that follow from it because the patient has other identities."""
+    merges = Merges.now(connection)
+    (own,) = select(connection, f"{IN_WORDS} where o.opt_out_id = %s", (opt_out_id,))
+    if own["kind"] != "patient":
+        return [opt_out_id]
+    same = {(patient, issuer or None) for patient, issuer in merges.others(own["patient_id"], own["patient_id_issuer"])}
+    words = ("reason", "why", "projects", "ends_on")
+    return [opt_out_id] + [
+        row["opt_out_id"]
+        for row in select(connection, f"{IN_WORDS} where o.kind = 'patient' and {STANDS}")
+        if (row["patient_id"], row["patient_id_issuer"]) in same and all(row[word] == own[word] for word in words)
+    ]
 
 
 def withdraw(database: Database, opt_out_id: int, why: str, by: str) -> None:
-    """End an opt-out from now on. What was recalled for it does not come back; a later release may take it again.
+    """End an opt-out from now on, under all identities of the patient. What was recalled for it does not come back; a
+    later release may take it again.
 
     Raises:
         OptOutError: there is none of this id, or it was withdrawn before.
@@ -105,6 +142,11 @@ def withdraw(database: Database, opt_out_id: int, why: str, by: str) -> None:
             )
             if not cursor.rowcount:
                 raise OptOutError(f"Opt-out {opt_out_id} was withdrawn before.")
+            cursor.execute(
+                "insert into opt_out_withdrawal (opt_out_id, why, withdrawn_by) select unnest(%s), %s, %s "
+                "on conflict do nothing",
+                (_with_merged(connection, opt_out_id), why, by),
+            )
 
 
 def opt_outs(database: Database, all_of_them: bool = False) -> list[dict[str, Any]]:

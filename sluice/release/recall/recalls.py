@@ -25,7 +25,10 @@ from sluice.objects import ObjectStore, ObjectStoreError
 from sluice.release.manifest import one_at_a_time, republish
 from sluice.release.plan import ReleaseError, note_gaps
 from sluice.release.projects import Project, ProjectError, load_project
+from sluice.release.recall.opt_outs import follow_merges
 from sluice.release.recall.tombstones import write_tombstones
+from sluice.release.signing import SigningKeyError, house_key
+from sluice.settings import settings
 
 RECALL_LOCK = 7_350_026  # of the advisory lock
 RECALLED = ("object_key", "sop_instance_uid", "kind", "bytes", "sha256")
@@ -60,7 +63,8 @@ class RecallSummary:
 def carry_out(
     database: Database, store_of: StoreOf, by: str, release_id: int | None = None, keys: Path | None = None
 ) -> RecallSummary:
-    """Decide and carry out all recalls that are due, of one release or of all. Again: nothing is done twice.
+    """Decide and carry out all recalls that are due; with `release_id` only if that release has any. Again: nothing is
+    done twice.
 
     A later version may name objects that an earlier one holds, so all manifests come before the first deletion. A
     bucket that cannot be used does not hold up the others; `waiting` names its releases, and what their manifests still
@@ -75,7 +79,12 @@ def carry_out(
     with database.transaction() as lock:  # held until the end: recalls are carried out one after the other
         with lock.cursor() as cursor:
             cursor.execute("select pg_advisory_xact_lock(%s)", (RECALL_LOCK,))
+        with database.transaction() as connection:
+            follow_merges(connection)
         affected = database.rows("recall_affected", {"release_id": release_id})
+        if release_id is not None and (affected or database.rows("recall_due", {"release_id": release_id})):
+            release_id = None  # versions share objects: none is deleted that the manifest of another one names
+            affected = database.rows("recall_affected", {"release_id": None})
         for due in sorted({row["release_id"] for row in affected}):
             _decide(database, due, by)
         return _carry_out(database, store_of, database.rows("recall_due", {"release_id": release_id}), keys)
@@ -110,7 +119,7 @@ def _carry_out(database: Database, store_of: StoreOf, due: list[dict[str, Any]],
             if release["published_at"] is not None:
                 _tell_readers(database, store_of(release["bucket"]), release, keys)
             ready.append((release, names))
-        except (ObjectStoreError, ReleaseError) as error:
+        except (ObjectStoreError, ReleaseError, SigningKeyError) as error:
             _wait(database, release, str(error), summary)
             named |= set(names)
     for release, names in ready:
@@ -128,6 +137,7 @@ def _wait(database: Database, release: dict[str, Any], words: str, summary: Reca
 
 
 def _tell_readers(database: Database, store: ObjectStore, release: dict[str, Any], keys: Path | None) -> None:
+    house_key(database, keys or settings().keys)  # before anything is signed
     recalled = database.rows("recall_of_release", {"release_id": release["release_id"]})
     digest = write_tombstones(store, release, recalled, keys)
     _note(database, release["recalls"], "tombstone", {"sha256": digest})

@@ -99,7 +99,14 @@ def standing(connection: Connection, release_id: int) -> Standing:
     release = select(connection, "select * from release where release_id = %s", (release_id,))[0]
     said = select(connection, named_query("review_said"), {"release_id": release_id})
     now = [row for row in said if row["digest"] == digest]
-    approvals = tuple(sorted(row["decided_by"] for row in now if row["verdict"] == "approved"))
+    named = release["approvers"]  # now: the project's file may have become stricter since somebody approved
+    approvals = tuple(
+        sorted(
+            row["decided_by"]
+            for row in now
+            if row["verdict"] == "approved" and (not named or row["decided_by"] in named)
+        )
+    )
     rejections = [row for row in now if row["verdict"] == "rejected"]
     needed: int = release["approvals_needed"]
     lacks = _lacks(needed, approvals, release["requested_by"])

@@ -7,7 +7,7 @@ published that was not verified (`sluice.release` refuses it).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -216,9 +216,11 @@ def _summarise(
     window: str,
     names: list[str] | None,
     releases: list[dict[str, Any]] | None,
-    published: Iterable[dict[str, Any]] | None,
+    published: dict[str, Any] | Iterable[dict[str, Any]] | None,
 ) -> Counts:
-    done = [release for release in published or () if release]
+    # of a mapped group Airflow hands over the only output as it is, several as a list
+    told = [published] if isinstance(published, Mapping) else published or ()
+    done = [release for release in told if release]
     return {
         "window_key": require_window(window),
         "projects": len(names or ()),

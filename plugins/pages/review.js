@@ -184,17 +184,35 @@ function drawAnonymity() {
     place("anonymity").replaceChildren(nothing("Not computed for this release."));
     return;
   }
-  const plain = Object.entries(report).filter(([, value]) => value === null || typeof value !== "object");
-  const lists = Object.entries(report).filter(([, value]) => Array.isArray(value) && value.length && typeof value[0] === "object");
+  const below = (one) => `${number(one.below_k.persons)} persons in ${number(one.below_k.classes)} ${one.below_k.classes === 1 ? "class" : "classes"}`;
+  const coarser = Object.entries(report.levels).filter(([, steps]) => steps);
+  const facts = [
+    ["Persons", number(report.persons)],
+    [`Fewer than ${report.k} share`, below(report)],
+    ["Fewest that share", number(report.smallest)],
+    ["Policy", report.policy],
+    ...(["generalise", "suppress"].includes(report.policy)
+      ? [
+          ["Headers say", `${below(report.before)} of fewer than ${report.k}`],
+          ["Tables are coarser in", coarser.map(([name]) => name.replaceAll("_", " ")).join(", ") || "nothing"],
+          ["Tables leave out values of", `${number(report.suppressed)} persons`],
+        ]
+      : []),
+  ];
   place("anonymity").replaceChildren(
-    element("dl", { class: "facts" }, plain.flatMap(([key, value]) => [element("dt", {}, key.replaceAll("_", " ")), element("dd", {}, String(value ?? "–"))])),
-    ...lists.map(([key, rows]) =>
-      table(key.replaceAll("_", " "), Object.keys(rows[0]).map((name) => ({ title: name.replaceAll("_", " "), cell: (row) => shown(row[name]) })), rows),
-    ),
+    element("dl", { class: "facts" }, facts.flatMap(([what, value]) => [element("dt", {}, what), element("dd", {}, value)])),
+    report.rare.length
+      ? table(
+          "The rarest classes",
+          [
+            ...report.quasi_identifiers.map((name) => ({ title: name.replaceAll("_", " "), cell: (row) => row.values[name] ?? "–" })),
+            { title: "Persons", cell: (row) => number(row.persons), number: true },
+          ],
+          report.rare,
+        )
+      : nothing("No class is rarer than that."),
   );
 }
-
-const shown = (value) => (value !== null && typeof value === "object" ? Object.values(value).join(", ") : String(value ?? "–"));
 
 function drawHistory() {
   const { decisions, history } = head;

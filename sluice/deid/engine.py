@@ -101,18 +101,19 @@ class Deidentified:
 
 
 def deidentify(
-    data: bytes, profile: Profile, identities: Identities, treatment: Treatment | None = None
+    data: bytes | File, profile: Profile, identities: Identities, treatment: Treatment | None = None
 ) -> Deidentified:
     """De-identify a DICOM file.
 
     Args:
+        data: its bytes, or what `read_file` made of them; the latter is changed on the way.
         treatment: of the pixels; without one they leave as they are, but for comments and bits that are no pixels.
 
     Raises:
         Held: it must not leave, with the reason.
     """
     try:
-        file = read_file(data)
+        file = read_file(data) if isinstance(data, bytes) else data
     except MalformedError as error:
         raise Held("held-unreadable", f"cannot be read: {error}") from error
     row = gate.check(file, profile, screened=treatment is not None and treatment.screened)

@@ -231,7 +231,7 @@ def _raw(produced: bytes, after: Reread, needles: Needles, pixels: bool) -> Iter
     start = len(produced) - len(after.body)  # of the data set; a deflated one is searched as it was inflated
     head = produced[:start] if start >= 0 else produced[:1024]
     header = (head + after.body[:begin] + after.body[end:]).lower()
-    if any(needle.lower() in header for needle in wanted):
+    if any(needle in header for needle in {needle.lower() for needle in wanted}):
         yield Finding("raw-bytes", "in the header")
     if pixels and end > begin and _in_pixels(after.body[begin:end], wanted):
         yield Finding("raw-bytes", "in the pixels")

@@ -124,9 +124,20 @@ def _machine_words(original: Reread) -> set[str]:
 
 def add_identifier(needles: Needles, text: str, encoded: bytes, is_name: bool, is_phone: bool) -> None:
     """Add every form of one identifying value."""
+    found = _forms_of(text, encoded, is_name, is_phone)
+    needles.words |= found.words
+    needles.phrases |= found.phrases
+    needles.whole |= found.whole
+    needles.digits |= found.digits
+    needles.raw |= found.raw
+
+
+@lru_cache(maxsize=4096)  # a patient's files come one after the other
+def _forms_of(text: str, encoded: bytes, is_name: bool, is_phone: bool) -> Needles:
+    needles = Needles()
     whole = folded(text).strip(" ^=\\")
     if whole in PLACEHOLDERS:
-        return
+        return needles
     raw = encoded.strip(b" \0^")
     if len(raw) >= SHORTEST_RAW and len(set(raw)) > 2:
         needles.raw.add(raw)
@@ -144,6 +155,7 @@ def add_identifier(needles: Needles, text: str, encoded: bytes, is_name: bool, i
         _add_part(needles, part, whole, is_name)
     for part in {*parts, *WORD.findall(text), text.strip()}:
         needles.raw.update(_encoded(part))
+    return needles
 
 
 def _joined(group: str) -> set[str]:

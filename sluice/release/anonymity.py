@@ -13,8 +13,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from psycopg2.extras import Json
+
 from sluice.database import Database
-from sluice.release.contents import objects
+from sluice.release.contents import objects, settle
+from sluice.release.plan import ReleaseError
 
 SHARE_SUPPRESSED = 0.05  # of persons; making coarser goes on while more are in rare classes
 RARE_SHOWN = 20  # classes, to the person who approves; never in the manifest
@@ -95,11 +98,28 @@ class Masking:
         return shown
 
 
-def counted(database: Database, release: Mapping[str, Any]) -> tuple[dict[str, Any], Masking]:
-    """The report on everything that a version contains, and what its tables may say. See `count`."""
+def assess(database: Database, release: Mapping[str, Any]) -> tuple[dict[str, Any], Masking]:
+    """Count everything that a version contains as things stand, keep the report for who approves it, and refuse an
+    unpublished one that tells too much; the report, and what the tables may say. See `count`.
+
+    Raises:
+        ReleaseError: the project's policy is to hold, and persons are in classes of fewer than k.
+    """
+    release_id, is_new = release["release_id"], release["published_at"] is None
+    if is_new:
+        with database.transaction() as connection:
+            settle(connection, release_id)
     asked = release["anonymity"] or DEFAULT
-    rows = (row["columns"] for row in objects(database, release["release_id"]) if row["kind"] == "dicom")
-    return count(rows, asked["k"], asked["policy"])
+    rows = (row["columns"] for row in objects(database, release_id) if row["kind"] == "dicom")
+    report, masking = count(rows, asked["k"], asked["policy"])
+    database.execute("update release set anonymity_report = %s where release_id = %s", (Json(report), release_id))
+    if is_new and report["policy"] == "hold" and report["below_k"]["persons"]:
+        raise ReleaseError(
+            f"{report['below_k']['persons']} of {report['persons']} persons share what the tables say of them with "
+            f"fewer than {report['k'] - 1} others, and the project's policy is to hold. Choose another policy in "
+            "its file (generalise, suppress, report), or release more persons at once."
+        )
+    return report, masking
 
 
 def count(rows: Iterable[Columns], k: int, policy: str) -> tuple[dict[str, Any], Masking]:

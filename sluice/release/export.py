@@ -25,7 +25,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from sluice.database import Database, copy_rows, named_query, select
 from sluice.deid.conformance import new_faults
-from sluice.deid.elements import MalformedError, read_file
+from sluice.deid.elements import File, MalformedError, read_file
 from sluice.deid.engine import Deidentified, deidentify
 from sluice.deid.held import Held
 from sluice.deid.identities import Identities
@@ -36,10 +36,11 @@ from sluice.deid.pixels.devices import load_rules
 from sluice.deid.pixels.screen import waiting
 from sluice.deid.pixels.store import screenings
 from sluice.deid.profile import Profile
-from sluice.deid.reread import reread
+from sluice.deid.reread import Reread, reread
 from sluice.objects import ObjectStore, ObjectStoreError
 from sluice.release import canaries
 from sluice.release.columns import columns_of
+from sluice.release.formats.dropping import drop_derived
 from sluice.release.linkage import identities_for
 from sluice.release.linkage.keys import KeySource, ProjectKeyError
 from sluice.release.manifest import PublishSummary, publish
@@ -298,11 +299,11 @@ class _Exporter:
         if hashlib.sha256(original).hexdigest() != member["sha256"]:
             raise Held("held-unreadable", "the file in the archive is not the one that was received")
         try:
-            treatment = self._treatment(member["sop_instance_uid"], original)
-            result = deidentify(original, self.profile, self.identities, treatment)
+            file, treatment = self._read(member["sop_instance_uid"], original)
+            result = deidentify(file, self.profile, self.identities, treatment)
             claims = Claims(result.shift_days, tuple(code for code, _ in result.codes))
-            data, strings, struck = self._as_decided(member["sop_instance_uid"], result)
-            before, after = reread(original), reread(data)
+            data, after, strings, struck = self._as_decided(member["sop_instance_uid"], result)
+            before = reread(original)
             found = leaks(before, after, data, claims, member["known"])
             faults = new_faults(before, after)
             columns = columns_of(data)
@@ -319,23 +320,28 @@ class _Exporter:
         digest = hashlib.sha256(data).hexdigest()
         return _Object(member["sop_instance_uid"], key, data, digest, member["sha256"], columns, strings, struck)
 
-    def _as_decided(self, uid: str, result: Deidentified) -> tuple[bytes, tuple[Retained, ...], tuple[Retained, ...]]:
-        """The file without the strings that people took out, the strings before that, and those."""
+    def _as_decided(
+        self, uid: str, result: Deidentified
+    ) -> tuple[bytes, Reread, tuple[Retained, ...], tuple[Retained, ...]]:
+        """The file without the strings that people took out, read anew, the strings before that, and those."""
         file = reread(result.data)
         strings = retained(file, result.patient)
         try:
             struck = tuple(self.decisions.check(strings))
-            return (without(result.data, file, struck) if struck else result.data), strings, struck
+            if not struck:
+                return result.data, file, strings, struck
+            data = without(result.data, file, struck)
+            return data, reread(data), strings, struck
         except Held:
             self.held_strings.append(Pooled(uid, "", strings))
             raise
 
-    def _treatment(self, uid: str, original: bytes) -> PixelTreatment:
+    def _read(self, uid: str, original: bytes) -> tuple[File, PixelTreatment]:
         try:
             file = read_file(original)
         except MalformedError as error:
             raise Held("held-unreadable", f"cannot be read: {error}") from error
-        return treatment_for(file, self.pixels, self.screenings.get(uid), self.device_rules)
+        return file, treatment_for(file, self.pixels, self.screenings.get(uid), self.device_rules)
 
     def upload(self, chunk: list[_Object], summary: ExportSummary) -> None:
         """Record, upload, mark: an object in the bucket is never unknown to the ledger."""
@@ -441,6 +447,12 @@ class _Exporter:
         # What an earlier version holds stays with it.
         self.store.delete([row["object_key"] for row in rows if row["object_key"].startswith(self.prefix)])
         with self.database.transaction() as connection, connection.cursor() as cursor:
+            drop_derived(connection, self.store, {"release_id": self.release_id, "prefix": self.prefix}, uids)
+            cursor.execute(  # a volume of the rest of the series is made anew
+                "delete from release_derivation d using receipt r where d.release_id = %s "
+                "and r.sop_instance_uid = any(%s) and d.source in (r.sop_instance_uid, r.series_instance_uid)",
+                (self.release_id, uids),
+            )
             for table in ("released_object", "release_thumbnail", "review_redo"):
                 cursor.execute(
                     f"delete from {table} where release_id = %s and sop_instance_uid = any(%s)",

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from psycopg2.extensions import connection as Connection  # noqa: N812
-from psycopg2.extras import Json
 
 from sluice.cohorts.errors import ExpressionError
 from sluice.cohorts.expressions import sensitive_names
@@ -26,11 +25,11 @@ from sluice.cohorts.promoted import registry_of
 from sluice.database import Database, named_query, select
 from sluice.objects import ObjectStore
 from sluice.release import canaries
-from sluice.release.anonymity import counted
-from sluice.release.contents import objects, settle
+from sluice.release.anonymity import assess
+from sluice.release.contents import objects
 from sluice.release.plan import ReleaseError
 from sluice.release.recall.opt_outs import follow_merges
-from sluice.release.review.approval import standing
+from sluice.release.review.approval import standing, statement
 from sluice.release.signing import SigningKey, house_key
 from sluice.release.tables import texts_of, write_tables
 from sluice.settings import settings
@@ -103,6 +102,7 @@ def publish(database: Database, store: ObjectStore, release_id: int, keys: Path 
         if release["published_at"] is None:
             _publishable(release)
             _approved(lock, release_id)
+            release["approval"] = statement(lock, release_id)
             with database.transaction() as connection:
                 follow_merges(connection)
             if affected := select(lock, named_query("recall_affected"), {"release_id": release_id}):
@@ -111,8 +111,6 @@ def publish(database: Database, store: ObjectStore, release_id: int, keys: Path 
                     "recall, which takes them out, then verify and publish."
                 )
             if not _adopt(database, store, release, key):
-                with database.transaction() as connection:
-                    settle(connection, release_id)
                 _note(database, release, _write(database, store, release, key), key)
     return _summary(database, store, release_id)
 
@@ -158,6 +156,7 @@ def _revise(database: Database, store: ObjectStore, release_id: int, key: Signin
         release = select(connection, named_query("release_state"), {"release_id": release_id})[0]
     prefix = release["prefix"]
     said = json.loads(store.get(prefix + MANIFEST))
+    release["approval"] = said.get("approval")  # given to what was published, and that is what it is said of
     names = {row["object_key"] for row in objects(database, release_id)}
     listed = _objects_in(store, release, said)
     digest: str = release["manifest_sha256"]
@@ -250,20 +249,11 @@ def _write(
         before: the manifest that this one takes the place of, after a recall; `listed_before` are its objects.
     """
     revision = before.get("revision", 1) + 1 if before else 1
+    report, masking = assess(database, release)
     with database.transaction() as connection:
         contained = select(connection, named_query("release_contained"), {"release_id": release["release_id"]})
         counts = _counts(select(connection, named_query("release_counts"), {"release_id": release["release_id"]}))
         models = select(connection, named_query("release_models"), {"release_id": release["release_id"]})
-    report, masking = counted(database, release)
-    database.execute(
-        "update release set anonymity_report = %s where release_id = %s", (Json(report), release["release_id"])
-    )
-    if report["policy"] == "hold" and report["below_k"]["persons"] and before is None:
-        raise ReleaseError(
-            f"{report['below_k']['persons']} of {report['persons']} persons share what the tables say of them with "
-            f"fewer than {report['k'] - 1} others, and the project's policy is to hold. Choose another policy in "
-            "its file (generalise, suppress, report), or release more persons at once."
-        )
     gone = _gone_before(store, release) | set((before or {}).get("removed", ())) | (listed_before or set())
     with tempfile.TemporaryDirectory(prefix="sluice-publish-") as folder:
         root = Path(folder)
@@ -394,6 +384,7 @@ def _manifest(
         "cohort": _cohort(database, release["cohort"]),
         "prepared_at": release["started_at"].isoformat(),
         "verified_at": release["verified_at"].isoformat(),
+        "approval": release["approval"],
         "profile": release["profile"],
         "engines": listed.engines,
         "member_digest": release["member_digest"],

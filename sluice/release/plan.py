@@ -145,7 +145,8 @@ def prepare(
     Args:
         version_id: of a frozen cohort, whose members take the place of the window's.
         list_id: of a researcher's list; the instances of the studies that its rows stand for take the place.
-        requested_by: who started it, where a person did: they cannot approve it alone.
+        requested_by: who started it, where a person did: they cannot approve it alone, nor can who froze the version or
+            uploaded the list.
         formats: of the project's formats only these, and DICOM; all of them when None.
 
     Raises:
@@ -179,7 +180,7 @@ def prepare(
         if merged:
             profile["merged_patients"] = merged
         release = _find_or_begin(connection, project, window_key, profile, members, version_id)
-        require_approval(connection, release["release_id"], project.approval, project.approvers, requested_by)
+        require_approval(connection, release["release_id"], project.approval, project.approvers, requested_by, list_id)
         linkage.record(connection, project.name, identities, release["release_id"], people)
         batches = _cut(connection, release["release_id"], part_size)
     counted: dict[str, int] = {}

@@ -149,6 +149,16 @@ class Project(BaseModel):
             raise PydanticCustomError("options", "options: {fault}", {"fault": fault})
         return self
 
+    @model_validator(mode="after")
+    def _claims_what_a_person_saw(self) -> Self:
+        if self.pixels.claim and self.approval == "none":
+            raise PydanticCustomError(
+                "claim",
+                "pixels.claim: true needs approval: one or two. A search that finds nothing proves nothing: a person "
+                "has to have looked",
+            )
+        return self
+
     @property
     def released(self) -> Expression:
         """What may be released: selected, and within what the project may see."""

@@ -12,6 +12,7 @@ from typing import Any
 from sluice.database import Database, named_query, select
 from sluice.objects import ObjectStore
 from sluice.release import canaries
+from sluice.release.anonymity import assess
 from sluice.release.plan import ReleaseError
 
 DOWNLOADS = 4  # at once
@@ -45,7 +46,8 @@ class VerifySummary:
 
 
 def verify(database: Database, store: ObjectStore, release_id: int, logs: Sequence[Path] = ()) -> VerifySummary:
-    """Compare the bucket with the ledger, object by object, and prove the release by its synthetic patients.
+    """Compare the bucket with the ledger, object by object, prove the release by its synthetic patients, and count for
+    its review how many persons share what it says.
 
     An object that is missing or damaged is marked as not uploaded, so that `export_batch` or `derive` sends it again.
 
@@ -53,8 +55,8 @@ def verify(database: Database, store: ObjectStore, release_id: int, logs: Sequen
         logs: folders of the tasks' logs, in which no synthetic patient may be seen.
 
     Raises:
-        ReleaseError: members are neither uploaded nor held, objects are missing, damaged or unknown, or a synthetic
-            patient does not prove it.
+        ReleaseError: members are neither uploaded nor held, objects are missing, damaged or unknown, a synthetic
+            patient does not prove it, or its tables tell more than the project's policy lets pass.
         ObjectStoreError: the bucket cannot be used.
     """
     with database.transaction() as connection:
@@ -109,6 +111,8 @@ def verify(database: Database, store: ObjectStore, release_id: int, logs: Sequen
         )
     _prove_by_canaries(database, store, release_id, logs)
     store.abandon_uploads(prefix)
+    if release["published_at"] is None:
+        assess(database, release)  # who approves it sees this, and nobody is asked about what is held anyway
     database.execute("update release set verified_at = now() where release_id = %s", (release_id,))
     dicom = sum(row["kind"] == "dicom" for row in wanted)
     return VerifySummary(

@@ -76,6 +76,8 @@ def test_review_from_list_to_approval(page: Page, page_url: str, releases: Relea
     expect(page.locator("#approval .sentence")).to_contain_text("Waits for approval")
     expect(page.locator("#pictures img")).to_have_count(3)
     expect(page.locator("#approval")).to_contain_text("rita")
+    expect(page.locator("#anonymity dl")).to_contain_text("2 persons in 2 classes")  # as verify counted
+    expect(page.locator("#anonymity tbody tr", has_text="PELVIS")).to_have_count(1)
 
     # Only what contains the word, with its counts; it is chosen and removed by keyboard alone.
     page.get_by_label("Containing").fill("pelv")

@@ -18,7 +18,9 @@ from pydicom.valuerep import PersonName
 from sluice.deid.engine import deidentify
 from sluice.deid.identities import Identities
 from sluice.deid.leak_check import Claims, findings
+from sluice.deid.needles import _forms_of, needles_of
 from sluice.deid.profile import Profile
+from sluice.deid.reread import reread
 from tests.deid.planted import ROOT, encoded, image
 
 PROFILE = Profile.preset("longitudinal")
@@ -230,3 +232,20 @@ def test_a_day_that_is_another_elements_is_seen() -> None:
 
 def test_bytes_behind_the_data_set_are_seen() -> None:
     assert "meta" in seen(RESULT.data + b"Quillfeather was here")
+
+
+def test_forms_of_a_value_are_worked_out_once_and_never_grow() -> None:
+    # of one patient's many files; a cache that one of them could add to would hold the next patient's files
+    of_one, of_other = (
+        reread(encoded(image(n, name=name))) for n, name in ((1, "Quillfeather^Ottoline"), (2, "Oak^Bo"))
+    )
+    before = needles_of(of_one, ("ACC-ONE-1",))
+    worked_out = _forms_of.cache_info().misses
+    needles_of(of_other, ("ACC-TWO-2",))
+    known = _forms_of.cache_info().misses
+    assert known > worked_out
+    again = needles_of(of_one, ("ACC-ONE-1",))
+    assert _forms_of.cache_info().misses == known
+    assert again == before
+    assert "acc-two-2" not in again.phrases
+    assert _forms_of.cache_info().maxsize

@@ -34,3 +34,13 @@ def test_the_verdict_of_both_dags_asks_for_what_went_on(dag_bag: Any) -> None:
         verdict = dag_bag.dags[dag_id].get_task("export_release.all_projects")
         assert {"export_release.prepare", "export_release.releases"} <= verdict.upstream_task_ids
         assert verdict.python_callable.__name__ == "_all_projects"
+
+
+@pytest.mark.parametrize("handed_over", ["one", "several", "none"])
+def test_the_summary_counts_what_was_published(airflow: pytest.MonkeyPatch, handed_over: str) -> None:
+    from operators.releases import _summarise
+
+    done = {"bucket": "b", "prefix": "radiographs/v1/", "objects": 3}
+    published = {"one": done, "several": [done, None], "none": None}[handed_over]
+    told = _summarise("2026-10-26", ["radiographs", "chest"], [{}], published)
+    assert (told["published"], told["objects"]) == ((0, 0) if published is None else (1, 3))

@@ -44,6 +44,12 @@ class Scene:
         )
 
     def release(self, project: Project, window: str = DAY, part_size: int = 4, **members: Any) -> PublishSummary:
+        release_id = self.exported_release(project, window, part_size, **members)
+        verify(self.database, self.bucket, release_id)
+        return publish(self.database, self.bucket, release_id, self.keys)
+
+    def exported_release(self, project: Project, window: str = DAY, part_size: int = 4, **members: Any) -> int:
+        """A release that waits for `verify`."""
         plan = prepare(self.database, project, window, part_size=part_size, keys=self.keys, **members)
         parts = [part.as_dict() for part in plan.batches]
         release_id = plan.release_id
@@ -52,5 +58,4 @@ class Scene:
             for part in parts
         ]
         self.derived = [derive(self.database, self.bucket, release_id, part) for part in parts]
-        verify(self.database, self.bucket, release_id)
-        return publish(self.database, self.bucket, release_id, self.keys)
+        return release_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pandas as pd
@@ -10,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluice.release.anonymity import SHARE_SUPPRESSED, count
-from sluice.release.export import ReleaseError
+from sluice.release.export import ReleaseError, publish, verify
+from sluice.release.review import ReviewError, decide, open_review
+from sluice.release.review.report import head
 from tests.deid.planted import image
 from tests.release.hospital_day import store_day
 from tests.release.scene import Scene
@@ -67,7 +70,28 @@ def test_nobody_is_rarer_than_k_in_masked_tables(policy: str, rows: list[dict[st
 def test_a_project_may_hold_what_tells_too_much(scene: Scene) -> None:
     store_day(scene.database, scene.archive, [image(1), image(1, "PID-88", study=2)])
     formats = ["dicom", "tables"]
+    holds = scene.project(formats=formats, approval="one", anonymity={"k": 3, "policy": "hold"})
+    release_id = scene.exported_release(holds)
     with pytest.raises(ReleaseError, match="2 of 2 persons share"):
-        scene.release(scene.project(formats=formats, anonymity={"k": 3, "policy": "hold"}))
+        verify(scene.database, scene.bucket, release_id)
+    with pytest.raises(ReviewError, match="Wait for verify"):  # nobody can approve it
+        decide(scene.database, release_id, "anna", "approved", open_review(scene.database, release_id).digest)
+    with pytest.raises(ReleaseError, match="not verified"):
+        publish(scene.database, scene.bucket, release_id, scene.keys)
     assert not [entry for entry in scene.bucket.list() if entry.key.endswith("manifest.json")]
     assert scene.release(scene.project(formats=formats, anonymity={"k": 2, "policy": "hold"})).version == 2
+
+
+def test_who_approves_sees_the_figures_of_all_that_the_version_will_contain(scene: Scene) -> None:
+    store_day(scene.database, scene.archive, [image(1), image(1, "PID-88", study=2)])
+    store_day(scene.database, scene.archive, [image(1, "PID-99", study=3)], day="2026-10-27")
+    scene.release(scene.project())
+    release_id = scene.exported_release(scene.project(approval="one"), "2026-10-27")
+    verify(scene.database, scene.bucket, release_id)
+    opened = open_review(scene.database, release_id)
+    shown = head(scene.database, release_id)["release"]["anonymity"]
+    assert (shown["persons"], shown["below_k"]["persons"], shown["rare"][0]["persons"]) == (3, 3, 3)
+    decide(scene.database, release_id, "anna", "approved", opened.digest)
+    publish(scene.database, scene.bucket, release_id, scene.keys)
+    said = json.loads(scene.bucket.get("radiographs/v2/manifest.json"))["anonymity"]
+    assert said == {name: value for name, value in shown.items() if name != "rare"}

@@ -6,18 +6,24 @@ import csv
 import gzip
 import io
 import json
+from collections import Counter
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+import pydicom
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
+from sluice.database import select
+from sluice.release.export import verify
+from sluice.release.formats import png
 from sluice.release.formats.made import NotMade
 from sluice.release.formats.png import pictures
+from sluice.release.review import open_review, remember
 from sluice.release.tables import dictionary, split_of
 from tests.deid.planted import CT, DX, encoded, image
 from tests.release.hospital_day import store_day
@@ -184,6 +190,80 @@ def test_derived_files_of_an_earlier_version_are_named_again(scene: Scene) -> No
     assert {entry.key.split("/")[2] for entry in scene.bucket.list("radiographs/v2/")} == {
         "dicom", "png", "tables", "manifest.json", "manifest.json.sig", "manifest.parquet", "SHA256SUMS",
     }  # fmt: skip
+
+
+def kinds(scene: Scene, version: int) -> Counter[str]:
+    """Files of a version's own folder, by kind."""
+    keys = [entry.key.split("/")[2] for entry in scene.bucket.list(f"radiographs/v{version}/")]
+    return Counter(name for name in keys if name in ("dicom", "png", "nifti"))
+
+
+def decided(scene: Scene, release_id: int, value: str, decision: str) -> int:
+    open_review(scene.database, release_id)
+    with scene.database.transaction() as connection:
+        found = select(connection, "select string_id from retained_string where value = %s", (value,))
+    return remember(scene.database, release_id, [row["string_id"] for row in found], decision, "anna")
+
+
+def test_what_was_derived_of_objects_that_are_held_later_goes(scene: Scene) -> None:
+    partly, wholly = slices(3, 2), slices(3, 3)
+    for one in (partly[2], *wholly):
+        one.BodyPartExamined = "PELVIS"
+    store_day(scene.database, scene.archive, [*partly, *wholly, *slices(3, 4)])
+    project = scene.project(formats=["dicom", "png", "nifti"])
+    release_id = scene.exported_release(project, part_size=100)
+    verify(scene.database, scene.bucket, release_id)
+    assert kinds(scene, 1) == {"dicom": 9, "png": 9, "nifti": 6}
+    assert decided(scene, release_id, "PELVIS", "hold") == 4
+    published = scene.release(project, part_size=100)
+    assert published.release_id == release_id
+    # of two slices no volume is made: the one that showed all three must not stay
+    assert kinds(scene, 1) == {"dicom": 5, "png": 5, "nifti": 2}
+    said = json.loads(scene.bucket.get(published.manifest_key))
+    assert said["counts"]["formats"]["nifti"] == {"made": 1, "not": {"no-volume": 1}}
+    assert {kind: one["objects"] for kind, one in said["objects"].items()} == {"dicom": 5, "png": 5, "nifti": 2}
+
+
+def test_what_cannot_be_made_again_after_a_decision_does_not_stay(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_day(scene.database, scene.archive, [image(1, edit=lambda one: setattr(one, "BodyPartExamined", "PELVIS"))])
+    project = scene.project(formats=["dicom", "png"])
+    release_id = scene.exported_release(project)
+    verify(scene.database, scene.bucket, release_id)
+    assert decided(scene, release_id, "PELVIS", "remove") == 1
+
+    def fails(*given: Any) -> Any:
+        raise NotMade("pixels-unreadable")
+
+    monkeypatch.setattr(png, "pictures", fails)
+    scene.release(project)
+    assert kinds(scene, 1) == {"dicom": 1}
+
+
+def test_a_decision_about_what_an_earlier_version_holds_makes_it_anew_and_leaves_that_one(scene: Scene) -> None:
+    days = slices(4, 2)
+    days[0].BodyPartExamined = "PELVIS"
+    store_day(scene.database, scene.archive, days)
+    project = scene.project(formats=["dicom", "png", "nifti"])
+    scene.release(project, part_size=100)
+    first = {entry.key for entry in scene.bucket.list("radiographs/v1/")}
+    store_day(scene.database, scene.archive, [image(1, "PID-99", sop_class=DX, study=5, modality="DX")])
+    second = scene.exported_release(project, part_size=100)
+    assert (sum(part.reused for part in scene.exported), sum(part.reused for part in scene.derived)) == (4, 6)
+    verify(scene.database, scene.bucket, second)
+    assert decided(scene, second, "PELVIS", "remove") == 1
+    published = scene.release(project, part_size=100)
+    assert published.release_id == second
+    assert kinds(scene, 2) == {"dicom": 2, "png": 2, "nifti": 2}  # the film, and what the decision concerns
+    assert {entry.key for entry in scene.bucket.list("radiographs/v1/")} == first
+    index = pq.read_table(io.BytesIO(scene.bucket.get("radiographs/v2/manifest.parquet"))).to_pylist()
+    assert Counter((one["kind"], one["key"].split("/")[1]) for one in index) == {
+        ("dicom", "v1"): 3, ("png", "v1"): 3, ("dicom", "v2"): 2, ("png", "v2"): 2, ("nifti", "v2"): 2,
+    }  # fmt: skip
+    for one in index:
+        if one["kind"] == "dicom":
+            assert "BodyPartExamined" not in pydicom.dcmread(io.BytesIO(scene.bucket.get(one["key"])))
 
 
 def test_a_converter_that_fails_is_a_reason(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

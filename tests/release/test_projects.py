@@ -41,6 +41,7 @@ def test_the_projects_of_this_repository_are_valid() -> None:
         ("modality:", "modalities:", "selection: modalities: there is no such field. Did you mean modality?"),
         ("{modality: [CR]}", "{patient_id: X}", "patient_id identifies patients; write may_use_identifiers"),
         ("bucket:", "may_see: {age: old}\nbucket:", "may_see: age: a number"),
+        ("bucket:", "approval: none\npixels: {text: mask, claim: true}\nbucket:", "claim: true needs approval"),
         ("title: Good", "titel: Good", "titel"),
         ("RAD", "Smith John", "pseudonym_prefix"),
         ("name: good", "name: other", "must agree"),

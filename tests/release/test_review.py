@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,14 @@ import pydicom
 import pytest
 from PIL import Image
 
+from sluice.cohorts.freeze import freeze
+from sluice.cohorts.language import parse_text
+from sluice.cohorts.lists import add_list
 from sluice.database import Database, select
 from sluice.deid.reread import reread
 from sluice.objects import ObjectStore
 from sluice.release.export import ReleaseError, ReleasePlan, export_batch, prepare, publish, verify
+from sluice.release.manifest import republish
 from sluice.release.projects import Project
 from sluice.release.review import ReviewError, approved, decide, open_review, remember, standing
 from sluice.release.review.rules import without
@@ -164,6 +169,23 @@ def test_two_persons_and_never_only_who_asked(
     assert decide(database, release_id, "anna", "approved", now.digest).state == "approved"
 
 
+def test_who_brought_the_members_cannot_approve_alone_whoever_started_the_run(releases: Releases) -> None:
+    database = releases.database
+    listed = f"study_instance_uid\n{image(1).StudyInstanceUID}\n".encode()
+    uploaded = add_list(database, "radiographs", "one", io.BytesIO(listed), "list.csv", "lisa")
+    frozen = freeze(database, "two", parse_text("modality: CT"), "fred", "a test", "radiographs")
+    for asked, person in (({"list_id": uploaded.list_id}, "lisa"), ({"version_id": frozen.version_id}, "fred")):
+        plan = prepare(database, releases.project, f"cohort/radiographs/{person}", keys=releases.keys,
+                       requested_by="otto", **asked)  # fmt: skip
+        assert plan.members
+        for part in plan.batches:
+            export_batch(database, releases.archive, releases.store, releases.project, plan.release_id, part,
+                         keys=releases.keys)  # fmt: skip
+        verify(database, releases.store, plan.release_id)
+        now = decide(database, plan.release_id, person, "approved", digest(releases, plan.release_id))
+        assert (now.state, "cannot approve it alone" in now.lacks) == ("waiting", True), person
+
+
 def test_a_rejection_says_why_and_stands_until_it_is_taken_back(releases: Releases) -> None:
     release_id = releases.exported()
     seen = digest(releases, release_id)
@@ -177,6 +199,21 @@ def test_a_rejection_says_why_and_stands_until_it_is_taken_back(releases: Releas
     assert decide(releases.database, release_id, "anna", "approved", seen).state == "approved"
     done = publish(releases.database, releases.store, release_id)
     assert done.objects == 4
+    told = json.loads(releases.store.get(done.manifest_key))["approval"]
+    at = releases.rows("select decided_at, decided_by from release_approval where verdict = 'approved' order by 2")
+    assert told == {
+        "needed": 1,
+        "digest": seen,
+        "approved": [{"by": row["decided_by"], "at": row["decided_at"].isoformat()} for row in at],
+    }
+    assert [one["by"] for one in told["approved"]] == ["anna", "bert"]
+    gone = (
+        "update released_object set uploaded_at = null where object_key = (select min(object_key) from released_object)"
+    )
+    releases.database.execute(gone)
+    republish(releases.database, releases.store, release_id)
+    said = json.loads(releases.store.get(done.manifest_key))
+    assert (said["revision"], said["approval"]) == (2, told)
     with pytest.raises(ReviewError, match="is published"):
         decide(releases.database, release_id, "anna", "rejected", seen, "too late")
     with pytest.raises(psycopg2.errors.RaiseException, match="only grows"):

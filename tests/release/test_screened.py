@@ -18,6 +18,7 @@ from sluice.objects import ObjectStore
 from sluice.release.export import ReleaseError, export_batch, prepare, publish, verify
 from sluice.release.plan import ReleasePlan
 from sluice.release.projects import Project
+from sluice.release.review import decide, open_review
 from tests.deid.pixels.pictures import CT, NAME, SC, US, body, burn, instance, regions
 from tests.release.hospital_day import DAY, store_day
 
@@ -30,7 +31,7 @@ def project(bucket: ObjectStore, **pixels: Any) -> Project:
         selection={"modality": ["DX", "CT", "US", "OT"]},
         bucket=bucket.bucket,
         pseudonym_prefix="SCR",
-        approval="none",
+        approval="one" if pixels.get("claim") else "none",
         pixels=PixelPolicy(**pixels),
     )
 
@@ -74,6 +75,8 @@ def release(database: Database, folders: tuple[Path, Path], bucket: ObjectStore,
     for part in plan.batches:
         export_batch(database, archive, bucket, chosen, plan.release_id, part, keys=keys)
     verify(database, bucket, plan.release_id)
+    if chosen.approval != "none":
+        decide(database, plan.release_id, "anna", "approved", open_review(database, plan.release_id).digest)
     publish(database, bucket, plan.release_id, keys)
     return plan
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 from datetime import date
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
+import sluice.deid.engine as engine
 import sluice.release.export as export
 import sluice.release.plan as plan
 from sluice.cohorts.freeze import freeze
@@ -75,6 +77,19 @@ def test_a_window_again_names_what_is_there_without_reading_it(scene: Scene, mon
     assert keys(scene, 3) == written(scene, 1) | written(scene, 2) | written(scene, 3)
     assert [one["version"] for one in manifest(scene, 3)["contains"]] == [2]  # the new version of the day stands for v1
     assert late
+
+
+def test_each_file_is_parsed_once_by_the_engine_and_once_by_the_check(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_day(scene.database, scene.archive, [image(1), image(2)])
+    parsed: Counter[tuple[str, bytes]] = Counter()
+    for module, name in ((export, "read_file"), (engine, "read_file"), (export, "reread")):
+        own = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda data, own=own, name=name: parsed.update([(name, data)]) or own(data))
+    scene.exported_release(scene.project())
+    assert Counter(name for name, _ in parsed) == {"read_file": 2, "reread": 4}  # originals; originals and produced
+    assert set(parsed.values()) == {1}
 
 
 def test_a_cohort_is_released_as_it_is_out_of_what_is_there(scene: Scene) -> None:

@@ -34,7 +34,6 @@ def treatment_for(
     """
     if PIXEL_DATA not in file.elements:
         return PixelTreatment()
-    shows_text = gate.shows_text(file)
     if policy.heads == "hold" and (why := may_show_face(file, screened.region_key if screened else None)):
         raise Held("held-face", why)
     if not policy.screens:
@@ -43,7 +42,7 @@ def treatment_for(
         raise Held("held-unreadable", f"its pixels could not be looked at: {screened.failed}")
     if screened is None or not screened.is_complete:
         raise Held("held-text", "its pixels were not looked at yet; screen the release again")
-    masks = _device_masks(file, load_rules() if rules is None else rules, shows_text)
+    masks = _device_masks(file, load_rules() if rules is None else rules, gate.shows_text(file))
     text = tuple(box for box in screened.text if not any(mask.covers(box) for mask in masks))
     if text and policy.text == "hold":
         raise Held("held-text", f"text in its pixels, or in its series, at {len(text)} places")

@@ -17,9 +17,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from psycopg2.extensions import connection as Connection  # noqa: N812
+
 from sluice.database import Database, copy_rows, named_query, select
 from sluice.objects import ObjectStore, ObjectStoreError
 from sluice.release.formats import nifti, png
+from sluice.release.formats.dropping import drop_derived
 from sluice.release.formats.made import Made, NotMade
 from sluice.release.plan import ReleaseError, ReleasePart
 
@@ -179,6 +182,7 @@ class _Deriver:
             rows = select(connection, named_query("release_derived"), asked)
             whole = {row["source_sha256"] for row in rows}
             uids = {digest: by_digest[digest] for digest in whole}
+            self._drop_others(connection, list(uids.values()), [row["object_key"] for row in rows])
             copy_rows(
                 connection,
                 "released_object",
@@ -215,6 +219,7 @@ class _Deriver:
                      made.columns, self.kind, source.digest, self.recipe, uids, "now", None)
                 )  # fmt: skip
         with self.database.transaction() as connection:
+            self._drop_others(connection, sources, [key for key, _ in files])
             copy_rows(connection, "released_object", COLUMNS, rows, ON_CONFLICT)
         for _ in pool.map(self._put, files):
             pass
@@ -227,6 +232,11 @@ class _Deriver:
             self._note(connection, notes)
         self.summary.made += len(files)
         self.summary.bytes += sum(len(made.data) for _, made in files)
+
+    def _drop_others(self, connection: Connection, sources: Sequence[_Source], kept: list[str]) -> None:
+        """Take out what was made of these sources before and is not made of them now: a decision came in between."""
+        uids = [row["sop_instance_uid"] for source in sources for row in source.objects]
+        drop_derived(connection, self.store, self.release, uids, self.kind, kept)
 
     def _put(self, file: tuple[str, Made]) -> None:
         key, made = file

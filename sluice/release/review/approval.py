@@ -44,12 +44,18 @@ class Standing:
 
 
 def require_approval(
-    connection: Connection, release_id: int, approval: str, approvers: tuple[str, ...], requested_by: str | None = None
+    connection: Connection,
+    release_id: int,
+    approval: str,
+    approvers: tuple[str, ...],
+    requested_by: str | None = None,
+    list_id: int | None = None,
 ) -> None:
     """Note what a project asks for; `prepare` calls it each time, so that a stricter file counts at once.
 
     Args:
-        requested_by: who started the run by hand; who froze the cohort or brought the list counts besides.
+        requested_by: who started the run by hand; who froze the cohort counts besides.
+        list_id: of the list that its members come from: who uploaded it counts, too.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -59,6 +65,7 @@ def require_approval(
                 "needed": NEEDED[approval],
                 "approvers": list(approvers),
                 "requested_by": [requested_by] if requested_by else [],
+                "list_id": list_id,
             },
         )
 
@@ -123,6 +130,26 @@ def standing(connection: Connection, release_id: int) -> Standing:
         len({row["decided_by"] for row in said if row["digest"] != digest and row["verdict"] == "approved"}),
         lacks if state == "waiting" else "",
     )
+
+
+def statement(connection: Connection, release_id: int) -> dict[str, Any]:
+    """What a manifest says of the approval: how many persons were needed, the digest of the state that they saw, who
+    approved it and when (ISO 8601).
+
+    Raises:
+        ReviewError: there is no such release.
+    """
+    now = standing(connection, release_id)
+    said = select(connection, named_query("review_said"), {"release_id": release_id})
+    return {
+        "needed": now.needed,
+        "digest": now.digest,
+        "approved": [
+            {"by": row["decided_by"], "at": row["decided_at"].isoformat()}
+            for row in said
+            if row["digest"] == now.digest and row["verdict"] == "approved"
+        ],
+    }
 
 
 def _lacks(needed: int, approvals: tuple[str, ...], requesters: list[str]) -> str:

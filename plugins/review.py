@@ -106,7 +106,9 @@ def routes(person: Callable[..., Person]) -> APIRouter:
     @router.post("/{release_id}/decisions", dependencies=ours)
     def decision(release_id: int, asked: Decision, who: Person = who, store: Database = writing) -> dict[str, Any]:
         """Decide about strings, for this and every later release."""
-        _check(who, store, release_id)
+        named = _check(who, store, release_id)
+        if asked.everywhere and named and not who.may_change(CONNECTION):
+            raise HTTPException(403, "You approve releases of this project. For all projects engineers decide.")
         try:
             waiting = remember(
                 store,
@@ -150,12 +152,15 @@ def may_review(who: Person, approvers: list[str]) -> bool:
     return (who.may_approve and (not approvers or who.name in approvers)) or who.may_change(CONNECTION)
 
 
-def _check(who: Person, store: Database, release_id: int) -> None:
+def _check(who: Person, store: Database, release_id: int) -> list[str]:
+    """Whom the project names as its approvers, where this person may see the review of the release."""
     rows = store.rows("review_release", {"release_id": release_id})
     if not may_review(who, rows[0]["approvers"] if rows else []):
         raise HTTPException(403, "This release is reviewed by the approvers of its project. You are not one of them.")
     if not rows:
         raise HTTPException(404, f"There is no release {release_id}.")
+    approvers: list[str] = rows[0]["approvers"]
+    return approvers
 
 
 def _tell(who: Person, store: Database, release_id: int) -> bool:

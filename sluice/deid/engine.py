@@ -30,6 +30,7 @@ from sluice.deid.elements import (
 from sluice.deid.held import Held
 from sluice.deid.identities import Identities, cap_age, is_patient, shift_date
 from sluice.deid.profile import (
+    CHARACTERISTICS,
     CONTENT,
     DESCRIPTOR_TERMS,
     FULL_DATES,
@@ -245,6 +246,8 @@ class _Instance:
                 return _matching(value, rule)
             case Action.TERMS | Action.CLEAN:
                 return self._terms(value, vr, rule.pattern or DESCRIPTOR_TERMS, character_sets)
+            case _ if vr == "CS" and rule.option == CHARACTERISTICS:
+                return text.known_code_strings(value)  # typed by people, as the sex of a patient; not a device's name
             case _:
                 return self._kept(value, vr, character_sets)
 

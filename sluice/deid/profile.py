@@ -82,11 +82,12 @@ CLEAN_PIXELS = ("113101", "Clean Pixel Data Option")
 CLEAN_FACES = ("113102", "Clean Recognizable Visual Features Option")
 OFFERED_ELSEWHERE = {"clean_pixel_data", "clean_recognizable_visual_features"}  # no columns: by treatment of the pixels
 FULL_DATES, MODIFIED_DATES = "retain_longitudinal_full_dates", "retain_longitudinal_modified_dates"
-DEVICE, DESCRIPTORS, UIDS = "retain_device_identity", "clean_descriptors", "retain_uids"
+DEVICE, CHARACTERISTICS = "retain_device_identity", "retain_patient_characteristics"
+DESCRIPTORS, UIDS = "clean_descriptors", "retain_uids"
 CONTENT, GRAPHICS, SCREENED = "clean_structured_content", "clean_graphics", "screened"
 PRESETS = {
     "basic": (),
-    "longitudinal": (MODIFIED_DATES, "retain_patient_characteristics", DEVICE, DESCRIPTORS),
+    "longitudinal": (MODIFIED_DATES, CHARACTERISTICS, DEVICE, DESCRIPTORS),
     "public": (MODIFIED_DATES, DESCRIPTORS, "retain_safe_private"),
 }
 TEMPORAL = frozenset({"DA", "DT", "TM"})

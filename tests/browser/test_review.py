@@ -68,6 +68,14 @@ def test_who_is_no_approver_sees_nothing(page: Page, others_url: str) -> None:
     assert page.request.get(others_url + "api/review").json()["releases"] == []
 
 
+def test_a_projects_approver_decides_for_this_project_only(page: Page, page_url: str) -> None:
+    asked = {"path": "0018,0015", "decision": "keep", "everywhere": True}
+    answer = page.request.post(
+        page_url + "api/review/1/decisions", data=asked, headers={"Sec-Fetch-Site": "same-origin"}
+    )
+    assert (answer.status, "of this project" in answer.json()["detail"]) == (403, True)
+
+
 def test_review_from_list_to_approval(page: Page, page_url: str, releases: Releases) -> None:
     page.set_viewport_size({"width": 1280, "height": 900})
     page.goto(page_url + "review")

@@ -396,3 +396,10 @@ def test_treated_pixels_are_claimed_and_untreated_ones_are_not() -> None:
     plain = pydicom.dcmread(io.BytesIO(checked(data, BASIC).data))
     assert "BurnedInAnnotation" not in plain
     assert plain.LongitudinalTemporalInformationModified == "REMOVED"
+
+
+def test_a_name_typed_as_the_patients_sex_goes() -> None:
+    for typed, kept in (("F", "F"), ("HANSPETER", "")):
+        data = encoded(image(edit=_set(PatientSex=typed)))
+        produced = pydicom.dcmread(io.BytesIO(checked(data, Profile.preset("longitudinal")).data))
+        assert produced.PatientSex == kept

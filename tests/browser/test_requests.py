@@ -47,6 +47,7 @@ def asked(postgres: EmbeddedPostgres, s3: EmbeddedS3, tmp_path_factory: pytest.T
                 "recipients": (Recipient(name="Uni X", contact="x@uni.example"),),
                 "bucket": bucket.bucket,
                 "formats": ("dicom",),
+                "approval": "none",
             }
         )
         patch.setattr("sluice.release.recall.recalls.load_project", lambda name: project)

@@ -13,7 +13,7 @@ import pytest
 
 import sluice.release.export as export
 from sluice.database import Database, select
-from sluice.deid.elements import Element, read_file, write_file
+from sluice.deid.elements import Element, File, read_file, write_file
 from sluice.objects import ObjectStore
 from sluice.release import canaries
 from sluice.release.canaries.making import Canary, made
@@ -41,6 +41,8 @@ def project(bucket: ObjectStore, profile: str = "longitudinal") -> Project:
             "selection": {"modality": ["CR", "DX", "CT"]},
             "bucket": bucket.bucket,
             "pseudonym_prefix": "RAD",
+            "approval": "none",
+            "formats": ["dicom", "tables"],
         }
     )
 
@@ -61,10 +63,11 @@ def leaking(monkeypatch: pytest.MonkeyPatch, change: Any) -> None:
     """An engine with a fault: `change` puts into the produced file something of the original."""
     right = export.deidentify
 
-    def wrong(data: bytes, *others: Any) -> Any:
-        result = right(data, *others)
+    def wrong(file: File, *others: Any) -> Any:
+        before = dict(file.elements)
+        result = right(file, *others)
         produced = read_file(result.data)
-        change(read_file(data).elements, produced.elements)
+        change(before, produced.elements)
         return dataclasses.replace(result, data=write_file(_meta(result.data), produced.elements))
 
     monkeypatch.setattr(export, "deidentify", wrong)
@@ -129,7 +132,8 @@ def test_a_leak_stops_the_part_before_anything_is_uploaded(
     chosen = project(bucket)
     canaries.add(database, chosen, "rita", site)
     leaking(monkeypatch, lambda before, after: after.update({tag: before[tag]} if tag in before else {}))
-    monkeypatch.setattr(export, "findings", lambda *_: [])  # as if the re-read looked elsewhere
+    for check in ("leaks", "new_faults"):  # as if the re-read looked elsewhere
+        monkeypatch.setattr(export, check, lambda *_: [])
     with pytest.raises(ReleaseError, match="shows in what this worker makes"):
         exported(database, site, bucket, chosen)
     assert list(bucket.list()) == []
@@ -202,7 +206,7 @@ def test_tables_manifests_logs_and_other_peoples_files_are_looked_through(
     # a file of a patient in which a canary's token is, as where an engine keeps state from one file to the next
     store_day(database, site.archive, [image(2, edit=lambda one: setattr(one, "Manufacturer", "SIEMENS"))])
     leaking(monkeypatch, lambda before, after: after.update({0x00104000: Element(0x00104000, "LT", token.encode())}))
-    monkeypatch.setattr(export, "findings", lambda *_: [])
+    monkeypatch.setattr(export, "leaks", lambda *_: [])
     monkeypatch.setattr(export.canaries, "probe", lambda *_: [])
     exported(database, site, bucket, chosen)
     with database.transaction() as connection:

@@ -16,6 +16,7 @@ FOLDER = Path(__file__).with_name("tables")
 FUNCTIONAL_GROUPS = frozenset((0x52009229, 0x52009230))  # an attribute may stand in either: PS3.3 C.7.6.16
 
 CHARACTER_SET = 0x00080005
+PIXELS_ELSEWHERE = 0x00287FE0  # Pixel Data Provider URL is asked for without Pixel Data, and nothing leaves without
 
 Tag = int
 Nested = dict[tuple[Tag, ...], tuple[tuple[Tag, str], ...]]
@@ -88,7 +89,7 @@ def iod_of(sop_class: str) -> Iod | None:
         conditional |= {(tag,): module.name for tag, kind in module.top if kind.endswith("C")}
         for path, rows in module.nested.items():
             conditional |= {(*path, tag): module.name for tag, kind in rows if kind.endswith("C")}
-    gone = _removed_by_the_profile() | {CHARACTER_SET}
+    gone = _removed_by_the_profile() | {CHARACTER_SET, PIXELS_ELSEWHERE}
     conditional = {path: module for path, module in conditional.items() if path[-1] not in gone}
     return Iod(name, mandatory, tuple(optional), conditional)
 

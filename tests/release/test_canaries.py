@@ -41,6 +41,7 @@ def project(bucket: ObjectStore, profile: str = "longitudinal") -> Project:
             "selection": {"modality": ["CR", "DX", "CT"]},
             "bucket": bucket.bucket,
             "pseudonym_prefix": "RAD",
+            "approval": "none",
         }
     )
 
@@ -129,7 +130,7 @@ def test_a_leak_stops_the_part_before_anything_is_uploaded(
     chosen = project(bucket)
     canaries.add(database, chosen, "rita", site)
     leaking(monkeypatch, lambda before, after: after.update({tag: before[tag]} if tag in before else {}))
-    monkeypatch.setattr(export, "findings", lambda *_: [])  # as if the re-read looked elsewhere
+    monkeypatch.setattr(export, "leaks", lambda *_: [])  # as if the re-read looked elsewhere
     with pytest.raises(ReleaseError, match="shows in what this worker makes"):
         exported(database, site, bucket, chosen)
     assert list(bucket.list()) == []
@@ -202,7 +203,7 @@ def test_tables_manifests_logs_and_other_peoples_files_are_looked_through(
     # a file of a patient in which a canary's token is, as where an engine keeps state from one file to the next
     store_day(database, site.archive, [image(2, edit=lambda one: setattr(one, "Manufacturer", "SIEMENS"))])
     leaking(monkeypatch, lambda before, after: after.update({0x00104000: Element(0x00104000, "LT", token.encode())}))
-    monkeypatch.setattr(export, "findings", lambda *_: [])
+    monkeypatch.setattr(export, "leaks", lambda *_: [])
     monkeypatch.setattr(export.canaries, "probe", lambda *_: [])
     exported(database, site, bucket, chosen)
     with database.transaction() as connection:

@@ -174,10 +174,14 @@ class _Maker:
         dataset.add_new(0x0010FFFE, "UN", self._token().encode() + b" ")  # no attribute of any dictionary
 
 
+# Pixel Data Provider URL stands in the place of pixels (PS3.3 C.7.6.3): beside them it is wrong, and its loss a fault.
+PIXEL_URL = 0x00287FE0
+
+
 def _text_elements(skipped: set[int]) -> Iterator[tuple[int, str]]:
     """Every text attribute of the dictionary, but those that an option keeps and those that `_image` sets."""
     for tag, (vr, *_) in DicomDictionary.items():
-        if vr in TEXT_VRS and 0x0008 <= tag >> 16 < 0x5000 and tag not in skipped:
+        if vr in TEXT_VRS and 0x0008 <= tag >> 16 < 0x5000 and tag not in skipped and tag != PIXEL_URL:
             yield tag, vr
 
 

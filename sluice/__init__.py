@@ -1,3 +1,3 @@
 """Sluice: imaging studies from a hospital's PACS to the researchers who may use them, with proof."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -53,6 +53,7 @@ TIMEZONE = 0x00080201
 LUT_DESCRIPTORS = {0x00283006: 0x00283002, 0x00281201: 0x00281101, 0x00281202: 0x00281102, 0x00281203: 0x00281103}
 LUT_DATA = frozenset(LUT_DESCRIPTORS)
 TEXT = frozenset(["AE", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"])
+PRINTED = frozenset(["CS", "DA", "TM", "DT", "AS", "DS", "IS", "UI"])  # beside TEXT: values made of characters
 NUMBERS = frozenset(["US", "SS", "UL", "SL", "FL", "FD", "SV", "UV", "AT"])
 TIME = re.compile(r"\d{2}(?:\d{2}){0,2}(?:\.\d{1,6})?")
 UID_FORM = re.compile(r"[0-9]+(?:\.[0-9]+)+")
@@ -224,6 +225,8 @@ class _Instance:
             return self._sequence(element, place, character_sets, action)
         if not isinstance(element.value, bytes):
             return None  # items where the dictionary has a value
+        if not (element.value.strip(b" \0") if vr in TEXT or vr in PRINTED else element.value):
+            return Element(element.tag, vr, b"")  # nothing is said, and PS3.3 may ask for the attribute all the same
         value = self._value(element.value, vr, rule, action, character_sets)
         return None if value is None else Element(element.tag, vr, value)
 

@@ -154,3 +154,15 @@ def test_hostile_files_end_in_an_answer(shared_data: Path) -> None:
             judge(reread(data))
         except RereadError:
             continue
+
+
+@pytest.mark.parametrize("said", ["", "LIEGEND AP", "CHEST"])
+def test_a_code_that_its_iod_requires_is_emptied_where_it_cannot_stay(said: str) -> None:
+    """Body Part Examined is of Type 2 in CR alone: what a maker writes there goes, the attribute stays."""
+    film = image(sop_class="1.2.840.10008.5.1.4.1.1.1", modality="CR")
+    film.BodyPartExamined = said
+    original = encoded(film)
+    produced = deidentify(original, Profile.preset("basic"), IDENTITIES).data
+    kept = pydicom.dcmread(io.BytesIO(produced)).BodyPartExamined
+    assert kept == (said if said == "CHEST" else "")
+    assert not [fault for fault in new_errors(original, produced) if fault.path == (0x00180015,)]

@@ -162,8 +162,8 @@ def _load(folder: Path, name: str) -> Any:
 def types(iods: Path) -> int:
     """Write `types.csv`, a Type for each place of an attribute in an IOD; return its row count.
 
-    It holds the attributes whose action depends on it: compound codes, required text that has no row in E.1-1, and
-    text and dates that E.1-1 removes though PS3.3 requires them unconditionally.
+    It holds the attributes whose action depends on it: compound codes, required text and codes without a row in E.1-1,
+    and text and dates that E.1-1 removes though PS3.3 requires them unconditionally.
 
     `path` names the sequences that lead to the attribute, from the outside in; it is empty at the top level. Of two
     modules that define one place, the stricter Type counts. The rows with path `*` give the strictest Type over all
@@ -176,10 +176,14 @@ def types(iods: Path) -> int:
         row["tag"] for row in table("basic_profile") if row["basic"] == "X" and row["vr"] in TEXT | {"DA", "DT", "TM"}
     }
     wanted |= removed
-    wanted |= {
+    wanted |= {  # the character set is written as the texts that stay need it
         f"{number:08x}"
         for number, (vr, *_, keyword) in DicomDictionary.items()
-        if vr in TEXT and f"{number:08x}" not in ruled and number >> 16 not in NEVER_GROUPS and keyword not in CODED
+        if vr in TEXT | {"CS"}
+        and number != 0x00080005
+        and f"{number:08x}" not in ruled
+        and number >> 16 not in NEVER_GROUPS
+        and keyword not in CODED
     }
     rows = []
     for iod in sorted({row["iod"] for row in table("sop_classes") if row["iod"]}):

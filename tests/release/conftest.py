@@ -12,6 +12,18 @@ from tests.release.scene import Scene
 
 
 @pytest.fixture
-def scene(database: Database, bucket: ObjectStore, tmp_path: Path) -> Scene:
+def archive(tmp_path: Path) -> Path:
+    """Of received files; empty."""
+    return tmp_path / "archive"
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    """Of the projects' keys; empty."""
+    return tmp_path / "keys"
+
+
+@pytest.fixture
+def scene(database: Database, bucket: ObjectStore, archive: Path, keys: Path) -> Scene:
     """An empty archive, a bucket, a folder for keys."""
-    return Scene(database, tmp_path / "archive", bucket, tmp_path / "keys", [], [])
+    return Scene(database, archive, bucket, keys, [], [])

@@ -44,16 +44,6 @@ def project(bucket: ObjectStore, name: str = "radiographs", profile: str = "basi
 
 
 @pytest.fixture
-def archive(tmp_path: Path) -> Path:
-    return tmp_path / "archive"
-
-
-@pytest.fixture
-def keys(tmp_path: Path) -> Path:
-    return tmp_path / "keys"
-
-
-@pytest.fixture
 def day(database: Database, archive: Path) -> list[str]:
     """Six CT of one patient, two DX of another, a CT with text in it, an MR, a Secondary Capture."""
     return store_day(

@@ -54,11 +54,6 @@ def project(bucket: str = "test-bucket", shift: str = "days", profile: str = "lo
     )
 
 
-@pytest.fixture
-def keys(tmp_path: Path) -> Path:
-    return tmp_path / "keys"
-
-
 def ring(keys: Path) -> Keyring:
     return FolderKeys(keys).ring("radiographs")
 

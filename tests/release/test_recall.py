@@ -34,11 +34,6 @@ BO = Target("patient", patient_id="PID-88")
 
 
 @pytest.fixture
-def archive(tmp_path: Path) -> Path:
-    return tmp_path / "archive"
-
-
-@pytest.fixture
 def keys(tmp_path: Path) -> Path:
     KEYS["folder"] = tmp_path / "keys"
     return KEYS["folder"]

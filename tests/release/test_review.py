@@ -30,16 +30,6 @@ from tests.release.hospital_day import DAY, store_day
 
 
 @pytest.fixture
-def archive(tmp_path: Path) -> Path:
-    return tmp_path / "archive"
-
-
-@pytest.fixture
-def keys(tmp_path: Path) -> Path:
-    return tmp_path / "keys"
-
-
-@pytest.fixture
 def day(database: Database, archive: Path) -> list[str]:
     """Three CT of one patient, one of another with a body part of its own."""
     return store_day(

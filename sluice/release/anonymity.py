@@ -67,6 +67,10 @@ LADDERS: dict[str, tuple[Callable[[Columns], str | None], ...]] = {
     "body_part": (_column("body_part_examined"), _nothing),
 }
 NAMES = tuple(LADDERS)
+# Columns that tell the body part as well: descriptions, and what a report says.
+TELL_BODY_PART = ("header_region", "header_code", "study_description", "series_description", "title", "title_code",
+                  "title_scheme", "template", "section_path", "concept", "concept_code", "concept_scheme", "text",
+                  "coded")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,8 @@ class Masking:
         shown |= {"patient_sex": sex, "patient_age": age, "study_date": year, "body_part_examined": part}
         shown |= dict.fromkeys(name for name in SCANNER if scanner == 2 or (scanner == 1 and name != "manufacturer"))
         if part is None:
-            shown |= dict.fromkeys(("header_region", "header_code", "study_description", "series_description"))
+            shown |= dict.fromkeys(TELL_BODY_PART)
+        shown["content_date"] = None
         return shown
 
 

@@ -44,6 +44,7 @@ from sluice.release.formats.dropping import drop_derived
 from sluice.release.linkage import identities_for
 from sluice.release.linkage.keys import KeySource, ProjectKeyError
 from sluice.release.manifest import PublishSummary, publish
+from sluice.release.masks import masked, masked_members
 from sluice.release.plan import (
     ReleaseError,
     ReleasePart,
@@ -254,6 +255,7 @@ class _Exporter:
             self.decisions = decisions_of(connection, release["project"])
             self.pictured = sampled(connection, self.release_id)
         self.watch = canaries.watch_of(database, self.release_id)
+        self.masked = masked_members(database, self.release_id)
 
     def look_up(self, uids: list[str]) -> None:
         """What is known of the pixels of these instances."""
@@ -262,7 +264,7 @@ class _Exporter:
 
     def is_decided_by_file(self, uid: str) -> bool:
         """Whether what an earlier version holds of an instance may be named again."""
-        return is_decided_by_file(self.pixels, self.screenings.get(uid))
+        return uid not in self.masked and is_decided_by_file(self.pixels, self.screenings.get(uid))
 
     def produced(self, members: list[dict[str, Any]], summary: ExportSummary) -> Iterator[list[_Object]]:
         """De-identified, re-read objects in chunks; what is held is noted on the way."""
@@ -324,13 +326,15 @@ class _Exporter:
         self, uid: str, result: Deidentified
     ) -> tuple[bytes, Reread, tuple[Retained, ...], tuple[Retained, ...]]:
         """The file without the strings that people took out, read anew, the strings before that, and those."""
-        file = reread(result.data)
+        data, file = result.data, reread(result.data)
+        if uid in self.masked:
+            data, file = masked(data, file, result.patient)
         strings = retained(file, result.patient)
         try:
             struck = tuple(self.decisions.check(strings))
             if not struck:
-                return result.data, file, strings, struck
-            data = without(result.data, file, struck)
+                return data, file, strings, struck
+            data = without(data, file, struck)
             return data, reread(data), strings, struck
         except Held:
             self.held_strings.append(Pooled(uid, "", strings))

@@ -30,6 +30,7 @@ MOST_CHARACTERS, MOST_SECTIONS, MOST_ITEMS = 1_000_000, 2_000, 20_000  # of one 
 AT_ONCE = 4  # downloads
 CHUNK = 64  # reports in memory
 DUMMY = "REMOVED"  # of a text of which nothing was left, `sluice.deid.structured`
+DUMMIES = ("", "19000101")  # of a date that its object needs
 
 CHILDREN, VALUE_TYPE, CONCEPT, TEXT, CODE = 0x0040A730, 0x0040A040, 0x0040A043, 0x0040A160, 0x0040A168
 MEASURED, NUMERIC, UNITS, REFERENCED, INSTANCE = 0x0040A300, 0x0040A30A, 0x004008EA, 0x00081199, 0x00081155
@@ -99,7 +100,7 @@ def sections_of(file: Reread) -> list[dict[str, Any]]:
     items = _items(file)
     root = items.pop((), _Item())
     title = root.code(CONCEPT)
-    shared = {name: root.value(tag) or None for name, tag in FLAGS.items()}
+    shared = {name: value if (value := root.value(tag)) not in DUMMIES else None for name, tag in FLAGS.items()}
     shared |= {"title": title[2] or None, "title_code": title[1] or None, "title_scheme": title[0] or None}
     shared |= {"template": root.value(*TEMPLATE) or None}
     sections = _sections(root, items)

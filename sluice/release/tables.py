@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 
 from sluice.csv_cells import inert
 from sluice.database import Database
-from sluice.release.anonymity import Masking
 from sluice.release.contents import stream
+from sluice.release.counting import Masking
 from sluice.release.index import TableWriter
 from sluice.release.reports import reports
 

@@ -14,7 +14,10 @@ from sluice.deid.pixels.devices import COLUMNS, DeviceRuleError, load_rules
 from sluice.deid.pixels.trying import read_rules
 from tests.deid.pixels.pictures import SC, US, body, data_of, instance, regions
 
-MASK = f"banner,{SC},*,ACME*,Scan 3,*,400,500,*,mask,0 0 500 40; 10 380 100 20,looked at 20 pictures,own,2026-11-26,a banner"
+MASK = (
+    f"banner,{SC},*,ACME*,Scan 3,*,400,500,*,mask,0 0 500 40; 10 380 100 20,"
+    "looked at 20 pictures,own,2026-11-26,a banner"
+)
 
 
 def folder(tmp_path: Path, *lines: str, name: str = "ours.csv") -> Path:

@@ -55,7 +55,7 @@ from sluice.release.plan import (
     prepare,
 )
 from sluice.release.projects import Project
-from sluice.release.reuse import known_bytes, reuse
+from sluice.release.reuse import UPLOADED_AT, known_bytes, lock_objects, reuse
 from sluice.release.review.pool import Pool, Pooled
 from sluice.release.review.rules import decisions_of, without
 from sluice.release.review.strings import Retained, retained
@@ -387,6 +387,7 @@ class _Exporter:
         """Write down what was produced; what has to be sent, and what an earlier version holds already."""
         now = datetime.now(UTC)
         with self.database.transaction() as connection:
+            lock_objects(connection, self.release_id)
             keys = known_bytes(connection, self.release_id, [one.sha256 for one in produced])
             known = [replace(one, key=keys[one.sha256]) for one in produced if one.sha256 in keys]
             fresh = [one for one in produced if one.sha256 not in keys]
@@ -403,13 +404,15 @@ class _Exporter:
                 ],
                 "(release_id, sop_instance_uid) where kind = 'dicom' do update set object_key = excluded.object_key, "
                 "bytes = excluded.bytes, sha256 = excluded.sha256, columns = excluded.columns, "
-                "verified_at = excluded.verified_at, source_sha256 = excluded.source_sha256, uploaded_at = null",
+                "verified_at = excluded.verified_at, source_sha256 = excluded.source_sha256, "
+                f"uploaded_at = {UPLOADED_AT}",
             )  # fmt: skip
             hold(connection, self.release_id, [(one.sop_instance_uid, None, None) for one in chunk])
         return fresh, known
 
     def _mark(self, done: list[_Object]) -> None:
         with self.database.transaction() as connection:
+            lock_objects(connection, self.release_id)
             recalled = select(
                 connection,
                 "select object_key from recall_object where release_id = %s and object_key = any(%s)",
@@ -447,6 +450,7 @@ class _Exporter:
         # What an earlier version holds stays with it.
         self.store.delete([row["object_key"] for row in rows if row["object_key"].startswith(self.prefix)])
         with self.database.transaction() as connection, connection.cursor() as cursor:
+            lock_objects(connection, self.release_id)
             drop_derived(connection, self.store, {"release_id": self.release_id, "prefix": self.prefix}, uids)
             cursor.execute(  # a volume of the rest of the series is made anew
                 "delete from release_derivation d using receipt r where d.release_id = %s "

@@ -1,7 +1,7 @@
 """What an earlier published version of the project already holds is named again, not made or sent again.
 
-A version is immutable, so an object of `project/v1/` may stand in the manifest of `project/v7/` by its key. Two ways lead
-there: the same received file under the same profile, key and engine would become the same bytes, so it is not even
+A version is immutable, so an object of `project/v1/` may stand in the manifest of `project/v7/` by its key. Two ways
+lead there: the same received file under the same profile, key and engine would become the same bytes, so it is not even
 read; and where it had to be made again, equal bytes are not sent again.
 """
 

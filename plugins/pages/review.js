@@ -15,6 +15,8 @@ const STATES = {
   published: "Published",
 };
 let head = null;
+let found = null; // what became of the images, of the state `drawnOf`
+let drawnOf = null;
 let show = "new";
 let asking = 0;
 
@@ -75,7 +77,7 @@ function drawApproval() {
     element("dt", {}, "Asked for by"), element("dd", {}, head.release.requested_by.join(", ") || "nobody: it runs by itself"),
     element("dt", {}, "Who may approve"), element("dd", {}, head.release.approvers.join(", ") || "whoever may answer requests of export_release"),
     element("dt", {}, "Profile"), element("dd", {}, `${head.release.profile.name ?? head.release.profile.preset ?? ""} · tables ${head.release.profile.edition ?? "–"} · key ${head.release.profile.key_id ?? "–"}`),
-    element("dt", {}, "Size"), element("dd", {}, `${plural(head.counts.released, "object")}, ${bytes(head.release.bytes)}`),
+    element("dt", {}, "Size"), element("dd", {}, `${plural(head.release.objects, "object")}, ${bytes(head.release.bytes)}`),
     element("dt", {}, "Digest"), element("dd", {}, element("code", { id: "digest" }, standing.digest)),
   );
   const said = [standing.lacks];
@@ -126,7 +128,7 @@ async function say(verdict) {
 }
 
 function drawCounts() {
-  const { counts, held } = head;
+  const { counts, held } = found;
   const stages = [
     ["expected", "The PACS lists"], ["received", "Received"], ["indexed", "Header read"], ["checked", "Quality checked"],
     ["selected", "Selected by the project"], ["released", "To be released"],
@@ -158,8 +160,7 @@ function drawCounts() {
 }
 
 function drawTexts() {
-  const { texts } = head;
-  const { searched } = head.release;
+  const { texts, searched } = found;
   place("texts").replaceChildren(
     element("p", { class: "soft" }, searched ? `${plural(searched, "object")} of the members ${searched === 1 ? "was" : "were"} searched.` : "The pixels of this release were not searched for text."),
     !searched
@@ -317,10 +318,25 @@ async function drawHead() {
   place("review").hidden = false;
   drawApproval();
   drawShows();
-  drawTexts();
-  drawCounts();
   drawAnonymity();
   drawHistory();
+  guarded(drawFound); // nobody waits for it: counting a large release takes seconds
+}
+
+// What became of the images, once for each state of the release.
+async function drawFound() {
+  const { digest } = head.standing;
+  if (drawnOf === digest) return;
+  drawnOf = digest;
+  if (!found) for (const id of ["texts", "counts"]) place(id).replaceChildren(nothing("Counting …"));
+  try {
+    found = await ask(`review/${release}/found`);
+  } catch (problem) {
+    drawnOf = null;
+    throw problem;
+  }
+  drawTexts();
+  drawCounts();
 }
 
 // While objects are produced again the page looks from time to time whether it is done.

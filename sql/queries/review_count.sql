@@ -4,7 +4,7 @@ with object as materialized (
     select s.set_id, s.sop_instance_uid, o.columns ->> 'patient' as patient
       from released_strings s
       join released_object o on o.release_id = s.release_id and o.sop_instance_uid = s.sop_instance_uid
-                            and o.sha256 = s.sha256
+                            and o.kind = 'dicom' and o.sha256 = s.sha256
      where s.release_id = %(release_id)s and o.uploaded_at is not null
 ), per_set as (
     select set_id, count(*) as objects, min(sop_instance_uid) as example from object group by set_id

@@ -44,6 +44,7 @@ def open_review(database: Database, release_id: int) -> Opened:
     """
     with database.transaction() as connection:
         with connection.cursor() as cursor:
+            cursor.execute("set local work_mem = '64MB'")  # objects of a large release are sorted for the digest
             cursor.execute("select pg_advisory_xact_lock(%s, %s)", (OPENING_LOCK, release_id % (1 << 31)))
             cursor.execute(named_query("review_inherit"), {"release_id": release_id})
         if not select(connection, "select 1 from release where release_id = %s", (release_id,)):

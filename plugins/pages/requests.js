@@ -23,7 +23,7 @@ function drawn(one) {
       element("strong", {}, `${one.project} / ${one.name}`),
       element("span", { class: "badge state" }, "…"),
       one.overridden_by ? element("span", { class: "badge quarantine", title: one.overridden_why }, `above quota, let pass by ${one.overridden_by}`) : null,
-      element("span", { class: "soft" }, `${one.kind} as ${one.formats.join(", ")}; ${one.asked_by}, ${moment(one.asked_at)}`)),
+      element("span", { class: "soft" }, `${one.kind} as ${one.formats.join(", ")}, profile ${one.profile}; ${one.asked_by}, ${moment(one.asked_at)}`)),
     element("div", { class: "far" }),
     one.kind === "list" ? opens("Rows", () => rowsOf(one)) : null);
   return made;

@@ -1,9 +1,10 @@
 -- How far a request is, in one look: instances by step, and what is held or left out and why.
--- Parameters: kind, window_key, version_id, project.
+-- Parameters: kind, window_key, version_id, project, profile.
 with newest as (
     select release_id, version, bucket, prefix, started_at, verified_at, published_at
       from release
      where project = %(project)s and window_key = %(window_key)s
+       and coalesce(preset = %(profile)s, true)   -- of before there was a choice it is not known
      order by release_id desc limit 1
 ), member as (
     select sop_instance_uid, received_at, indexed_at, checked_at

@@ -28,7 +28,8 @@ WINDOW = "cohort/{{ params.project }}/{{ params.name }}{{ '/v%d' % params.versio
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 PRIORITIES = ("urgent", "routine", "backfill")
 FORMATS = ("dicom", "png", "nifti", "tables", "labels")
-PROFILES = ("basic", "longitudinal", "public")
+OWN = "own"  # the project's own profile, as `sluice.release.requests.registry` reads it
+PROFILES = {OWN: "the project's own", "basic": "basic", "longitudinal": "longitudinal", "public": "public"}
 ANSWERS_SHOWN = 1_000  # rows whose answers are shown one by one; XCom is no place for more
 
 
@@ -65,12 +66,13 @@ def form() -> dict[str, Param]:
             description="Of what the project's file allows; nothing chosen is all of it. DICOM is always there.",
         ),
         "profile": Param(
-            None,
-            type=["null", "string"],
-            enum=[None, *PROFILES],
+            OWN,
+            type="string",
+            enum=list(PROFILES),
+            values_display=PROFILES,
             title="Profile",
-            description="How it is de-identified, among the profiles that the project's file allows; nothing chosen is "
-            "the project's own. What each keeps: docs/deidentification.md.",
+            description="How it is de-identified, of what the project's file allows. Another than the project's own "
+            "gets versions of its own.",
         ),
         "csv": Param(
             None,

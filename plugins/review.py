@@ -74,6 +74,7 @@ def routes(person: Callable[..., Person]) -> APIRouter:
         return shown | {
             "name": who.name,
             "may_decide": who.may_approve and (not approvers or who.name in approvers),
+            "may_decide_everywhere": not approvers or who.may_change(CONNECTION),
             "task": task,
         }
 

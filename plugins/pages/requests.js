@@ -101,13 +101,13 @@ async function begin() {
         under_way.set(one.request_id, made);
         return made;
       }));
-      for (const one of got.requests) await look(one.request_id);
       const empty = !got.requests.length && !before;
       return [empty ? nothing("Nothing was asked for yet.") : list, got.next];
     }));
   } catch (problem) {
     notice(problem.message);
   }
+  await lookAtAll(); // each is counted in its ledger, which takes seconds for a large one: they stand there before that
   document.body.dataset.state = "drawn";
   const again = async () => {
     const began = performance.now();

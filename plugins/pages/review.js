@@ -1,5 +1,6 @@
 // The page Review: one release's strings, pictures and counts; decisions about strings; its approval.
 
+import { airflowLink } from "./airflow.js";
 import { ask, bytes, element, moment, nothing, number, pages, plural, table, tell } from "./dom.js";
 import { chosen, drawStrings, forgetChoice } from "./retained.js";
 import { followTheme } from "./theme.js";
@@ -14,6 +15,10 @@ const STATES = {
   rejected: "Rejected",
   published: "Published",
 };
+// A reason that speaks of all projects, said of this one.
+const ELSEWHERE = { "not-released-yet": "Not of this release: another project takes it, or it came later.", "not-in-project": "This project does not select it." };
+const MANY = 1000; // objects
+let meant = null; // a decision about many that was asked about
 let head = null;
 let found = null; // what became of the images, of the state `drawnOf`
 let drawnOf = null;
@@ -91,6 +96,7 @@ function drawApproval() {
     ...[
       element("p", { class: "sentence" }, badge(standing.state, STATES[standing.state]), " ", said.filter(Boolean).join(" ")),
       again,
+      head.task ? element("p", { class: "soft" }, `It is asked for by a run of ${head.task.dag_id}: see `, airflowLink(`dags/${head.task.dag_id}/runs/${encodeURIComponent(head.task.run_id)}`, "its run"), ".") : null,
       facts,
     ].filter(Boolean),
   );
@@ -98,6 +104,7 @@ function drawApproval() {
   place("approve").disabled = Boolean(reason);
   place("reject").disabled = standing.state === "published" || !head.may_decide;
   place("cannot").textContent = reason;
+  place("for-all").hidden = !head.may_decide_everywhere;
 }
 
 async function produceAgain() {
@@ -142,7 +149,7 @@ function drawCounts() {
     ),
     element("h3", {}, "Left out before the release"),
     left.length
-      ? table("Left out", [{ title: "Reason", cell: (row) => row[0] }, { title: "Instances", cell: (row) => number(row[1]), number: true }], left)
+      ? table("Left out", [{ title: "Reason", cell: (row) => element("span", { title: row[0] }, ELSEWHERE[row[0]] ?? found.meanings[row[0]] ?? row[0]) }, { title: "Instances", cell: (row) => number(row[1]), number: true }], left)
       : nothing("Nothing."),
     element("h3", {}, "Held while it was made"),
     held.length
@@ -304,6 +311,16 @@ function chose() {
   }
 }
 
+// A slip that makes thousands of objects anew costs an hour: it is asked about once.
+function isMeant(decision, rows, whole) {
+  const objects = whole ? head.release.objects : Math.max(...rows.map((row) => row.objects));
+  const asked = JSON.stringify([decision, whole, rows.map((row) => row.string_id)]);
+  if (!["remove", "hold"].includes(decision) || objects < MANY || asked === meant) return true;
+  meant = asked;
+  notice(`That is about ${whole ? "up to " : ""}${plural(objects, "object")} of ${number(head.release.objects)}, which would have to be produced again. Press it once more if you mean it.`);
+  return false;
+}
+
 async function decide(asked) {
   const { redo } = await tell("POST", `review/${release}/decisions`, asked);
   notice(redo ? `${plural(redo, "object")} now ${redo === 1 ? "waits" : "wait"} to be produced again.` : "Remembered.", "good");
@@ -357,6 +374,7 @@ if (release) {
       guarded(() => {
         const rows = [...chosen.values()];
         const whole = place("whole").checked;
+        if (!isMeant(button.value, rows, whole)) return undefined;
         return decide({
           strings: whole ? [] : rows.map((row) => row.string_id),
           path: whole ? rows[0].path : null,

@@ -30,7 +30,7 @@ async function isSwitchedOff() {
 export const begun = (run, words) =>
   run.waits
     ? [[`The run waits: ${DAG} is switched off in Airflow. Ask who runs it to switch it on. See `, runLink(run), "."], "bad"]
-    : [[`${words}: see `, runLink(run), "."], "good"];
+    : [[`${words}. How far it is stands on the page `, element("a", { href: "requests" }, "Requests"), "; or see ", runLink(run), "."], "good"];
 
 export const runLink = (run) => airflowLink(`dags/${DAG}/runs/${encodeURIComponent(run.dag_run_id)}`, "its run");
 
@@ -85,7 +85,7 @@ function estimated({ estimate, formats, profile, profiles, over, may_override: m
     go.disabled = false;
   });
   return element("div", { class: over.length ? "estimate over" : "estimate", role: "group", "aria-label": "Estimate" },
-    element("p", { class: "facts" }, `${plural(estimate.instances, "instance")}, ${bytes(estimate.bytes)}; ${plural(estimate.to_fetch, "instance")} of it to be fetched. It comes as ${formats.join(", ")}.${rules.words}`),
+    element("p", { class: "facts" }, `${plural(estimate.instances, "instance")}, ${bytes(estimate.bytes)}; ${estimate.to_fetch ? `${plural(estimate.to_fetch, "instance")} of it to be fetched` : "all of it is here"}. It comes as ${formats.join(", ")}.${rules.words}`),
     rules.choice ? element("p", {}, rules.choice) : null,
     element("p", {}, times(estimate)),
     element("ul", {}, estimate.rests_on.map((words) => element("li", {}, words))),

@@ -88,6 +88,7 @@ def test_a_profile_is_chosen_among_the_projects_and_each_counts_against_the_quot
     assert (seen["profile"], seen["profiles"]) == ("basic", ["basic", "longitudinal"])
     assert (seen["used"]["instances"], len(seen["over"])) == (6, 1)  # the other six would leave, too
     assert assess(database, kept.wanted, "longitudinal")["over"] == []
+    assert assess(database, kept.wanted, "own")["profile"] == "basic"
 
 
 def test_a_list_is_estimated_by_what_is_known_of_its_rows(database: Database, chosen: Project, version: int) -> None:

@@ -25,6 +25,7 @@ from sluice.release.projects import Project, ProjectError, load_project
 from sluice.release.requests.estimate import Estimate, estimate
 from sluice.release.requests.form import CohortRequestError, Wanted, read_form
 
+OWN_PROFILE = "own"  # as a form says that nobody chose
 QUOTA_LOCK = 7_350_005  # first key of the advisory lock; the second is the project
 
 
@@ -76,7 +77,8 @@ def ask(
     """Keep what a form or page asks for, if the project may have it.
 
     Args:
-        params: as `read_form` takes them, and `formats` and `profile`, of what the project's file allows.
+        params: as `read_form` takes them, and `formats` and `profile`, of what the project's file allows
+            (`own`, or none: as it says).
         is_engineer: whether who asks may ask for every project, and may say `override_why`, which lets a request pass
             above the quota.
 
@@ -205,7 +207,7 @@ def _formats(project: Project, asked: Any) -> list[str]:
 
 def _under(project: Project, profile: Any) -> Project:
     try:
-        return project.under(str(profile) if profile else None)
+        return project.under(None if profile in (None, "", OWN_PROFILE) else str(profile))
     except ProjectError as error:
         raise CohortRequestError(str(error)) from None
 

@@ -57,7 +57,8 @@ def head(database: Database, release_id: int, digest: str | None = None) -> dict
 
 def found(database: Database, release_id: int) -> dict[str, Any]:
     """What became of the images: `counts` at every stage, what is `held` and why, `texts` in the pixels of the others,
-    how many were `searched` for text. It takes seconds for a release of 100,000, since the whole window is counted."""
+    how many were `searched` for text, `meanings` of reasons. It
+    takes seconds for a release of 100,000, since the whole window is counted."""
     asked = {"release_id": release_id}
     with database.transaction() as connection:
         _with_memory(connection)
@@ -65,6 +66,7 @@ def found(database: Database, release_id: int) -> dict[str, Any]:
             "counts": (select(connection, named_query("release_counts"), asked) or [{}])[0],
             "held": select(connection, named_query("review_held"), asked),
             "texts": select(connection, named_query("review_texts"), asked),
+            "meanings": {row["reason_code"]: row["meaning"] for row in select(connection, named_query("reasons"))},
             "searched": select(connection, named_query("review_searched"), asked)[0]["searched"],
         }
 

@@ -78,7 +78,7 @@ class ReviewOperator(HITLOperator):
             response_timeout=LOOK_EVERY,
             params={
                 "digest": Param("", type="string", title="Digest", description="As the page Review shows it."),
-                "reason": Param("", type="string", title="Reason", description="Needed to reject."),
+                "reason": Param(None, type=["null", "string"], title="Reason", description="Needed to reject."),
             },
             **kwargs,
         )

@@ -83,6 +83,7 @@ function drawApproval() {
     element("dt", {}, "Who may approve"), element("dd", {}, head.release.approvers.join(", ") || "whoever may answer requests of export_release"),
     element("dt", {}, "Profile"), element("dd", {}, `${head.release.profile.name ?? head.release.profile.preset ?? ""} · tables ${head.release.profile.edition ?? "–"} · key ${head.release.profile.key_id ?? "–"}`),
     element("dt", {}, "Size"), element("dd", {}, `${plural(head.release.objects, "object")}, ${bytes(head.release.bytes)}`),
+    ...(head.task ? [element("dt", {}, "Waits in"), element("dd", {}, airflowLink(`dags/${head.task.dag_id}/runs/${encodeURIComponent(head.task.run_id)}`, `a run of ${head.task.dag_id}`))] : []),
     element("dt", {}, "Digest"), element("dd", {}, element("code", { id: "digest" }, standing.digest)),
   );
   const said = [standing.lacks];
@@ -96,7 +97,6 @@ function drawApproval() {
     ...[
       element("p", { class: "sentence" }, badge(standing.state, STATES[standing.state]), " ", said.filter(Boolean).join(" ")),
       again,
-      head.task ? element("p", { class: "soft" }, `It is asked for by a run of ${head.task.dag_id}: see `, airflowLink(`dags/${head.task.dag_id}/runs/${encodeURIComponent(head.task.run_id)}`, "its run"), ".") : null,
       facts,
     ].filter(Boolean),
   );
@@ -123,11 +123,19 @@ async function say(verdict) {
     place("reason").focus();
     return;
   }
-  const answer = await tell("POST", `review/${release}/approval`, {
-    verdict,
-    digest: head.standing.digest,
-    reason: place("reason").value,
-  });
+  let answer;
+  try {
+    answer = await tell("POST", `review/${release}/approval`, {
+      verdict,
+      digest: head.standing.digest,
+      reason: place("reason").value,
+    });
+  } catch (problem) {
+    if (problem.status !== 409) throw problem;
+    await drawHead(); // it changed: what is looked at next is what there is
+    await drawPage();
+    throw problem;
+  }
   const { state, lacks } = answer.standing;
   place("reason").value = "";
   notice(`${STATES[state]}. ${lacks} ${answer.told ? "The run goes on." : ""}`, "good");
@@ -294,7 +302,7 @@ async function drawPage() {
   const words = place("words").value;
   const drawn = await pages(async (after) => {
     const answer = await ask(`review/${release}/strings`, { show, words, first: after || 0 });
-    if (!answer.strings.length) return [nothing(show === "new" ? "Nothing that was not seen in an earlier version." : "None."), null];
+    if (!answer.strings.length) return [nothing(words ? "None of these contains that." : show === "new" ? "Nothing that was not seen in an earlier version." : "None."), null];
     return [drawStrings(answer.strings, chose), answer.next];
   });
   if (turn === asking) place("strings").replaceChildren(drawn);

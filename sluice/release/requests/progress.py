@@ -29,7 +29,7 @@ def one_request(database: Database, request_id: int) -> dict[str, Any] | None:
 
 def progress(database: Database, request: dict[str, Any], now: datetime | None = None) -> dict[str, Any]:
     """Instances of a request by step, with `share` (0 to 1), `state`, and `ready_at` where it can be told."""
-    asked = {name: request[name] for name in ("kind", "window_key", "version_id", "project", "profile")}
+    asked = {name: request[name] for name in ("kind", "window_key", "version_id", "list_id", "project", "profile")}
     (row,) = database.rows("request_progress", asked)
     release = row["release"]
     share = _share(row, request["instances"])

@@ -206,7 +206,7 @@ def _check(
     if release["approvers"] and person not in release["approvers"]:
         raise ReviewError(f"The project names who approves its releases ({', '.join(release['approvers'])}).")
     if len(digest) < 12 or not now.digest.startswith(digest):
-        raise ReviewError("The release changed since you looked at it. Load the page again and look at what is new.")
+        raise ReviewError("The release changed since you looked at it. Look at what is new, then decide anew.")
     if verdict == "rejected":
         if not reason.strip():
             raise ReviewError("Say why it is rejected: who asked for it wants to know.")

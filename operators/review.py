@@ -83,6 +83,7 @@ class ReviewOperator(HITLOperator):
             **kwargs,
         )
         self.release = release
+        self.refused = ""  # why the answer before this question did not count
 
     def execute(self, context: Any) -> Any:
         """Open the review; wait where an approval is lacking."""
@@ -112,6 +113,7 @@ class ReviewOperator(HITLOperator):
             )
         except ReviewError as refused:
             self.log.warning("The answer of %s does not count: %s", person, refused)
+            self.refused = f" The answer of {person} did not count: {refused}"
 
     def _look(self, context: Any) -> dict[str, Any]:
         from operators.connections import database
@@ -140,7 +142,7 @@ class ReviewOperator(HITLOperator):
         self.subject = f"Release {release['project']} v{release['version']} of {release['window_key']}?"
         self.body = BODY.format(
             link=page_link("/review", {"release": release["release_id"]}),
-            standing=f"{opened.strings} distinct strings, {opened.new} of them new. {now.lacks}",
+            standing=f"{opened.strings} distinct strings, {opened.new} of them new. {now.lacks}{self.refused}",
         )
 
     def _produce_again(self) -> None:

@@ -83,6 +83,7 @@ function drawApproval() {
     element("dt", {}, "Who may approve"), element("dd", {}, head.release.approvers.join(", ") || "whoever may answer requests of export_release"),
     element("dt", {}, "Profile"), element("dd", {}, `${head.release.profile.name ?? head.release.profile.preset ?? ""} · tables ${head.release.profile.edition ?? "–"} · key ${head.release.profile.key_id ?? "–"}`),
     element("dt", {}, "Size"), element("dd", {}, `${plural(head.release.objects, "object")}, ${bytes(head.release.bytes)}`),
+    ...(standing.state === "published" ? [element("dt", {}, "Stands in"), element("dd", {}, element("code", {}, `s3://${head.release.bucket}/${head.release.prefix}`))] : []),
     ...(head.task ? [element("dt", {}, "Waits in"), element("dd", {}, airflowLink(`dags/${head.task.dag_id}/runs/${encodeURIComponent(head.task.run_id)}`, `a run of ${head.task.dag_id}`))] : []),
     element("dt", {}, "Digest"), element("dd", {}, element("code", { id: "digest" }, standing.digest)),
   );
@@ -104,6 +105,7 @@ function drawApproval() {
   place("approve").disabled = Boolean(reason);
   place("reject").disabled = standing.state === "published" || !head.may_decide;
   place("cannot").textContent = reason;
+  place("say").hidden = standing.state === "published";
   place("for-all").hidden = !head.may_decide_everywhere;
 }
 

@@ -93,6 +93,7 @@ class ReviewOperator(HITLOperator):
         """Take an answer, if it is one, and look again."""
         if "error" in event:
             self.process_trigger_event_error(event)
+        self.refused = ""
         chosen, person = event["chosen_options"][0], event.get("responded_by_user")
         if chosen in VERDICTS and person:
             self._answered(VERDICTS[chosen], person["name"], event.get("params_input") or {})

@@ -6,20 +6,20 @@ with rule as materialized (
      where r.release_id = %(release_id)s and d.decision in ('remove', 'hold')
 ), kind as materialized (
     select distinct set_id, struck from released_strings where release_id = %(release_id)s
-), wanted as (
-    -- By hashing: a decision about an element is one about each of its values, which may be tens of thousands.
-    select k.set_id, array_agg(r.string_id order by r.string_id) filter (where r.decision = 'remove') as struck,
-           bool_or(r.decision = 'hold') as is_held
-      from (select distinct set_id from kind) k
-      join retained_set t using (set_id)
-     cross join lateral unnest(t.strings) as one(string_id)
-      join rule r on r.string_id = one.string_id
-     group by k.set_id
 ), wrong as (
-    select k.set_id, k.struck
-      from kind k
-      left join wanted w using (set_id)
-     where k.struck <> coalesce(w.struck, '{}') or coalesce(w.is_held, false)
+    -- A decision about an element is one about each of its values, which may be tens of thousands: joined by hashing, and
+    -- no join between aggregates, of whose size nothing is known where the release was exported a moment ago.
+    select set_id, struck
+      from (select set_id, struck, null::bigint as string_id, null as decision from kind
+            union all
+            select k.set_id, k.struck, r.string_id, r.decision
+              from kind k
+              join retained_set t using (set_id)
+             cross join lateral unnest(t.strings) as one(string_id)
+              join rule r on r.string_id = one.string_id) met
+     group by set_id, struck
+    having struck <> coalesce(array_agg(string_id order by string_id) filter (where decision = 'remove'), '{}')
+        or coalesce(bool_or(decision = 'hold'), false)
 )
 insert into review_redo (release_id, sop_instance_uid)
 select s.release_id, s.sop_instance_uid

@@ -128,6 +128,19 @@ def test_discreet_keeps_the_words_of_the_language() -> None:
     )
 
 
+def test_what_was_here_before_anybody_asked_counts(
+    database: Database, chosen: Project, version: int, tmp_path: Path
+) -> None:
+    by_filter = ask(database, ASKED | {"filter": "modality: CT"}, "rita", is_engineer=False)
+    by_list = ask(database, ASKED | {"name": "t2", "csv": "accession\nACC9081726\n"}, "otto", True, "a test")
+    prepare(database, chosen, by_filter.wanted.window_key, keys=tmp_path / "keys", version_id=version)
+    for kept in (by_filter, by_list):
+        row = one_request(database, kept.request_id)
+        assert row is not None
+        seen = progress(database, row)
+        assert (seen["found"], seen["received"], seen["checked"]) == (6, 6, 6)
+
+
 def test_progress_follows_a_request_to_its_release(
     database: Database, chosen: Project, bucket: ObjectStore, tmp_path: Path
 ) -> None:

@@ -76,12 +76,37 @@ class Anonymity(BaseModel):
             cell that US agencies (CMS) publish; 5 and 10 are usual elsewhere.
         policy: where fewer do: `report` says so, `generalise` makes the tables coarser until enough do, `suppress`
             leaves the rare values out of the tables, `hold` publishes nothing.
+        files: what the DICOM files say of persons who are rarer than k: `keep` what the profile keeps, or `mask` sex,
+            age, size, weight and the like in them, too (`sluice.release.masks`).
+        rare: patients below which the page Review calls a retained string rare.
+        share: of persons that may be in rare classes before `generalise` makes the tables coarser.
+        age_band, year_band: years in the finest band of ages, and of study dates.
+        shown: classes, the rarest first, that the page Review shows; none of them is in the manifest.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     k: Annotated[int, Field(ge=2, le=1000)] = 11
     policy: Literal["report", "generalise", "suppress", "hold"] = "report"
+    files: Literal["keep", "mask"] = "keep"
+    rare: Annotated[int, Field(ge=2, le=1000)] = 5
+    share: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+    age_band: Annotated[int, Field(ge=1, le=20)] = 5
+    year_band: Annotated[int, Field(ge=1, le=20)] = 1
+    shown: Annotated[int, Field(ge=0, le=1000)] = 20
+
+    @property
+    def bounds(self) -> dict[str, Any]:
+        """What is counted by, as the report and the manifest name it."""
+        return self.model_dump(include={"rare", "share", "age_band", "year_band", "shown"})
+
+    @property
+    def decided(self) -> dict[str, Any]:
+        """What makes another version of a release: `k` and `policy` always, the rest where it is not the default, so
+        that releases from before there were bounds stay the same."""
+        return self.model_dump(include={"k", "policy"}) | self.model_dump(
+            exclude_defaults=True, exclude={"k", "policy"}
+        )
 
 
 class Project(BaseModel):
@@ -173,7 +198,7 @@ class Project(BaseModel):
     @model_validator(mode="after")
     def _options_are_legal(self) -> Self:
         for preset in self.allowed_profiles:
-            fault = fault_of_options((*PRESETS[preset], *self.options))
+            fault = fault_of_options(self._options_with(preset))
             if fault:
                 raise PydanticCustomError(
                     "options", "options: {fault}", {"fault": f"with {preset}: {fault}" if self.profiles else fault}
@@ -239,7 +264,11 @@ class Project(BaseModel):
         """The de-identification profile."""
         if not self.options:
             return Profile.preset(self.profile)
-        return Profile(f"{self.profile} with options", (*PRESETS[self.profile], *self.options))
+        return Profile(f"{self.profile} with options", self._options_with(self.profile))
+
+    def _options_with(self, preset: str) -> tuple[str, ...]:
+        """The options of a preset and the project's; what the preset has already is no second time in it."""
+        return (*PRESETS[preset], *(option for option in self.options if option not in PRESETS[preset]))
 
 
 def load_project(name: str, folder: Path | None = None) -> Project:

@@ -1,8 +1,7 @@
 -- A release as the head of its review shows it.
 select r.release_id, r.project, r.version, r.window_key, r.profile, r.bucket, r.prefix, r.started_at, r.verified_at,
        r.published_at, r.approvals_needed, r.approvers, r.requested_by, v.opened_at, v.digest as shown,
-       to_jsonb(r) -> 'anonymity_report' as anonymity,
-       o.objects, o.bytes,
+       to_jsonb(r) -> 'anonymity_report' as anonymity, r.anonymity as asked_anonymity, o.objects, o.bytes,
        (select max(version) from release before
          where before.project = r.project and before.published_at is not null
            and before.release_id <> r.release_id) as published_version

@@ -198,7 +198,8 @@ class Project(BaseModel):
     @model_validator(mode="after")
     def _options_are_legal(self) -> Self:
         for preset in self.allowed_profiles:
-            fault = fault_of_options(self._options_with(preset))
+            own = preset == self.profile  # what this one has already was written by mistake; another may have it
+            fault = fault_of_options((*PRESETS[preset], *self.options) if own else self._options_with(preset))
             if fault:
                 raise PydanticCustomError(
                     "options", "options: {fault}", {"fault": f"with {preset}: {fault}" if self.profiles else fault}

@@ -78,7 +78,8 @@ def test_options_are_added_to_the_preset(tmp_path: Path) -> None:
 
 
 def test_a_profile_is_chosen_among_those_of_the_file_only(tmp_path: Path) -> None:
-    text = GOOD.replace("profile: basic", "profile: basic\nprofiles: [basic, longitudinal]\noptions: [clean_graphics]")
+    options = "options: [clean_descriptors, clean_graphics]"  # longitudinal has the first of them already
+    text = GOOD.replace("profile: basic", f"profile: basic\nprofiles: [basic, longitudinal]\n{options}")
     (tmp_path / "good.yaml").write_text(text)
     project = load_project("good", tmp_path)
     assert project.under(None) is project.under("basic") is project

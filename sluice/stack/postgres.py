@@ -23,7 +23,9 @@ from sluice.stack.processes import StackError, free_port, secret, start, stop, w
 
 UNPRIVILEGED_ID = 65534  # nobody, on every Linux
 CAPABILITIES = "+dac_override,+dac_read_search"
-USER = "sluice"
+USER = "sluice"  # a superuser: owns Sluice's database and migrates it
+APPLICATION = "sluice_app"  # tasks, pages and services
+AIRFLOW = "airflow"  # owns Airflow's
 DATABASES = ("sluice", "airflow")
 
 
@@ -53,8 +55,19 @@ class EmbeddedPostgres:
         self.process: subprocess.Popen[bytes] | None = None
 
     def url(self, database: str) -> str:
-        """libpq URL of one of the databases."""
-        return f"postgresql://{USER}:{self.password}@127.0.0.1:{self.port}/{database}"
+        """libpq URL of one of the databases, as the superuser."""
+        return self._url(USER, self.password, database)
+
+    def application_url(self, database: str = "sluice") -> str:
+        """libpq URL of Sluice's database as tasks and pages use it; `sluice.database_roles` makes the login."""
+        return self._url(APPLICATION, secret(self.folder / "application-password"), database)
+
+    def airflow_url(self) -> str:
+        """libpq URL of Airflow's database as its owner, who has nothing to say in Sluice's."""
+        return self._url(AIRFLOW, secret(self.folder / "airflow-password"), "airflow")
+
+    def _url(self, user: str, password: str, database: str) -> str:
+        return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"
 
     def __enter__(self) -> Self:
         self.start()
@@ -144,8 +157,39 @@ class EmbeddedPostgres:
                 for name in DATABASES:
                     if name not in existing:
                         cursor.execute(f'create database "{name}"')
+                cursor.execute("select from pg_roles where rolname = %s", (AIRFLOW,))
+                if not cursor.rowcount:
+                    password = secret(self.folder / "airflow-password")
+                    cursor.execute(f'create role "{AIRFLOW}" login password %s', (password,))
         finally:
             connection.close()
+        with psycopg2.connect(self.url("airflow")) as airflow, airflow.cursor() as cursor:
+            cursor.execute(TO_AIRFLOW)
+        airflow.close()
+
+
+# All that is in Airflow's database belongs to its own user; a stack of before made it as the superuser.
+TO_AIRFLOW = f"""
+do $$
+declare
+    one record;
+begin
+    if (select pg_get_userbyid(datdba) from pg_database where datname = current_database()) = '{AIRFLOW}' then
+        return;
+    end if;
+    execute format('alter database %I owner to {AIRFLOW}', current_database());
+    alter schema public owner to {AIRFLOW};
+    for one in select c.oid::regclass as name from pg_class c
+                where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'S')
+                  and not exists (select from pg_depend d where d.objid = c.oid and d.deptype in ('a', 'i', 'e')) loop
+        execute format('alter table %s owner to {AIRFLOW}', one.name);
+    end loop;
+    for one in select t.oid::regtype as name from pg_type t
+                where t.typnamespace = 'public'::regnamespace and t.typtype in ('e', 'd') loop
+        execute format('alter type %s owner to {AIRFLOW}', one.name);
+    end loop;
+end $$
+"""
 
 
 def _clear_stale_pid_file(data: Path) -> None:

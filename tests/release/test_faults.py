@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 import sluice.objects as objects
-import sluice.release.export as exporting
 import sluice.release.formats.derive as deriving
+import sluice.release.sending as sending
 from sluice.database import Database
 from sluice.objects import ObjectStoreError, connect
 from sluice.release.index import TableWriter
@@ -118,7 +118,7 @@ def test_two_at_once_are_one_release(day: Scene) -> None:
 
 
 @pytest.mark.parametrize(
-    ("where", "step"), [(exporting._Exporter, "upload"), (deriving._Deriver, "_keep")], ids=["export", "derive"]
+    ("where", "step"), [(sending.Sender, "send"), (deriving._Deriver, "_keep")], ids=["export", "derive"]
 )
 def test_the_later_of_two_takes_nothing_back(
     day: Scene, monkeypatch: pytest.MonkeyPatch, where: type, step: str
@@ -127,31 +127,29 @@ def test_the_later_of_two_takes_nothing_back(
     project, written, put = day.project(formats=FORMATS), getattr(where, step), objects.ObjectStore.put
     waits, first_is_done, verified = threading.Event(), threading.Event(), threading.Event()
 
-    def is_later() -> bool:
-        return threading.current_thread().name.startswith("later")
+    later = Scene(Database(day.database.url), day.archive, day.bucket, day.keys, [], [])
 
-    def writes(*args: Any) -> Any:
-        if is_later():
+    def writes(self: Any, *args: Any) -> Any:
+        if self.database is later.database:
             waits.set()
             assert first_is_done.wait(60)
-        return written(*args)
+        return written(self, *args)
 
     def sends(*args: Any) -> Any:
         if first_is_done.is_set():
-            sending.set()
+            is_sending.set()
             assert verified.wait(60)
         return put(*args)
 
-    sending = threading.Event()
+    is_sending = threading.Event()
     monkeypatch.setattr(where, step, writes)
-    later = Scene(day.database, day.archive, day.bucket, day.keys, [], [])
-    with ThreadPoolExecutor(1, "later") as pool:
+    with ThreadPoolExecutor(1) as pool:
         second = pool.submit(later.release, project)
         assert waits.wait(60)
         release_id = day.exported_release(project)
         monkeypatch.setattr(objects.ObjectStore, "put", sends)
         first_is_done.set()
-        assert sending.wait(60)
+        assert is_sending.wait(60)
         try:
             assert verify(day.database, day.bucket, release_id).objects == 18
         finally:

@@ -183,7 +183,7 @@ def test_a_single_image_keeps_only_what_it_says_otherwise_than_its_kind(
             uids = [next(iter(row.values())) for row in select(connection, statement.sql, statement.params)]
         assert uids == wanted[found]
     fill_up = promote(owner, "KVP", "tube_voltage", "real")
-    list(fill(database, fill_up))
+    list(fill(owner, fill_up))
     assert [row["v"] for row in rows(database, "select tube_voltage as v from instance order by sop_instance_uid")] == [
         70, 70, 70, 55, 70, 60, 70,
     ]  # fmt: skip

@@ -162,4 +162,5 @@ def test_nothing_that_was_planted_is_anywhere_but_where_the_page_says(
         table: {column: kinds for column, kinds in columns.items() if f"`{column}`" not in said.get(table, "")}
         for table, columns in told.items()
     }
-    assert {table: columns for table, columns in unsaid.items() if columns} == {}
+    found = [f"{table}: {', '.join(columns)}" for table, columns in sorted(unsaid.items()) if columns]
+    assert not found, "\n".join(found)

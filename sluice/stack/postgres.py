@@ -19,6 +19,7 @@ from typing import Self
 
 import psycopg2
 
+from sluice.database import SQL
 from sluice.stack.processes import StackError, free_port, secret, start, stop, wait_until
 
 UNPRIVILEGED_ID = 65534  # nobody, on every Linux
@@ -164,32 +165,8 @@ class EmbeddedPostgres:
         finally:
             connection.close()
         with psycopg2.connect(self.url("airflow")) as airflow, airflow.cursor() as cursor:
-            cursor.execute(TO_AIRFLOW)
+            cursor.execute((SQL / "airflow-owner.sql").read_text(encoding="utf-8"))
         airflow.close()
-
-
-# All that is in Airflow's database belongs to its own user; a stack of before made it as the superuser.
-TO_AIRFLOW = f"""
-do $$
-declare
-    one record;
-begin
-    if (select pg_get_userbyid(datdba) from pg_database where datname = current_database()) = '{AIRFLOW}' then
-        return;
-    end if;
-    execute format('alter database %I owner to {AIRFLOW}', current_database());
-    alter schema public owner to {AIRFLOW};
-    for one in select c.oid::regclass as name from pg_class c
-                where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'S')
-                  and not exists (select from pg_depend d where d.objid = c.oid and d.deptype in ('a', 'i', 'e')) loop
-        execute format('alter table %s owner to {AIRFLOW}', one.name);
-    end loop;
-    for one in select t.oid::regtype as name from pg_type t
-                where t.typnamespace = 'public'::regnamespace and t.typtype in ('e', 'd') loop
-        execute format('alter type %s owner to {AIRFLOW}', one.name);
-    end loop;
-end $$
-"""
 
 
 def _clear_stale_pid_file(data: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sluice import pull
-from sluice.commands import WrongUsage, anatomy, cohorts, headers, identities, quality, recall, release
+from sluice.commands import WrongUsage, anatomy, cohorts, headers, identities, pixels, quality, recall, release
 from sluice.settings import CHECKOUT, SECRETS, settings
 
 if TYPE_CHECKING:
@@ -97,6 +97,8 @@ def command_line() -> argparse.ArgumentParser:
     headers.add_headers(add("headers", _of_owner(headers.run_headers), words), _path, _said)
     words = "the quality rules: list them, or check a hospital's own suites"
     quality.add_orders(add("quality", _of_room(quality.run), words), _path, _said)
+    words = "text in pixels: check a hospital's own rules for devices, and try them on files"
+    pixels.add_orders(add("pixels", _of_room(pixels.run), words), _path, _said)
     release.add_orders(add("release", _of_room(release.run), "the key that signs releases"), _path, _said)
     pull.add_options(
         add("pull", pull.run, "fetch a release, and check what the hospital signed; exit 3 if a file is missing")

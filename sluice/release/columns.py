@@ -33,6 +33,10 @@ TEXTS = {
     "imager_pixel_spacing_mm": 0x00181164,
     "slice_thickness_mm": 0x00180050,
     "kvp_kv": 0x00180060,
+    # Not in the tables: counted for the review, since headers may hold them.
+    "patient_size_m": 0x00101020,
+    "patient_weight_kg": 0x00101030,
+    "ethnic_group": 0x00102160,
 }
 NUMBERS = {"rows": 0x00280010, "columns": 0x00280011, "number_of_frames": 0x00280008, "bits_stored": 0x00280101}
 

@@ -26,6 +26,7 @@ from sluice.deid.profile import Profile
 from sluice.deid.reread import Reread, reread
 from sluice.release import canaries
 from sluice.release.columns import columns_of
+from sluice.release.masks import masked, masked_members
 from sluice.release.projects import Project
 from sluice.release.review.rules import decisions_of, without
 from sluice.release.review.strings import Retained, retained
@@ -93,11 +94,16 @@ class Producer:
             self._decisions = decisions_of(connection, release["project"])
             self._screenings: dict[str, Screening] = screenings(connection, list(members), self._pixels)
         self._watch = canaries.watch_of(database, release["release_id"])
+        self._masked = masked_members(database, release["release_id"])
 
     @property
     def decided_by_file(self) -> list[str]:
         """Members that what an earlier version holds of them may be named again for."""
-        return [uid for uid, screened in self._screenings.items() if is_decided_by_file(self._pixels, screened)]
+        return [
+            uid
+            for uid, screened in self._screenings.items()
+            if uid not in self._masked and is_decided_by_file(self._pixels, screened)
+        ]
 
     def produce(self, member: dict[str, Any]) -> Produced | Withheld:
         """The file of a member, or why it stays here.
@@ -130,7 +136,7 @@ class Producer:
             file, treatment = self._read(member["sop_instance_uid"], original)
             result = deidentify(file, self._profile, self._identities, treatment)
             claims = Claims(result.shift_days, tuple(code for code, _ in result.codes))
-            data, after, strings, struck = self._as_decided(result, seen)
+            data, after, strings, struck = self._as_decided(member["sop_instance_uid"], result, seen)
             before = reread(original)
             found = leaks(before, after, data, claims, member["known"])
             faults = new_faults(before, after)
@@ -165,14 +171,16 @@ class Producer:
         return file, treatment_for(file, self._pixels, self._screenings.get(uid), self._device_rules)
 
     def _as_decided(
-        self, result: Deidentified, seen: list[Retained]
+        self, uid: str, result: Deidentified, seen: list[Retained]
     ) -> tuple[bytes, Reread, tuple[Retained, ...], tuple[Retained, ...]]:
         """The file without the strings that people took out, read anew, the strings before that, and those."""
-        file = reread(result.data)
+        data, file = result.data, reread(result.data)
+        if uid in self._masked:
+            data, file = masked(data, file, result.patient)
         strings = retained(file, result.patient)
         seen.extend(strings)
         struck = tuple(self._decisions.check(strings))
         if not struck:
-            return result.data, file, strings, struck
-        data = without(result.data, file, struck)
+            return data, file, strings, struck
+        data = without(data, file, struck)
         return data, reread(data), strings, struck

@@ -25,6 +25,7 @@ from sluice.release.formats import nifti, png
 from sluice.release.formats.dropping import drop_derived
 from sluice.release.formats.made import Made, NotMade
 from sluice.release.plan import ReleaseError, ReleasePart
+from sluice.release.reports import read_reports
 from sluice.release.reuse import UPLOADED_AT, lock_objects
 
 AT_ONCE = 4  # downloads and uploads
@@ -82,6 +83,8 @@ def derive(
     release = found[0]
     if release["published_at"] is not None:
         return summary
+    if "tables" in release["formats"]:
+        read_reports(database, store, release_id, (part.first, part.last))
     asked = {"release_id": release_id, "first": part.first, "last": part.last}
     if "png" in release["formats"]:
         _Deriver(database, store, release, "png", png.RECIPE, _png, summary).run(

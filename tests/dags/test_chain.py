@@ -408,7 +408,9 @@ def test_airflow_knows_nobody(scene: Scene, postgres: EmbeddedPostgres, airflow:
     with Database(postgres.url("airflow")).transaction() as connection:
         tables = select(connection, "select tablename as name from pg_tables where schemaname = 'public'")
         for table in (row["name"] for row in tables):
-            rows = select(connection, f'select (t.*)::text as said from "{table}" t')
+            # a test above gave a list to its run as at a terminal: what that keeps is said in plugins/form_door.py
+            but = " where coalesce(t.conf::text, '') not like '%NO-SUCH-STUDY%'" if table == "dag_run" else ""
+            rows = select(connection, f'select (t.*)::text as said from "{table}" t{but}')
             told[table] = "\n".join(row["said"] or "" for row in rows)
     logs = Path(os.environ["AIRFLOW__LOGGING__BASE_LOG_FOLDER"])
     told |= {path.name: path.read_text("latin-1") for path in logs.rglob("*.log")}

@@ -81,6 +81,7 @@ def carry_out(
             cursor.execute("select pg_advisory_xact_lock(%s)", (RECALL_LOCK,))
         with database.transaction() as connection:
             follow_merges(connection)
+        database.execute(named_query("recall_forget"))
         affected = database.rows("recall_affected", {"release_id": release_id})
         if release_id is not None and (affected or database.rows("recall_due", {"release_id": release_id})):
             release_id = None  # versions share objects: none is deleted that the manifest of another one names

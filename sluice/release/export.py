@@ -27,7 +27,6 @@ from sluice.objects import ObjectStore
 from sluice.release import canaries
 from sluice.release.linkage import identities_for
 from sluice.release.linkage.keys import KeySource, ProjectKeyError
-from sluice.release.manifest import PublishSummary, publish
 from sluice.release.plan import (
     ReleaseError,
     ReleasePart,
@@ -40,6 +39,7 @@ from sluice.release.plan import (
 )
 from sluice.release.producing import Produced, Producer, Withheld
 from sluice.release.projects import Project, ProjectError
+from sluice.release.publishing import PublishSummary, publish
 from sluice.release.reuse import reuse
 from sluice.release.sending import Sender, Sent, hold
 from sluice.release.verify import VerifySummary, read_back, verify

@@ -32,7 +32,7 @@ def released(database: Database, bucket: ObjectStore, tmp_path: Path, monkeypatc
     monkeypatch.setattr("sluice.__main__._stores", lambda home: lambda name: bucket)
     monkeypatch.setattr("sluice.release.recall.recalls.load_project", lambda name: chosen)
     site = Settings(home=tmp_path)
-    for module in ("sluice.release.recall.recalls", "sluice.release.recall.tombstones", "sluice.release.manifest"):
+    for module in ("sluice.release.recall.recalls", "sluice.release.recall.tombstones", "sluice.release.publishing"):
         monkeypatch.setattr(f"{module}.settings", lambda: site)
     return chosen
 

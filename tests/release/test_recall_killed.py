@@ -12,7 +12,7 @@ import pytest
 
 import sluice.objects as objects
 import sluice.release.formats.derive as derive_module
-import sluice.release.manifest as manifest_module
+import sluice.release.publishing as manifest_module
 from sluice.database import Database, select
 from sluice.objects import connect
 from sluice.release.export import export_batch, prepare, publish, verify

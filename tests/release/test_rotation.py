@@ -16,7 +16,7 @@ from sluice.release.export import ReleaseError, export_batch, prepare, publish, 
 from sluice.release.formats.derive import derive
 from sluice.release.linkage.keys import FolderKeys, ProjectKey
 from sluice.release.linkage.registered import rotate
-from sluice.release.manifest import republish
+from sluice.release.publishing import republish
 from sluice.release.recall.opt_outs import Target, Terms, add
 from sluice.release.recall.recalls import carry_out
 from sluice.release.signing import FILE_NAME, SigningKeyError, announce, signing_key

@@ -107,7 +107,7 @@ def person(number: int, **said: str) -> Dataset:
     """One CT of a person of their own; twelve of thirteen are women of 77."""
 
     def edit(dataset: Dataset) -> None:
-        dataset.PatientSize, dataset.PatientWeight, dataset.EthnicGroup = "1.7", "70", "Sorbian"
+        dataset.PatientSize, dataset.PatientWeight, dataset.EthnicGroup = "1.7", "70", "Hispanic"
         dataset.StudyDescription, dataset.ReferringPhysicianName = "CT Chest", ""
         for name, value in said.items():
             setattr(dataset, name, value)

@@ -61,7 +61,8 @@ def _release(url: str, s3: tuple[str, str, str, str], archive: str, keys: str, p
 def test_killed_again_and_again(day: Scene, s3: EmbeddedS3) -> None:
     project = day.project(formats=FORMATS)
     access = (s3.endpoint_url, s3.access_key, s3.secret_key, day.bucket.bucket)
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")  # each worker begins where its imports are done
+    context.set_forkserver_preload(["sluice.release.export", "sluice.release.formats.derive"])
     chance, killed = random.Random(5), 0
     with Reader(day.bucket, "radiographs") as reader:
         for attempt in range(KILLS + 2):

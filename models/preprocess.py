@@ -32,7 +32,7 @@ from models.framing import (
 )
 
 RECIPE = 2
-"""Version of everything that decides how a canonical image looks: another one means another picture of the same file."""
+"""Version of everything that decides how a canonical image looks; with another one, pictures are made anew."""
 MAX_PIXELS = 150_000_000
 """A frame with more pixels is refused before it is decoded."""
 
@@ -118,9 +118,9 @@ def _refuse_unsuitable(frame: FirstFrame) -> tuple[int, int]:
         )
     if rows * columns > MAX_PIXELS:
         raise NotReadable("pixels-unsuitable", f"the frame has {rows * columns:.0f} pixels, more than {MAX_PIXELS}")
-    if (number_of(dataset, "SamplesPerPixel") or 1) != 1 or not text_of(dataset, "PhotometricInterpretation").startswith(
-        "MONOCHROME"
-    ):
+    if (number_of(dataset, "SamplesPerPixel") or 1) != 1 or not text_of(
+        dataset, "PhotometricInterpretation"
+    ).startswith("MONOCHROME"):
         raise NotReadable("pixels-unsuitable", "a colour image")
     if text_of(dataset, "SOPClassUID").startswith(SECONDARY_CAPTURE):
         raise NotReadable("pixels-unsuitable", "a secondary capture")

@@ -78,7 +78,7 @@ def fitted(grey: FloatImage) -> NDArray[np.uint8]:
     resized = cv2.resize(np.ascontiguousarray(grey, dtype=np.float32), (width, height), interpolation=method)
     out = np.zeros((SIZE, SIZE), dtype=np.uint8)
     top, left = (SIZE - height) // 2, (SIZE - width) // 2
-    out[top : top + height, left : left + width] = np.clip(resized * 255 + 0.5, 0, 255).astype(np.uint8)
+    out[top : top + height, left : left + width] = cv2.convertScaleAbs(resized, alpha=255)
     return out
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from operators.pictures import Pictures, in_groups
 
 if TYPE_CHECKING:
+    from models.decode_workers import DecodeWorkers
     from sluice.anatomy.fast_path import Certainty
     from sluice.batches import Batch
     from sluice.canonical.shards import Pixels
@@ -90,7 +91,7 @@ def read_batch(
     task: str,
     canonical_root: Path,
     device: str = "auto",
-    workers: int | None = None,
+    workers: int | DecodeWorkers | None = None,
     certainty: Certainty | None = None,
 ) -> InferenceSummary:
     """Let a task's models read what they have not read of a batch. Again: reads nothing.
@@ -100,7 +101,7 @@ def read_batch(
         task: `body_part` or `ivc_filter`.
         canonical_root: folder of the canonical images.
         device: `auto`, `cpu` or `cuda`.
-        workers: processes that decode what is not there as a canonical image.
+        workers: processes that decode what is not there as a canonical image: how many, or such that run already.
         certainty: from when on a header decides the body part in place of the network; None: never.
 
     Returns:
@@ -141,7 +142,7 @@ def read_with(
     task: str,
     root: Path,
     stage: str = "production",
-    workers: int | None = None,
+    workers: int | DecodeWorkers | None = None,
     certainty: Certainty | None = None,
 ) -> InferenceSummary:
     """Let one loaded model read what it has not read of a batch; see `read_batch`."""
@@ -186,7 +187,7 @@ def _read_images(
     task: str,
     root: Path,
     images: list[PendingImage],
-    workers: int | None,
+    workers: int | DecodeWorkers | None,
     summary: InferenceSummary,
 ) -> None:
     with Pictures(database, archive, root, summary, workers) as pictures, ThreadPoolExecutor(1, "store") as storing:

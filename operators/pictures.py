@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -153,7 +154,8 @@ class Pictures:
 
         if not images:
             return
-        with DecodeWorkers(self._workers) as workers:
+        given = self._workers
+        with nullcontext(given) if isinstance(given, DecodeWorkers) else DecodeWorkers(given) as workers:
             decoded = workers.canonical(self._archive / image.path for image in images)
             for image, made in zip(images, decoded, strict=True):
                 if isinstance(made, NotReadable):

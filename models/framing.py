@@ -34,7 +34,7 @@ class NotReadable(RuntimeError):  # noqa: N818 - the name the other rooms call i
 
 def percentile_levels(values: FloatImage, content: FloatImage) -> FloatImage:
     """Grey levels between the 1st and 99th percentile of the content."""
-    low, high = np.percentile(content.ravel()[:: max(1, content.size // 100_000)], (1, 99))
+    low, high = np.percentile(content.ravel()[:: max(1, content.size // 30_000)], (1, 99))
     if high <= low:
         low, high = content.min(), content.max()
     levels = (values - np.float32(low)) * np.float32(1 / (high - low))

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from sluice.batches import Batch
     from sluice.canonical.shards import Pixels
     from sluice.database import Database
-    from sluice.predictions import PendingImage
+    from sluice.predictions import PendingImage, Prediction
 
 BUFFERS = 3  # one being filled, one waiting, one with the network
+TOGETHER = 256  # answers that are stored together
 LOOK_S = 0.5  # how often a thread that waits looks whether it still has to
 SHOWS_CAVA = frozenset({"abdominal", "spine", "adult_chest", "unknown"})
 """Labels whose pictures may show the inferior vena cava: the infrarenal cava lies beside L2 and L3, the lower edge of
@@ -192,14 +193,18 @@ def _read_images(
 ) -> None:
     with Pictures(database, archive, root, summary, workers) as pictures, ThreadPoolExecutor(1, "store") as storing:
         stored: Future[None] | None = None
+        answers: list[Prediction] = []
         with _Feeder(pictures, images, reader) as groups:
             for group, pixels in groups:
-                answers = _answers(reader, task, group, pixels)
-                if stored is not None:
-                    stored.result()
-                stored = storing.submit(_store, database, reader.model_id, task, group, answers, summary)
+                answers += _answers(reader, task, group, pixels)
+                if len(answers) >= TOGETHER:
+                    if stored is not None:
+                        stored.result()
+                    stored = storing.submit(_store, database, reader.model_id, task, answers, summary)
+                    answers = []
         if stored is not None:
             stored.result()
+        _store(database, reader.model_id, task, answers, summary)
 
 
 class _Feeder:
@@ -259,16 +264,16 @@ class _Feeder:
             pictures.close()  # type: ignore[attr-defined]
 
 
-def _answers(
-    reader: Any, task: str, group: list[PendingImage], pixels: Pixels
-) -> list[tuple[str, float, dict[str, Any]]]:
+def _answers(reader: Any, task: str, group: list[PendingImage], pixels: Pixels) -> list[Prediction]:
+    from sluice.predictions import Prediction
+
     if task == "body_part":
-        readings = reader.read(pixels, ages=[image.age_years for image in group])
-        return [(reading.label, reading.router5_score, reading.detail()) for reading in readings]
-    return [
-        ("present" if reading.present else "absent", _probability(reading), reading.detail())
-        for reading in reader.read(pixels)
-    ]
+        read = reader.read(pixels, ages=[image.age_years for image in group])
+        answers = [(reading.label, reading.router5_score, reading.detail()) for reading in read]
+    else:
+        read = reader.read(pixels)
+        answers = [("present" if one.present else "absent", _probability(one), one.detail()) for one in read]
+    return [Prediction(image.sop_instance_uid, *answer) for image, answer in zip(group, answers, strict=True)]
 
 
 def _probability(reading: Any) -> float:
@@ -276,17 +281,9 @@ def _probability(reading: Any) -> float:
     return float(reading.score if reading.present else 1.0 - reading.score)
 
 
-def _store(
-    database: Database,
-    model_id: str,
-    task: str,
-    group: list[PendingImage],
-    answers: list[tuple[str, float, dict[str, Any]]],
-    summary: InferenceSummary,
-) -> None:
-    from sluice.predictions import Prediction, store
+def _store(database: Database, model_id: str, task: str, answers: list[Prediction], summary: InferenceSummary) -> None:
+    from sluice.predictions import store
 
-    rows = [Prediction(image.sop_instance_uid, *answer) for image, answer in zip(group, answers, strict=True)]
-    summary.read += store(database, model_id, task, rows)
-    for label, _, _ in answers:
-        summary.labels[label] = summary.labels.get(label, 0) + 1
+    summary.read += store(database, model_id, task, answers)
+    for answer in answers:
+        summary.labels[answer.label] = summary.labels.get(answer.label, 0) + 1

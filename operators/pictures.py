@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sluice.database import Database
     from sluice.predictions import PendingImage
 
-TOGETHER = 64  # pictures that are written and indexed together: a killed task loses no more
+TOGETHER = 128  # pictures that are written and indexed together: a killed task loses no more
 
 
 @dataclass

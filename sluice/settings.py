@@ -102,6 +102,14 @@ class Settings(BaseSettings):
         device_rules: folder of the hospital's own rules for devices that show text in their pixels, CSV files, beside
             those that ship; docs/pixels.md.
         screening_threads: processor threads that one task may use to look for text in pixels.
+        device: where the models run: `auto` (a GPU where there is one), `cpu` or `cuda`.
+        header_decides: whether a header that is right with certainty spares the network a film's body part, but for a
+            sample; what only the picture shows (visible regions, view, orientation) is then not known of it.
+        header_reliability: how often headers of a station have to be right for that.
+        header_audited: share of such films that the network reads nevertheless, to compare.
+        gpu_queue: queue of the tasks that run models, where workers with a GPU listen to one of their own
+            (CeleryExecutor: `airflow celery worker --queues gpu`); without it any worker takes them.
+        decode_processes: processes that one task decodes films with; as many as it has cores.
         keys_file: mounted file with the projects' keys, where they are not in `keys`; docs/identities.md.
     """
 
@@ -145,6 +153,12 @@ class Settings(BaseSettings):
     quality_suites: Path | None = None
     device_rules: Path | None = None
     screening_threads: int = Field(default=1, ge=1)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    header_decides: bool = False
+    header_reliability: float = Field(default=0.99, ge=0.9, le=1)
+    header_audited: float = Field(default=0.05, ge=0.01, le=1)
+    gpu_queue: str | None = None
+    decode_processes: int = Field(default_factory=lambda: len(os.sched_getaffinity(0)), ge=1)
     keys_file: Path | None = None
 
     @property
@@ -154,7 +168,7 @@ class Settings(BaseSettings):
 
     @property
     def canonical(self) -> Path:
-        """Root of canonical 512-pixel images; `canonical_image.path` is relative to it."""
+        """Folder of the shards of canonical 512-pixel images."""
         return self.home / "canonical"
 
     @property

@@ -20,7 +20,7 @@ CHAIN = {
     "clock_skew": {"headers"},
     "export_release": {"quality", "predictions_body_part", "predictions_ivc_filter"},
 }
-DAYLESS = {"backfill_cohort", "sweep_recent", "sweep_again", "recall"}
+DAYLESS = {"backfill_cohort", "read_archive", "sweep_recent", "sweep_again", "recall"}
 
 
 def stored(dag: Any) -> Any:

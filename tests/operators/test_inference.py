@@ -8,12 +8,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, RLELossless
 
 from operators import inference
 from operators.inference import read_batch
-from sluice.batches import Batch, plan_batches
+from operators.pictures import keep_batch
+from sluice.anatomy import fast_path
+from sluice.anatomy.fast_path import Certainty
+from sluice.batches import EVERYTHING, Batch, plan_radiographs
+from sluice.canonical.shards import RECORD, shard_path
 from sluice.database import Database, select
+from sluice.predictions import register_model
 from tests.ledger_rows import DAY, DX_IMAGE, LedgerRows
+from tests.models.films import body, film, written
 
 KEY = DAY.isoformat()
 PARTS = ("abdominal", "others", "unknown", "pediatric_chest")
@@ -26,8 +33,9 @@ class Network:
 
     def __init__(self, task: str) -> None:
         self.task, self.model_id, self.shown = task, f"{task}-fake-000000000000", 0
+        self.device, self.batch = SimpleNamespace(type="cpu"), 3
 
-    def read(self, images: list[Any], ages: list[float | None] | None = None) -> list[Any]:
+    def read(self, images: Any, ages: list[float | None] | None = None) -> list[Any]:
         assert all(image.shape == (512, 512) and image.dtype == np.uint8 for image in images)
         first, self.shown = self.shown, self.shown + len(images)
         if self.task == "ivc_filter":
@@ -65,13 +73,17 @@ def day(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         dataset.save_as(archive / f"{uid}.dcm", enforce_file_format=True)
         rows.instance(series, number)
     networks = {task: Network(task) for task in ("body_part", "ivc_filter")}
-    monkeypatch.setattr(inference, "_load", networks.__getitem__)
-    (batch,) = plan_batches(database, KEY)
+    monkeypatch.setattr(inference, "_load", lambda task, *_: networks[task])
+    (batch,) = plan_radiographs(database, KEY)
+    root = tmp_path / "canonical"
 
     def run(task: str) -> dict[str, Any]:
-        return read_batch(database, archive, Batch.of(batch.as_dict()), task, tmp_path / "canonical").as_dict()
+        return read_batch(database, archive, Batch.of(batch.as_dict()), task, root, workers=1).as_dict()
 
-    return SimpleNamespace(run=run, networks=networks, archive=archive, root=tmp_path / "canonical")
+    def keep() -> dict[str, Any]:
+        return keep_batch(database, archive, batch, root, workers=1)
+
+    return SimpleNamespace(run=run, keep=keep, networks=networks, archive=archive, root=root, series=series, rows=rows)
 
 
 def test_each_image_is_decoded_once_read_once_and_a_damaged_one_has_a_reason(day: Any, database: Database) -> None:
@@ -82,9 +94,10 @@ def test_each_image_is_decoded_once_read_once_and_a_damaged_one_has_a_reason(day
     }
     with database.transaction() as connection:
         (gap,) = select(connection, "select reason_code from gap where step = 'predicted'")
-        kept = select(connection, "select path from canonical_image")
+        (kept,) = select(connection, "select count(shard_id) as pictures, count(*) as known from canonical_image")
     assert gap["reason_code"] == "pixels-unreadable"
-    assert all((day.root / row["path"]).is_file() for row in kept)
+    assert (kept["pictures"], kept["known"]) == (4, 5)
+    assert shard_path(day.root, 1).stat().st_size == 4 * RECORD
     again = day.run("body_part")
     assert (again["pending"], again["read"], again["decoded"], day.networks["body_part"].shown) == (0, 0, 0, 4)
 
@@ -102,11 +115,167 @@ def test_the_filter_detector_sees_only_what_can_show_a_filter_and_decodes_nothin
     assert [(row["label"], row["score"]) for row in rows] == [("absent", 0.75)] * 2, "the score is the label's own"
 
 
+def test_pictures_that_were_kept_at_ingest_are_not_decoded_again(day: Any, database: Database) -> None:
+    assert day.keep() == {"pending": 5, "decoded": 4, "unreadable": 1, "skipped": 0}
+    assert day.keep() == {"pending": 0, "decoded": 0, "unreadable": 0, "skipped": 0}
+    for file in day.archive.iterdir():
+        file.unlink()
+    done = day.run("body_part")
+    assert (done["pending"], done["read"], done["decoded"], done["unreadable"]) == (4, 4, 0, 0)
+
+
 def test_a_lost_canonical_image_is_made_again(day: Any) -> None:
     day.run("body_part")
-    for image in day.root.rglob("*.png"):
-        image.unlink()
+    shard_path(day.root, 1).unlink()
     done = day.run("ivc_filter")
-    assert (done["read"], done["unreadable"]) == (2, 0)
-    assert len(list(day.root.rglob("*.png"))) == 2
-    assert not list(day.root.rglob("*.part"))
+    assert (done["read"], done["decoded"], done["unreadable"]) == (2, 2, 0)
+    assert day.run("ivc_filter")["pending"] == 2  # those that cannot show a filter are asked for again, and gated
+
+
+def test_what_is_no_film_is_skipped_with_a_reason_and_whom_nobody_may_use_is_not_read(
+    day: Any, database: Database
+) -> None:
+    day.rows.instance(day.series, 6, sop_class_uid="1.2.840.10008.5.1.4.1.1.11.1")
+    day.rows.instance(day.series, 7, sop_class_uid=DX_IMAGE, image_type=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    database.execute(
+        "insert into opt_out (kind, sop_instance_uid, reason, why, said_by, starts_on) "
+        "values ('instance', %s, 'withdrawn', 'objection', 'dpo', '2020-01-01')",
+        (f"{day.series}.1",),
+    )
+    (whole,) = plan_radiographs(database, EVERYTHING)
+    done = read_batch(database, day.archive, whole, "body_part", day.root, workers=1).as_dict()
+    assert (done["pending"], done["read"], done["skipped"], done["unreadable"]) == (6, 3, 2, 1)
+    with database.transaction() as connection:
+        gaps = select(connection, "select reason_code, detail from gap where step = 'predicted' order by gap_id")
+    assert [(gap["reason_code"], gap["detail"]) for gap in gaps if gap["reason_code"] == "not-a-radiograph"] == [
+        ("not-a-radiograph", "a presentation state"),
+        ("not-a-radiograph", "a localizer"),
+    ]
+
+
+def test_a_network_that_fails_ends_all_threads(day: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(day.networks["body_part"], "read", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        day.run("body_part")
+
+
+def test_a_new_model_reads_what_the_one_before_has_read(day: Any) -> None:
+    assert day.run("body_part")["read"] == 4
+    day.networks["body_part"].model_id = "body_part-fake-111111111111"
+    again = day.run("body_part")
+    assert (again["pending"], again["read"], again["decoded"]) == (4, 4, 0)
+    assert day.run("body_part")["pending"] == 0
+
+
+def test_headers_that_decide_spare_the_network_films_but_for_a_sample(
+    day: Any, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = day.networks["body_part"].model_id
+    register_model(database, model, "body_part", "fake", "0" * 64, {})
+    database.execute("insert into fusion (model_id, films, parameters) values (%s, 9000, '{}')", (model,))
+    database.execute("insert into header_reliability values (1, '(0018,0015)', false, 'CT1', 9000, 9000, 0.999)")
+    database.execute("update header_anatomy set region_key = 'ABDOMEN', source_tag = '(0018,0015)'")
+    monkeypatch.setattr(fast_path, "audited", lambda uid, share: uid.endswith(".2"))
+    (batch,) = plan_radiographs(database, KEY)
+
+    def run(task: str) -> dict[str, Any]:
+        return read_batch(database, day.archive, batch, task, day.root, workers=1, certainty=Certainty()).as_dict()
+
+    done = run("body_part")
+    assert (done["pending"], done["by_header"], done["audited"], done["read"]) == (5, 4, 1, 1)
+    assert run("body_part")["pending"] == 0
+    with database.transaction() as connection:
+        (audit,) = select(connection, "select region_key, model_region from header_answer where audited")
+    assert (audit["region_key"], audit["model_region"]) == ("ABDOMEN", "KNEE")
+    looked = run("ivc_filter")
+    assert (looked["pending"], looked["gated_out"], looked["unreadable"]) == (5, 0, 1), "an abdomen may show a filter"
+
+
+def bad_films(folder: Path) -> dict[str, str]:
+    """Files of bad input by UID, and the reason that each must get."""
+    grey = (body() * 3800 + 100).astype(np.uint16)
+    constant, corrupt, cut = film(np.full((200, 200), 7, np.uint16)), film(grey), film(grey)
+    corrupt.compress(JPEG2000Lossless, generate_instance_uid=False)
+    corrupt.PixelData = corrupt.PixelData[:60] + b"\xff" * 340 + corrupt.PixelData[400:]
+    cut.PixelData = cut.PixelData[:1000]
+    foreign = film(grey)
+    foreign.compress(RLELossless, generate_instance_uid=False)
+    foreign.file_meta.TransferSyntaxUID = JPEGLosslessSV1  # ends the process that decodes it
+    unsuitable = {
+        "colour by its header": film(grey, PhotometricInterpretation="RGB"),
+        "no photometric interpretation": film(grey, PhotometricInterpretation=None),
+        "zero size": film(grey, Rows=0),
+        "constant": constant,
+        "one pixel high": film((body(1, 3000) * 4000).astype(np.uint16)),
+        "not a number after rescale": film(grey, RescaleSlope="1e38", RescaleIntercept="1e39"),
+        "no pixels": film(grey, PixelData=None),
+    }
+    unreadable = {"corrupt JPEG 2000": corrupt, "cut off": cut, "foreign bit stream": foreign}
+    reasons = {}
+    films = [(one, "pixels-unsuitable") for one in unsuitable.values()]
+    films += [(one, "pixels-unreadable") for one in unreadable.values()]
+    for number, (dataset, reason) in enumerate(films):
+        written(dataset, folder, f"bad-{number}.dcm")
+        reasons[f"bad-{number}.dcm"] = reason
+    return reasons
+
+
+def test_bad_input_has_a_reason_each_and_the_rest_of_the_batch_is_unharmed(day: Any, database: Database) -> None:
+    expected = {}
+    for number, (name, reason) in enumerate(bad_films(day.archive).items(), start=10):
+        uid = day.rows.instance(day.series, number)
+        database.execute("update receipt set path = %s where sop_instance_uid = %s", (name, uid))
+        expected[uid] = reason
+    huge = day.rows.instance(day.series, 30)
+    small = (body(250, 240) * 3800 + 100).astype(np.uint16)
+    written(film(np.kron(small, np.ones((32, 32), np.uint16))), day.archive, f"{huge}.dcm")  # 61 megapixels
+    missing = day.rows.instance(day.series, 31)
+    expected |= {missing: "pixels-unreadable", f"{day.series}.5": "pixels-unreadable"}
+    (batch,) = plan_radiographs(database, KEY)
+    done = read_batch(database, day.archive, batch, "body_part", day.root, workers=2).as_dict()
+    with database.transaction() as connection:
+        gaps = select(connection, "select sop_instance_uid, reason_code, detail from gap where step = 'predicted'")
+        read = select(connection, "select sop_instance_uid from prediction")
+    assert {gap["sop_instance_uid"]: gap["reason_code"] for gap in gaps} == expected
+    assert all(gap["detail"] and str(day.archive) not in gap["detail"] for gap in gaps)
+    assert {row["sop_instance_uid"] for row in read} == {huge, *(f"{day.series}.{number}" for number in range(1, 5))}
+    assert (done["read"], done["unreadable"]) == (5, len(expected))
+
+
+def test_weights_that_are_missing_or_a_gpu_that_is_are_one_clear_error(
+    day: Any, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from models.device import DeviceUnusable
+    from models.weights_files import WeightsUnusable
+
+    monkeypatch.undo()
+    monkeypatch.setattr(inference, "models_to_run", lambda *_: [inference.ModelToRun(tmp_path / "none.pt")])
+    with pytest.raises(WeightsUnusable, match="no weights at"):
+        day.run("body_part")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    (batch,) = plan_radiographs(database, KEY)
+    with pytest.raises(DeviceUnusable, match="SLUICE_DEVICE"):
+        read_batch(database, day.archive, batch, "body_part", day.root, device="cuda")
+
+
+def test_memory_of_a_gpu_that_runs_out_halves_the_batch_of_a_task(day: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from models.body_part import BodyPartReader
+
+    monkeypatch.undo()
+    shapes, forward = [], BodyPartReader._forward
+
+    def small_gpu(reader: BodyPartReader, images: Any) -> Any:
+        shapes.append(len(images))
+        if len(images) > 1:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+        return forward(reader, images)
+
+    monkeypatch.setattr(BodyPartReader, "_forward", small_gpu)
+    done = day.run("body_part")
+    assert (done["pending"], done["read"], done["unreadable"]) == (5, 4, 1)
+    assert shapes[0] > 1
+    assert shapes[-4:] == [1, 1, 1, 1]

@@ -6,9 +6,12 @@ done in pieces, and each piece is stored when it is done, so that a task that di
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     from sluice.batches import Batch
     from sluice.database import Database
     from sluice.predictions import PendingImage
+
+log = logging.getLogger(__name__)
 
 PIECE = 64  # images decoded, read and stored together
 DECODERS = 2  # threads; the decoders release the GIL
@@ -40,6 +45,8 @@ class InferenceSummary:
         unreadable: noted with a reason.
         decoded: canonical images made on the way.
         labels: answers by label.
+        shadow_read: answers of shadow models that were stored, which count for nothing.
+        shadows_failed: shadow models that could not read; production is not held up by them.
     """
 
     model_id: str
@@ -49,6 +56,8 @@ class InferenceSummary:
     unreadable: int = 0
     decoded: int = 0
     labels: dict[str, int] = field(default_factory=dict)
+    shadow_read: int = 0
+    shadows_failed: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """The summary as XCom carries it, each label as a count of its own."""
@@ -58,7 +67,7 @@ class InferenceSummary:
 
 
 def read_batch(database: Database, archive: Path, batch: Batch, task: str, canonical_root: Path) -> InferenceSummary:
-    """Let a task's model read what it has not read of a batch. Again: reads nothing.
+    """Let a task's model read what it has not read of a batch, then its shadows the same. Again: reads nothing.
 
     Args:
         archive: root of the DICOM files.
@@ -67,12 +76,25 @@ def read_batch(database: Database, archive: Path, batch: Batch, task: str, canon
 
     Raises:
         WeightsUnusable: the model's weights are missing or damaged.
-        PredictionError: the model cannot be registered.
+        RegistryError: no model of the task is in production.
     """
-    from sluice.predictions import pending, register_model
+    serving, *shadows = _load(database, task)
+    summary = _read_with(database, archive, batch, task, canonical_root, serving())
+    for shadow in shadows:
+        try:
+            summary.shadow_read += _read_with(database, archive, batch, task, canonical_root, shadow()).read
+        except Exception as error:  # whatever a shadow does, production has read
+            log.warning("A shadow model of %s could not read (%s): %s", task, type(error).__name__, error)
+            summary.shadows_failed += 1
+    return summary
 
-    reader = _load(task)
-    register_model(database, reader.model_id, task, reader.architecture, reader.weights_sha256, reader.card)
+
+def _read_with(
+    database: Database, archive: Path, batch: Batch, task: str, canonical_root: Path, reader: Any
+) -> InferenceSummary:
+    """One model over a batch."""
+    from sluice.predictions import pending
+
     images = pending(database, batch, task, reader.model_id)
     summary = InferenceSummary(reader.model_id, pending=len(images))
     if task == "ivc_filter":
@@ -85,14 +107,24 @@ def read_batch(database: Database, archive: Path, batch: Batch, task: str, canon
     return summary
 
 
-def _load(task: str) -> Any:
+def _load(database: Database, task: str) -> list[Callable[[], Any]]:
+    """What loads the model of a task that is in production, then what loads each of its shadows."""
+    from sluice.registry.registry import models_to_run
+    from sluice.registry.weights import folder_of
+    from sluice.settings import settings
+
+    running = models_to_run(database, task, folder_of(settings()))
+    return [partial(_reader, task, model.path) for model in running]
+
+
+def _reader(task: str, weights: Path) -> Any:
     if task == "body_part":
         from models.body_part import BodyPartReader
 
-        return BodyPartReader.load()
+        return BodyPartReader.load(weights)
     from models.ivc_filter import IvcFilterReader
 
-    return IvcFilterReader.load()
+    return IvcFilterReader.load(weights)
 
 
 def _read_piece(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sluice import pull
-from sluice.commands import WrongUsage, anatomy, cohorts, headers, identities, quality, recall, release
+from sluice.commands import WrongUsage, anatomy, cohorts, headers, identities, models, quality, recall, release
 from sluice.settings import CHECKOUT, SECRETS, settings
 
 if TYPE_CHECKING:
@@ -103,6 +103,8 @@ def command_line() -> argparse.ArgumentParser:
     )
     words = "count what a filter takes, freeze it, list what a filter can name; lists of studies"
     cohorts.add_orders(add("cohort", _of_room(cohorts.run), words), _path, _said)
+    words = "which models read, how they were measured, promotion and rollback"
+    models.add_orders(add("models", _of_site(models.run), words), _path, _said)
     _add_identities(add)
     words = "whose images must not be used: add from standard input, list, withdraw"
     recall.add_opt_outs(add("opt-out", _of_recall(recall.run_opt_outs), words), _path, _said)

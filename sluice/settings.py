@@ -101,6 +101,12 @@ class Settings(BaseSettings):
             those that ship; docs/pixels.md.
         screening_threads: processor threads that one task may use to look for text in pixels.
         keys_file: mounted file with the projects' keys, where they are not in `keys`; docs/identities.md.
+        gate_margin: by how much a model may be worse than the one that it replaces, on the same films;
+            docs/models/registry.md.
+        shadow_films: images that a model must have read beside production before it can be promoted.
+        routing: file of the rules that say where studies go by what was predicted of them; docs/routing.md.
+        ivc_filter_due_days: days after an IVC filter was first seen at which its retrieval is due; docs/ivc-filters.md.
+        training_data: folder of the films that train_models trains on and measures with.
     """
 
     model_config = SettingsConfigDict(
@@ -143,6 +149,11 @@ class Settings(BaseSettings):
     device_rules: Path | None = None
     screening_threads: int = Field(default=1, ge=1)
     keys_file: Path | None = None
+    gate_margin: float = Field(default=0.02, ge=0, le=1)
+    shadow_films: int = Field(default=100, ge=0)
+    routing: Path | None = None
+    ivc_filter_due_days: int = Field(default=54, ge=1)
+    training_data: Path = CHECKOUT.parent / "shared" / "data"
 
     @property
     def archive(self) -> Path:

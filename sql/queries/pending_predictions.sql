@@ -9,10 +9,9 @@ select i.sop_instance_uid,
   join instance i on i.sop_instance_uid = r.sop_instance_uid
   join series s on s.series_instance_uid = i.series_instance_uid
   left join canonical_image c on c.sop_instance_uid = i.sop_instance_uid
-  left join lateral (select label, detail
-                       from prediction
-                      where prediction.sop_instance_uid = i.sop_instance_uid and prediction.task = 'body_part'
-                      order by predicted_at desc limit 1) b on true
+  left join lateral (select p.label, p.detail
+                       from prediction_in_use p
+                      where p.sop_instance_uid = i.sop_instance_uid and p.task = 'body_part') b on true
  where r.receipt_id between %(first)s and %(last)s
    and s.modality in ('CR', 'DX')
    and not exists (select from prediction p

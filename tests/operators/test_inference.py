@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models.weights_files import WeightsUnusable
 from operators import inference
 from operators.inference import read_batch
 from sluice.batches import Batch, plan_batches
 from sluice.database import Database, select
+from sluice.predictions import register_model
+from sluice.registry.registry import disagreement
 from tests.ledger_rows import DAY, DX_IMAGE, LedgerRows
 
 KEY = DAY.isoformat()
@@ -65,7 +68,11 @@ def day(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         dataset.save_as(archive / f"{uid}.dcm", enforce_file_format=True)
         rows.instance(series, number)
     networks = {task: Network(task) for task in ("body_part", "ivc_filter")}
-    monkeypatch.setattr(inference, "_load", networks.__getitem__)
+    for network in networks.values():
+        register_model(
+            database, network.model_id, network.task, network.architecture, network.weights_sha256, network.card
+        )
+    monkeypatch.setattr(inference, "_load", lambda _, task: [lambda: networks[task]])
     (batch,) = plan_batches(database, KEY)
 
     def run(task: str) -> dict[str, Any]:
@@ -110,3 +117,27 @@ def test_a_lost_canonical_image_is_made_again(day: Any) -> None:
     assert (done["read"], done["unreadable"]) == (2, 0)
     assert len(list(day.root.rglob("*.png"))) == 2
     assert not list(day.root.rglob("*.part"))
+
+
+def test_a_shadow_reads_beside_production_and_neither_counts_nor_holds_it_up(
+    day: Any, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shadow = Network("body_part")
+    shadow.model_id, shadow.shown = "body_part-fake-111111111111", 1  # its answers are off by one
+    register_model(database, shadow.model_id, "body_part", "fake", "1" * 64, {}, stage="shadow")
+
+    def broken() -> Any:
+        raise WeightsUnusable("the weights are for another network")
+
+    serving = day.networks["body_part"]
+    monkeypatch.setattr(inference, "_load", lambda _, task: [lambda: serving, broken, lambda: shadow])
+    done = day.run("body_part")
+    assert (done["read"], done["shadow_read"], done["shadows_failed"], done["decoded"]) == (4, 4, 1, 4)
+    with database.transaction() as connection:
+        counting = select(connection, "select distinct model_id from body_part_reading")
+        both = select(connection, "select count(*) as n from prediction where task = 'body_part'")
+    assert [row["model_id"] for row in counting] == [serving.model_id]
+    assert both[0]["n"] == 8
+    pairs = disagreement(database, shadow.model_id)
+    assert sum(pair["images"] for pair in pairs) == 4
+    assert not any(pair["agree"] for pair in pairs)

@@ -24,6 +24,8 @@ from sluice.commands import (
     quality,
     recall,
     release,
+    report,
+    route,
 )
 from sluice.settings import CHECKOUT, SECRETS, settings
 
@@ -116,6 +118,10 @@ def command_line() -> argparse.ArgumentParser:
     cohorts.add_orders(add("cohort", _of_room(cohorts.run), words), _path, _said)
     words = "which models read, how they were measured, promotion and rollback"
     models.add_orders(add("models", _of_site(models.run), words), _path, _said)
+    words = "what the models saw of a study, as a DICOM structured report (TID 1500)"
+    report.add_orders(add("report", _of_room(report.run), words), _path, _said)
+    words = "rules for where studies go by what was predicted: check, dry run, decisions"
+    route.add_orders(add("route", _of_room(route.run), words), _path, _said)
     words = "who has an IVC filter by the pictures, since when, whose retrieval is due; corrections"
     ivc_filters.add_orders(add("ivc-filters", _of_room(ivc_filters.run), words), _path, _said)
     _add_identities(add)

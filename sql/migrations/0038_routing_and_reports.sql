@@ -30,6 +30,24 @@ create table structured_report (
     unique (study_instance_uid, content_sha256)
 );
 
+-- Who asked for the report of a study, and where it is to go. Appended; one is open until the node has the report.
+create table report_request (
+    request_id         bigint generated always as identity primary key,
+    study_instance_uid text not null,
+    node               text not null,             -- id of the connection
+    asked_by           text not null,
+    asked_at           timestamptz not null default now()
+);
+create index on report_request (study_instance_uid);
+create view report_request_open as
+    select q.*
+      from report_request q
+     where not exists (select
+                         from structured_report r
+                         join sent_object s on s.sop_instance_uid = r.sop_instance_uid and s.node = q.node
+                                           and s.detail is null and s.sent_at >= q.asked_at
+                        where r.study_instance_uid = q.study_instance_uid);
+
 -- The rules as they were when something was decided by them: a file is kept once.
 create table routing_rules (
     rules_sha256 text primary key,
@@ -38,20 +56,19 @@ create table routing_rules (
     first_used   timestamptz not null default now()
 );
 
--- One row a decision: a rule took an instance, with what it rested on. Appended; the same rule of the same wording
--- decides about the same answer once.
+-- One row a decision: a rule took an instance, with what it rested on. Appended; a rule of a name decides about an
+-- instance once for a destination, so that neither a new model nor a new wording sends everything again.
 create table routing_decision (
     decision_id      bigint generated always as identity primary key,
     rules_sha256     text not null references routing_rules,
     rule             text not null,
-    rule_sha256      text not null,               -- of the rule's own wording
     sop_instance_uid text not null,
     study_instance_uid text not null,
     destination      text not null,               -- 'model ivc_filter', 'dag ana', 'node PACS2'
     rests_on         jsonb not null,              -- task -> model, label, score
     window_key       text,
     decided_at       timestamptz not null default now(),
-    unique (sop_instance_uid, rule_sha256, rests_on)
+    unique (sop_instance_uid, rule, destination)
 );
 create index on routing_decision (study_instance_uid);
 create index on routing_decision (rule, decision_id desc);

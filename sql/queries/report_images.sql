@@ -13,4 +13,5 @@ select i.sop_instance_uid, i.series_instance_uid, i.sop_class_uid, i.instance_nu
   left join canonical_image c on c.sop_instance_uid = i.sop_instance_uid
  where i.study_instance_uid = %(study_instance_uid)s
    and (b.model_id is not null or v.model_id is not null)
+   and i.sop_instance_uid not in (select o.sop_instance_uid from opted_out_instance o where o.projects is null)
  order by i.series_instance_uid, i.instance_number nulls last, i.sop_instance_uid

@@ -50,7 +50,7 @@ def backfill_cohort() -> None:
     extracted = steps.extract_headers(window, after=moved)
     cohort.answer_rows(after=extracted)
     checked = steps.check_quality(window, after=extracted)
-    read = steps.infer_body_part(window, after=extracted)
+    read = steps.infer_body_part(window, after=steps.keep_pictures(window, after=extracted))
     steps.fuse_body_part(window, after=read)
     looked = steps.detect_ivc_filter(window, after=read)
     members = cohort.cohort_members(after=[checked, looked])

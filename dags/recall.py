@@ -2,7 +2,7 @@
 
 Takes back what was released of whom an opt-out names: the objects out of the bucket (all their versions), a tombstone
 `recalled.json` and a manifest that does not name them any more, proof that they are gone, and a list of who has to
-delete copies. Then looks whether anything came back.
+delete copies. Then looks whether anything came back. Canonical images of whom no project may use are erased as well.
 
 **Started by** the clock, every hour; at once by *Trigger*, by whoever recalls a release: its form takes a release like
 `radiographs/v3`, or a project with all its releases. Patients, studies and instances are opted out at a terminal,
@@ -32,6 +32,7 @@ from operators.policies import HOSPITAL_TIME_ZONE, run_policy
 def recall() -> None:
     """Take back what is due, then check what was."""
     recalls.take_back() >> recalls.check_again()
+    recalls.take_out_pictures()
 
 
 recall()

@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models import device as devices
 from models.labels import PEDIATRIC_BELOW_YEARS, REGIONS36, ROUTER5, ROUTER5_OF_REGION, UPRIGHT_REGIONS, VIEWS
 from models.networks import TRUNKS, BodyPartNetwork, for_inference, standardise
 from models.weights_files import SHIPPED, Weights, WeightsUnusable, load_weights
 
-BATCH = 64
 PIECE = 16  # pictures that one thread of a CPU reads at once: their features stay in its cache
 ADULT, PEDIATRIC = ROUTER5.index("adult_chest"), ROUTER5.index("pediatric_chest")
 CHEST = REGIONS36.index("CHEST")
@@ -106,6 +106,8 @@ class BodyPartReader:
         self.card = weights.card
         self.settings = weights.settings
         self.device = torch.device(device)
+        self.batch = devices.batch_size(self.device)
+        self._precision = devices.precision(self.device)
         self._side = int(weights.settings["side"])
         calibration = weights.settings.get("calibration", {})
         self._temperature = {name: float(calibration.get("temperature", {}).get(name, 1)) for name in SOFTMAX_HEADS}
@@ -126,6 +128,7 @@ class BodyPartReader:
             if threads > 1 and self.device.type == "cpu"
             else None
         )
+        self._in_batches = devices.InBatches(self._pieces, self.batch, fixed=self.device.type == "cuda")
 
     @classmethod
     def load(cls, weights: Path | None = None, device: torch.device | str = "cpu") -> Self:
@@ -136,20 +139,22 @@ class BodyPartReader:
         """
         return cls(load_weights(SHIPPED / "body_part.pt" if weights is None else weights), device)
 
-    def read(self, images: list[NDArray[np.uint8]], ages: list[float | None] | None = None) -> list[BodyPartReading]:
+    def read(
+        self, images: list[NDArray[np.uint8]] | NDArray[np.uint8], ages: list[float | None] | None = None
+    ) -> list[BodyPartReading]:
         """Read pictures in order, in batches.
 
         Args:
-            images: canonical images, uint8 `(512, 512)`.
+            images: canonical images, uint8 `(512, 512)`, or all of them in one array.
             ages: patient ages in years where known; under 15 a chest is a child's.
         """
         ages = [None] * len(images) if ages is None else ages
         if len(ages) != len(images):
             raise ValueError(f"{len(images)} images but {len(ages)} ages")
         readings: list[BodyPartReading] = []
-        for start in range(0, len(images), BATCH):
-            logits = self.logits(np.stack(images[start : start + BATCH]))
-            readings += self.interpret(logits, ages[start : start + BATCH])
+        for start in range(0, len(images), self.batch):
+            logits = self.logits(np.asarray(images[start : start + self.batch]))
+            readings += self.interpret(logits, ages[start : start + self.batch])
         return readings
 
     def interpret(self, logits: dict[str, Tensor], ages: list[float | None]) -> list[BodyPartReading]:
@@ -161,7 +166,14 @@ class BodyPartReader:
         ]
 
     def logits(self, images: NDArray[np.uint8]) -> dict[str, Tensor]:
-        """Raw outputs by head for `(n, 512, 512)` (or any square) pictures."""
+        """Raw outputs by head for `(n, 512, 512)` (or any square) pictures.
+
+        Raises:
+            DeviceUnusable: the GPU's memory does not suffice for one picture.
+        """
+        return self._in_batches(images)
+
+    def _pieces(self, images: NDArray[np.uint8]) -> dict[str, Tensor]:
         piece = PIECE if self.device.type == "cpu" else len(images)
         pieces = [images[start : start + piece] for start in range(0, len(images), piece)]
         parts = list((self._pool.map if self._pool else map)(self._forward, pieces))
@@ -169,18 +181,20 @@ class BodyPartReader:
 
     def _forward(self, images: NDArray[np.uint8]) -> dict[str, Tensor]:
         with torch.inference_mode():
-            pictures = torch.from_numpy(images).to(self.device)[:, None].float() / 255
+            pictures = torch.from_numpy(images).to(self.device, non_blocking=True)[:, None].float() / 255
             small = torch.nn.functional.interpolate(
                 pictures, size=(self._side, self._side), mode="bilinear", antialias=True, align_corners=False
             )
             inputs = standardise(small).contiguous(memory_format=torch.channels_last)
-            return {name: logits.cpu() for name, logits in self._network(inputs).items()}
+            with torch.autocast(self.device.type, self._precision, enabled=self._precision != torch.float32):
+                outputs = self._network(inputs)
+            return {name: logits.float().cpu() for name, logits in outputs.items()}
 
     def all_logits(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Raw outputs by head for many pictures, in batches."""
         parts: dict[str, list[NDArray[np.float32]]] = {}
-        for start in range(0, len(images), BATCH):
-            for name, logits in self.logits(images[start : start + BATCH]).items():
+        for start in range(0, len(images), self.batch):
+            for name, logits in self.logits(images[start : start + self.batch]).items():
                 parts.setdefault(name, []).append(logits.numpy())
         return {name: np.concatenate(arrays) for name, arrays in parts.items()}
 

@@ -9,12 +9,15 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from models import device as devices
 from models.networks import FilterNetwork, for_inference, local_contrast
 from models.weights_files import SHIPPED, Weights, WeightsUnusable, load_weights
 
 ARCHITECTURE = "centre_heatmap_fpn"
 BATCH = 8
+CUDA_BATCH = 64
 PEAKS = 5
 """Places looked at in a picture, at most."""
 
@@ -50,7 +53,7 @@ class IvcFilterReader:
         threshold: score from which a filter counts as present.
     """
 
-    def __init__(self, weights: Weights) -> None:
+    def __init__(self, weights: Weights, device: torch.device | str = "cpu") -> None:
         if weights.architecture != ARCHITECTURE:
             raise WeightsUnusable(
                 f"the weights are for {weights.architecture!r}, not for {ARCHITECTURE!r}; pass ivc_filter.pt"
@@ -63,26 +66,31 @@ class IvcFilterReader:
         self.threshold = float(weights.settings["threshold"])
         self._network = FilterNetwork()
         weights.put_into(self._network)
-        for_inference(self._network)
+        self.device = torch.device(device)
+        for_inference(self._network).to(self.device)
+        self.batch = devices.batch_size(self.device)
+        self._precision = devices.precision(self.device)
+        size, on_gpu = (BATCH, False) if self.device.type == "cpu" else (CUDA_BATCH, True)
+        self._in_batches = devices.InBatches(self._forward, size, fixed=on_gpu)
 
     @classmethod
-    def load(cls, weights: Path | None = None) -> Self:
+    def load(cls, weights: Path | None = None, device: torch.device | str = "cpu") -> Self:
         """Load a weights file, by default the one that ships with the project.
 
         Raises:
             WeightsUnusable: missing, damaged or foreign weights.
         """
-        return cls(load_weights(SHIPPED / "ivc_filter.pt" if weights is None else weights))
+        return cls(load_weights(SHIPPED / "ivc_filter.pt" if weights is None else weights), device)
 
-    def read(self, images: list[NDArray[np.uint8]]) -> list[IvcReading]:
+    def read(self, images: list[NDArray[np.uint8]] | NDArray[np.uint8]) -> list[IvcReading]:
         """Look at pictures in order, in batches.
 
         Args:
-            images: canonical images, uint8 `(512, 512)`.
+            images: canonical images, uint8 `(512, 512)`, or all of them in one array.
         """
         readings: list[IvcReading] = []
-        for start in range(0, len(images), BATCH):
-            for places in self.places(np.stack(images[start : start + BATCH])):
+        for start in range(0, len(images), self.batch):
+            for places in self.places(np.asarray(images[start : start + self.batch])):
                 found = [place for place in places if place["score"] >= self.threshold]
                 best = places[0]["score"] if places else 0.0
                 readings.append(IvcReading(bool(found), best, found))
@@ -90,24 +98,34 @@ class IvcFilterReader:
 
     def places(self, images: NDArray[np.uint8]) -> list[list[dict[str, Any]]]:
         """The best places of each picture `(n, 512, 512)` with boxes and scores, whatever the threshold."""
-        with torch.inference_mode():
-            inputs = local_contrast(torch.from_numpy(images)[:, None].float() / 255)
-            outputs = self._network(inputs.contiguous(memory_format=torch.channels_last))
-            heat = torch.sigmoid(outputs[:, :1])
-            # A place is a peak where it is the highest of its neighbourhood.
-            peaks = heat * (torch.nn.functional.max_pool2d(heat, 9, 1, 4) == heat)
-            scores, where = peaks.flatten(1).topk(PEAKS)
-        columns = heat.shape[-1]
-        sizes = outputs[:, 1:].clamp(-2, 2.5).exp().numpy() * 32
+        outputs = self._in_batches(images)
+        scores, where, sizes = outputs["scores"], outputs["where"], outputs["sizes"].numpy()
+        columns = images.shape[-1] // FilterNetwork.stride
         result = []
         for index in range(len(images)):
             places = []
-            for score, place in zip(scores[index].tolist(), where[index].tolist(), strict=True):
+            peaks = zip(scores[index].tolist(), where[index].tolist(), sizes[index].T, strict=True)
+            for score, place, (width, height) in peaks:
                 row, column = divmod(place, columns)
-                width, height = sizes[index, :, row, column]
                 x, y = (column + 0.5) * FilterNetwork.stride, (row + 0.5) * FilterNetwork.stride
                 corners = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
                 box = [round(float(np.clip(v, 0, images.shape[-1] - 1)), 1) for v in corners]
                 places.append({"box": box, "score": round(float(score), 4)})
             result.append(places)
         return result
+
+    def _forward(self, images: NDArray[np.uint8]) -> dict[str, Tensor]:
+        """Of the highest peaks: scores and places in the flat heatmap `(n, PEAKS)`, widths and heights `(n, 2, PEAKS)`."""
+        with torch.inference_mode():
+            pictures = torch.from_numpy(images).to(self.device, non_blocking=True)[:, None].float() / 255
+            inputs = local_contrast(pictures).contiguous(memory_format=torch.channels_last)
+            with torch.autocast(self.device.type, self._precision, enabled=self._precision != torch.float32):
+                outputs = self._network(inputs)
+            outputs = outputs.float()
+            heat = torch.sigmoid(outputs[:, :1])
+            # A place is a peak where it is the highest of its neighbourhood.
+            peaks = heat * (torch.nn.functional.max_pool2d(heat, 9, 1, 4) == heat)
+            scores, where = peaks.flatten(1).topk(PEAKS)
+            there = where[:, None].expand(-1, 2, -1)
+            sizes = outputs[:, 1:].flatten(2).gather(2, there).clamp(-2, 2.5).exp() * 32
+            return {"scores": scores.cpu(), "where": where.cpu(), "sizes": sizes.cpu()}

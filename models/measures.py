@@ -26,6 +26,7 @@ from models.scores import summary, wilson
 from models.wires import TRAINING_DESIGNS, UNSEEN_DESIGN
 
 FILTER_FILMS, FILTER_SCENES = 400, 100  # films without a filter, films with a rendered one
+DESIGNS, SEED = (*TRAINING_DESIGNS, UNSEEN_DESIGN), 202
 
 Measured = dict[str, Any]
 Mask = NDArray[np.bool_]
@@ -78,16 +79,15 @@ def of_body_part(reader: BodyPartReader, selection: list[Film], images: NDArray[
         "visible right": {"kind": "share", "right": visible},
     }
     kept = {name: one for name, one in measures.items() if name in metrics}
-    return _measurement(set_digest(data, selection, "body_part"), "unseen films", patients, metrics, kept)
+    return _measurement(_digest(data, selection, "body_part"), "unseen films", patients, metrics, kept)
 
 
 def of_filter(reader: IvcFilterReader, selection: list[Film], data: Path) -> Measured:
     """Sensitivity on films with rendered filters (synthetic), specificity on real films without one."""
-    chosen = thinned([film for film in selection if film.split == "test"], FILTER_FILMS)
+    chosen = _without_filter(selection)
     pictures = np.stack([canonical_film(film) for film in chosen])
     carriers = [i for i, film in enumerate(chosen) if can_carry_filter(film)]
-    designs = (*TRAINING_DESIGNS, UNSEEN_DESIGN)
-    scenes = positive_scenes([chosen[i] for i in carriers], pictures[carriers], FILTER_SCENES, designs, 202)
+    scenes = positive_scenes([chosen[i] for i in carriers], pictures[carriers], FILTER_SCENES, DESIGNS, SEED)
     found = [int(reading.present) for reading in reader.read([scene.image for scene in scenes])]
     clear = [int(not reading.present) for reading in reader.read(list(pictures))]
     # A scene is a film of its own: what is drawn anew each time is no patient's.
@@ -102,20 +102,35 @@ def of_filter(reader: IvcFilterReader, selection: list[Film], data: Path) -> Mea
         "sensitivity (synthetic filters)": {"kind": "share", "right": [*found, *(None for _ in clear)]},
         "specificity (real films)": {"kind": "share", "right": [*(None for _ in found), *clear]},
     }
-    digest = set_digest(data, chosen, f"ivc_filter {FILTER_SCENES} 202 {designs}")
+    digest = _digest(data, chosen, "ivc_filter")
     return _measurement(digest, "unseen films and rendered filters", patients, metrics, measures)
 
 
-def set_digest(data: Path, selection: list[Film], what: str) -> str:
-    """SHA-256 over what is asked, and the films' own digests and labels in order."""
+def evaluation_set(task: str, data: Path) -> str:
+    """SHA-256 of the set that a task is measured on now, without measuring.
+
+    Raises:
+        DataMissing: there is no data.
+    """
+    selection = unseen_films(data)
+    return _digest(data, selection if task == "body_part" else _without_filter(selection), task)
+
+
+def _without_filter(selection: list[Film]) -> list[Film]:
+    return thinned([film for film in selection if film.split == "test"], FILTER_FILMS)
+
+
+def _digest(data: Path, selection: list[Film], task: str) -> str:
+    """Over what is asked, and the films' own digests and labels in order."""
     with (data / "manifest.csv").open(newline="", encoding="utf-8") as stream:
         digests = {row["file"]: row["sha256"] for row in csv.DictReader(stream)}
+    asked = [task, REGIONS36] if task == "body_part" else [task, FILTER_SCENES, DESIGNS, SEED]
     films = [
         [digests[film.path.relative_to(data).as_posix()], film.router5, film.examined, film.visible]
         for film in selection
         if film.path is not None
     ]
-    return hashlib.sha256(json.dumps([what, REGIONS36, films]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([asked, films]).encode()).hexdigest()
 
 
 def _subsets(selection: list[Film]) -> dict[str, Mask]:

@@ -1,32 +1,33 @@
-"""One model over one batch: the glue between the database, the decoder and the network.
+"""One model over one batch: pictures into memory of a fixed shape, from there to the device, answers by COPY.
 
-The models know no database and the database knows no pixels; here an image goes from one to the other. Work is
-done in pieces, and each piece is stored when it is done, so that a task that dies loses a minute and not hours.
+Three things go on at once: pictures are read and decoded, the network reads those before, and the answers before
+those are stored. Each group is stored when it is done, so that a task that dies loses a minute and not hours.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
+from queue import Empty, Queue
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from operators.pictures import Pictures, in_groups
 
+if TYPE_CHECKING:
     from sluice.batches import Batch
+    from sluice.canonical.shards import Pixels
     from sluice.database import Database
     from sluice.predictions import PendingImage
+    from sluice.registry.registry import RunningModel
 
 log = logging.getLogger(__name__)
 
-PIECE = 64  # images decoded, read and stored together
-DECODERS = 2  # threads; the decoders release the GIL
+BUFFERS = 3  # one being filled, one waiting, one with the network
+LOOK_S = 0.5  # how often a thread that waits looks whether it still has to
 SHOWS_CAVA = frozenset({"abdominal", "spine", "adult_chest", "unknown"})
 """Labels whose pictures may show the inferior vena cava: the infrarenal cava lies beside L2 and L3, the lower edge of
 an adult's chest film reaches it often enough that a filter there must not be missed, and an unsure reading may be any
@@ -39,20 +40,24 @@ class InferenceSummary:
 
     Attributes:
         model_id: the model.
+        device: where it ran.
         pending: radiographs that it had not read.
         read: answers stored.
         gated_out: not looked at, because their body part cannot show what the model looks for.
+        skipped: no pictures for models: localizers, presentation states and the like.
         unreadable: noted with a reason.
-        decoded: canonical images made on the way.
+        decoded: canonical images that were not there yet and were made on the way.
         labels: answers by label.
         shadow_read: answers of shadow models that were stored, which count for nothing.
         shadows_failed: shadow models that could not read; production is not held up by them.
     """
 
     model_id: str
+    device: str = "cpu"
     pending: int = 0
     read: int = 0
     gated_out: int = 0
+    skipped: int = 0
     unreadable: int = 0
     decoded: int = 0
     labels: dict[str, int] = field(default_factory=dict)
@@ -66,196 +71,188 @@ class InferenceSummary:
         return values | {f"label_{name}": count for name, count in sorted(labels.items())}
 
 
-def read_batch(database: Database, archive: Path, batch: Batch, task: str, canonical_root: Path) -> InferenceSummary:
+def models_to_run(database: Database, task: str) -> list[RunningModel]:
+    """The models that a task reads with: the one in production, then its shadows. The registry decides it."""
+    from sluice.registry import registry
+    from sluice.registry.weights import folder_of
+    from sluice.settings import settings
+
+    return registry.models_to_run(database, task, folder_of(settings()))
+
+
+def read_batch(
+    database: Database,
+    archive: Path,
+    batch: Batch,
+    task: str,
+    canonical_root: Path,
+    device: str = "auto",
+    workers: int | None = None,
+) -> InferenceSummary:
     """Let a task's model read what it has not read of a batch, then its shadows the same. Again: reads nothing.
 
     Args:
         archive: root of the DICOM files.
         task: `body_part` or `ivc_filter`.
-        canonical_root: root of the canonical images.
+        canonical_root: folder of the canonical images.
+        device: `auto`, `cpu` or `cuda`.
+        workers: processes that decode what is not there as a canonical image.
+
+    Returns:
+        What the model in production did, with a count of what its shadows did.
 
     Raises:
         WeightsUnusable: the model's weights are missing or damaged.
+        DeviceUnusable: the device is not there, or too small.
         RegistryError: no model of the task is in production.
+        ShardError: canonical images cannot be kept.
     """
-    serving, *shadows = _load(database, task)
-    summary = _read_with(database, archive, batch, task, canonical_root, serving())
+    from models.device import choose
+
+    chosen = choose(device)
+
+    def read(model: RunningModel) -> InferenceSummary:
+        return _read_with(_load(task, model.path, chosen), database, archive, batch, task, canonical_root, workers)
+
+    serving, *shadows = models_to_run(database, task)
+    summary = read(serving)
     for shadow in shadows:
         try:
-            summary.shadow_read += _read_with(database, archive, batch, task, canonical_root, shadow()).read
+            summary.shadow_read += read(shadow).read
         except Exception as error:  # whatever a shadow does, production has read
-            log.warning("A shadow model of %s could not read (%s): %s", task, type(error).__name__, error)
+            log.warning("The shadow model %s could not read (%s): %s", shadow.model_id, type(error).__name__, error)
             summary.shadows_failed += 1
     return summary
 
 
+def _load(task: str, weights: Path, device: Any) -> Any:
+    if task == "body_part":
+        from models.body_part import BodyPartReader
+
+        return BodyPartReader.load(weights, device)
+    from models.ivc_filter import IvcFilterReader
+
+    return IvcFilterReader.load(weights, device)
+
+
 def _read_with(
-    database: Database, archive: Path, batch: Batch, task: str, canonical_root: Path, reader: Any
+    reader: Any,
+    database: Database,
+    archive: Path,
+    batch: Batch,
+    task: str,
+    root: Path,
+    workers: int | None,
 ) -> InferenceSummary:
-    """One model over a batch."""
+    from models.preprocess import RECIPE
     from sluice.predictions import pending
 
-    images = pending(database, batch, task, reader.model_id)
-    summary = InferenceSummary(reader.model_id, pending=len(images))
+    images = pending(database, batch, task, reader.model_id, RECIPE)
+    summary = InferenceSummary(reader.model_id, str(reader.device), pending=len(images))
     if task == "ivc_filter":
         asked = [image for image in images if image.body_part in SHOWS_CAVA]
         summary.gated_out = len(images) - len(asked)
         images = asked
-    decoder = _Decoder(database, archive, canonical_root, summary)
-    for start in range(0, len(images), PIECE):
-        _read_piece(database, reader, task, decoder, images[start : start + PIECE], summary)
+    if not images:
+        return summary
+    with Pictures(database, archive, root, summary, workers) as pictures, ThreadPoolExecutor(1, "store") as storing:
+        stored: Future[None] | None = None
+        with _Feeder(pictures, images, reader) as groups:
+            for group, pixels in groups:
+                answers = _answers(reader, task, group, pixels)
+                if stored is not None:
+                    stored.result()
+                stored = storing.submit(_store, database, reader.model_id, task, group, answers, summary)
+        if stored is not None:
+            stored.result()
     return summary
 
 
-def _load(database: Database, task: str) -> list[Callable[[], Any]]:
-    """What loads the model of a task that is in production, then what loads each of its shadows."""
-    from sluice.registry.registry import models_to_run
-    from sluice.registry.weights import folder_of
-    from sluice.settings import settings
+class _Feeder:
+    """Fills memory of a fixed shape with pictures in a thread of its own; a context manager, iterated once."""
 
-    running = models_to_run(database, task, folder_of(settings()))
-    return [partial(_reader, task, model.path) for model in running]
+    def __init__(self, pictures: Pictures, images: list[PendingImage], reader: Any) -> None:
+        from models.device import buffer
+        from sluice.canonical.shards import SIDE
+
+        self._pictures = pictures
+        self._images = images
+        self._free: Queue[Pixels] = Queue()
+        size = min(reader.batch, len(images)) if reader.device.type == "cpu" else reader.batch
+        for _ in range(BUFFERS):
+            self._free.put(buffer(size, SIDE, reader.device))
+        self._full: Queue[tuple[list[PendingImage], Pixels]] = Queue()
+        self._over = threading.Event()
+        self._thread = ThreadPoolExecutor(1, "feed")
+
+    def __enter__(self) -> Iterator[tuple[list[PendingImage], Pixels]]:
+        self._fed = self._thread.submit(self._feed)
+        return self._groups()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.shutdown(wait=True)
+
+    def _groups(self) -> Iterator[tuple[list[PendingImage], Pixels]]:
+        while True:
+            try:
+                group, memory = self._full.get(timeout=LOOK_S)
+            except Empty:
+                if self._fed.done():
+                    self._fed.result()
+                    if self._full.empty():
+                        return
+                continue
+            if not group:
+                self._fed.result()
+                return
+            yield group, memory[: len(group)]
+            self._free.put(memory)
+
+    def _feed(self) -> None:
+        pictures = self._pictures.of(self._images)
+        try:
+            while not self._over.is_set():
+                try:
+                    memory = self._free.get(timeout=LOOK_S)
+                except Empty:
+                    continue
+                group = in_groups(pictures, memory)
+                self._full.put((group, memory))
+                if not group:
+                    return
+        finally:
+            pictures.close()  # type: ignore[attr-defined]
 
 
-def _reader(task: str, weights: Path) -> Any:
+def _answers(
+    reader: Any, task: str, group: list[PendingImage], pixels: Pixels
+) -> list[tuple[str, float, dict[str, Any]]]:
     if task == "body_part":
-        from models.body_part import BodyPartReader
-
-        return BodyPartReader.load(weights)
-    from models.ivc_filter import IvcFilterReader
-
-    return IvcFilterReader.load(weights)
-
-
-def _read_piece(
-    database: Database, reader: Any, task: str, decoder: _Decoder, images: list[PendingImage], summary: InferenceSummary
-) -> None:
-    from sluice.predictions import Prediction, store
-
-    decoded = decoder.decode(images)
-    if not decoded:
-        return
-    pixels = [one.pixels for one in decoded]
-    if task == "body_part":
-        ages = decoder.ages([one.sop_instance_uid for one in decoded])
-        answers = [
-            (reading.label, reading.router5_score, reading.detail()) for reading in reader.read(pixels, ages=ages)
-        ]
-    else:
-        answers = [
-            ("present" if reading.present else "absent", _probability(reading), reading.detail())
-            for reading in reader.read(pixels)
-        ]
-    summary.read += store(
-        database,
-        reader.model_id,
-        task,
-        [
-            Prediction(one.sop_instance_uid, label, score, detail)
-            for one, (label, score, detail) in zip(decoded, answers, strict=True)
-        ],
-    )
-    for label, _, _ in answers:
-        summary.labels[label] = summary.labels.get(label, 0) + 1
+        readings = reader.read(pixels, ages=[image.age_years for image in group])
+        return [(reading.label, reading.router5_score, reading.detail()) for reading in readings]
+    return [
+        ("present" if reading.present else "absent", _probability(reading), reading.detail())
+        for reading in reader.read(pixels)
+    ]
 
 
 def _probability(reading: Any) -> float:
     """Probability of the label that is stored, where the detector gives that of a filter."""
-    return reading.score if reading.present else 1.0 - reading.score
+    return float(reading.score if reading.present else 1.0 - reading.score)
 
 
-@dataclass(frozen=True)
-class _Decoded:
-    sop_instance_uid: str
-    pixels: NDArray[np.uint8]
+def _store(
+    database: Database,
+    model_id: str,
+    task: str,
+    group: list[PendingImage],
+    answers: list[tuple[str, float, dict[str, Any]]],
+    summary: InferenceSummary,
+) -> None:
+    from sluice.predictions import Prediction, store
 
-
-class _Decoder:
-    """Canonical images from the archive: made once, kept as PNG, read from there ever after."""
-
-    def __init__(self, database: Database, archive: Path, root: Path, summary: InferenceSummary) -> None:
-        self.database = database
-        self.archive = archive
-        self.root = root
-        self.summary = summary
-
-    def decode(self, images: list[PendingImage]) -> list[_Decoded]:
-        """The images that can be decoded, in order; the others are noted as unreadable with a reason."""
-        from sluice.predictions import CanonicalImage, UnreadableImage, note_unreadable, store_canonical
-
-        with ThreadPoolExecutor(DECODERS) as pool:
-            results = list(pool.map(self._one, images))
-        made = [result for result in results if isinstance(result, CanonicalImage)]
-        unreadable = [result for result in results if isinstance(result, UnreadableImage)]
-        self.summary.decoded += store_canonical(self.database, made)
-        note_unreadable(self.database, unreadable)
-        self.summary.unreadable += len(unreadable)
-        paths = {
-            image.sop_instance_uid: result.path if isinstance(result, CanonicalImage) else result
-            for image, result in zip(images, results, strict=True)
-            if not isinstance(result, UnreadableImage)
-        }
-        return [_Decoded(uid, _read_png(self.root / path)) for uid, path in paths.items()]
-
-    def ages(self, uids: list[str]) -> list[float | None]:
-        """Patients' ages in years by the headers, in order."""
-        from sluice.database import select
-
-        with self.database.transaction() as connection:
-            rows = select(
-                connection,
-                "select sop_instance_uid, patient_age_years from instance where sop_instance_uid = any(%s)",
-                (uids,),
-            )
-        known = {row["sop_instance_uid"]: row["patient_age_years"] for row in rows}
-        return [known.get(uid) for uid in uids]
-
-    def _one(self, image: PendingImage) -> Any:
-        """Path of the kept image, the image just made, or why there is none."""
-        from models.framing import NotReadable
-        from models.preprocess import canonical
-        from sluice.predictions import CanonicalImage, UnreadableImage
-
-        if image.canonical_path is not None and (self.root / image.canonical_path).is_file():
-            return image.canonical_path
-        try:
-            made = canonical(self.archive / image.path)
-        except NotReadable as reason:
-            return UnreadableImage(image.sop_instance_uid, reason.detail, reason.reason_code)
-        path = _canonical_path(image.sop_instance_uid)
-        _write_png(self.root / path, made.image)
-        return CanonicalImage(image.sop_instance_uid, path, made.source_rows, made.source_columns)
-
-
-def _canonical_path(uid: str) -> str:
-    """By a digest of the UID: spread over folders, and no identifier in a file's name."""
-    import hashlib
-
-    digest = hashlib.sha256(uid.encode()).hexdigest()
-    return f"{digest[:2]}/{digest[2:4]}/{digest[:32]}.png"
-
-
-def _write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """Whole or not at all, however many tasks write it at once."""
-    import tempfile
-
-    from PIL import Image
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as temporary:
-        try:
-            Image.fromarray(pixels).save(temporary, "PNG", compress_level=3)
-            temporary.close()
-            os.chmod(temporary.name, 0o640)
-            os.replace(temporary.name, path)
-        except BaseException:
-            Path(temporary.name).unlink(missing_ok=True)
-            raise
-
-
-def _read_png(path: Path) -> NDArray[np.uint8]:
-    import numpy as np
-    from PIL import Image
-
-    with Image.open(path) as image:
-        return np.asarray(image, dtype=np.uint8)
+    rows = [Prediction(image.sop_instance_uid, *answer) for image, answer in zip(group, answers, strict=True)]
+    summary.read += store(database, model_id, task, rows)
+    for label, _, _ in answers:
+        summary.labels[label] = summary.labels.get(label, 0) + 1

@@ -15,6 +15,7 @@ PACS = "pacs_main"  # connection, and the pool of the same name
 DATABASE = "sluice_db"
 BUCKET = "sluice_s3"
 GPU_POOL = "gpu"
+GPU_QUEUE = settings().gpu_queue  # None: any worker reads, on its CPU where it has no GPU
 HOSPITAL_TIME_ZONE = settings().time_zone
 _night = settings().first_night
 FIRST_NIGHT = datetime.combine(_night, time(), ZoneInfo(HOSPITAL_TIME_ZONE)) if _night else None

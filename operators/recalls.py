@@ -56,6 +56,24 @@ def check_again() -> Any:
     ).output
 
 
+def take_out_pictures() -> Any:
+    """Canonical images of whom no project may use, and room that nothing needs."""
+    return SummaryOperator(
+        task_id="take_out_pictures",
+        python_callable=_take_out_pictures,
+        doc_md="Erases canonical images of instances that are opted out for every project or that the archive does not "
+        "hold any more, and gives back the room of bytes in shards that nothing points to.",
+    ).output
+
+
+def _take_out_pictures() -> Counts:
+    from operators.connections import database
+    from sluice.canonical.upkeep import compact
+    from sluice.settings import settings
+
+    return compact(database(), settings().canonical).as_dict()
+
+
 def _take_back(params: dict[str, Any], dag_run: Any) -> Counts:
     from operators.connections import bucket, database
     from sluice.release.recall.notices import recalls

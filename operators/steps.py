@@ -21,7 +21,7 @@ from airflow.sdk import Asset, TaskGroup, TriggerRule, task
 from operators.counts import Counts, summarise
 from operators.governed import StandsBy
 from operators.links import BucketLink, DataDocsLink, SluicePageLink
-from operators.policies import GPU_POOL, PACS
+from operators.policies import GPU_POOL, GPU_QUEUE, PACS
 from operators.retrieve import RetrieveOperator
 
 Outlets = Sequence[Asset]
@@ -121,6 +121,19 @@ def check_quality(window: Any, outlets: Outlets = (), after: Any = None) -> Any:
     )
 
 
+def keep_pictures(window: Any, outlets: Outlets = (), after: Any = None) -> Any:
+    """Each radiograph decoded once, into the shards that models and pages read."""
+    return _over_batches(
+        "keep_pictures",
+        plan=_plan_radiographs,
+        work=lambda: _batch_task("decode", _decode, execution_timeout=timedelta(hours=6)),
+        argument="batch",
+        window=window,
+        outlets=outlets,
+        after=after,
+    )
+
+
 def infer_body_part(window: Any, outlets: Outlets = (), after: Any = None) -> Any:
     """Which part of the body each radiograph shows."""
     return _inference("infer_body_part", "body_part", window, outlets, after)
@@ -169,12 +182,11 @@ def one_task(
 
 
 def _inference(group: str, model_task: str, window: Any, outlets: Outlets, after: Any) -> Any:
+    options = {"pool": GPU_POOL, "execution_timeout": timedelta(hours=6)} | ({"queue": GPU_QUEUE} if GPU_QUEUE else {})
     return _over_batches(
         group,
-        plan=_plan_batches,
-        work=lambda: _batch_task("read", _read, pool=GPU_POOL, execution_timeout=timedelta(hours=6)).partial(
-            model_task=model_task
-        ),
+        plan=_plan_radiographs,
+        work=lambda: _batch_task("read", _read, **options).partial(model_task=model_task),
         argument="batch",
         window=window,
         outlets=outlets,
@@ -247,6 +259,14 @@ def _plan_batches(window: str) -> list[dict[str, Any]]:
     return [batch.as_dict() for batch in plan_batches(database(), require_window(window))]
 
 
+def _plan_radiographs(window: str) -> list[dict[str, Any]]:
+    """Radiographs of the window, cut into few large batches; `*` is the whole archive."""
+    from operators.connections import database
+    from sluice.batches import plan_radiographs
+
+    return [batch.as_dict() for batch in plan_radiographs(database(), require_window(window))]
+
+
 def _sweep(window: str, pacs: str, ti: Any, dag_run: Any) -> Counts:
     from operators.connections import database, pacs_node
     from operators.governed import governor_of, use_of
@@ -273,6 +293,17 @@ def _extract(batch: dict[str, Any]) -> Counts:
     return extract(database(), archive(), Batch.of(batch)).as_dict()
 
 
+def _decode(batch: dict[str, Any]) -> Counts:
+    """Canonical images of one batch, where they are not there yet."""
+    from operators.connections import archive, database
+    from operators.pictures import keep_batch
+    from sluice.batches import Batch
+    from sluice.settings import settings
+
+    site = settings()
+    return keep_batch(database(), archive(), Batch.of(batch), site.canonical, site.decode_processes)
+
+
 def _read(batch: dict[str, Any], model_task: str) -> Counts:
     """One model over one batch; the network is loaded once."""
     from operators.connections import archive, database
@@ -280,7 +311,8 @@ def _read(batch: dict[str, Any], model_task: str) -> Counts:
     from sluice.batches import Batch
     from sluice.settings import settings
 
-    return read_batch(database(), archive(), Batch.of(batch), model_task, settings().canonical).as_dict()
+    site, store, files, part = settings(), database(), archive(), Batch.of(batch)
+    return read_batch(store, files, part, model_task, site.canonical, site.device, site.decode_processes).as_dict()
 
 
 def _check_quality(window: str, ti: Any) -> Counts:

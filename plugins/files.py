@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.responses import FileResponse, RedirectResponse
 
 from plugins.connections import CONNECTION, database
@@ -112,16 +112,17 @@ def review_page() -> FileResponse:
 
 
 @router.get("/images/{sop_instance_uid}.png")
-def image(sop_instance_uid: str, store: Annotated[Database, Depends(database)]) -> FileResponse:
-    """Canonical image of an instance, found by UID in the database: no part of the path comes from the URL."""
+def image(sop_instance_uid: str, store: Annotated[Database, Depends(database)]) -> Response:
+    """Canonical image of an instance, found by UID in the database: no part of a path comes from the URL."""
+    from sluice.canonical.index import picture_of
+    from sluice.canonical.png import as_png
+
     if not UID.fullmatch(sop_instance_uid):
         raise HTTPException(404, "There is no such image.")
-    rows = store.rows("page_image", {"sop_instance_uid": sop_instance_uid})
-    if not rows:
+    pixels = picture_of(store, settings().canonical, sop_instance_uid)
+    if pixels is None:
         raise HTTPException(404, "This instance has no canonical image.")
-    return _inside(
-        settings().canonical, str(rows[0]["path"]), frozenset({".png"}), {"Cache-Control": "private, max-age=3600"}
-    )
+    return Response(as_png(pixels), media_type="image/png", headers={"Cache-Control": "private, max-age=3600"})
 
 
 @router.get("/quality")

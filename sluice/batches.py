@@ -8,6 +8,10 @@ from typing import Any, Self
 from sluice.database import Database, select
 
 BATCH_SIZE = 5_000
+EVERYTHING = "*"
+"""In place of a window: the whole archive, for a model that is new."""
+RADIOGRAPHS = 20_000
+"""Radiographs of one task: to load a network costs seconds, and the graphics card is lent to one task at a time."""
 
 
 @dataclass(frozen=True)
@@ -15,7 +19,7 @@ class Batch:
     """Received instances of a window, cut by receipt id; small enough to travel through XCom.
 
     Attributes:
-        window_key: the window.
+        window_key: the window, or `EVERYTHING`.
         first, last: receipt ids, inclusive. Which of them still need the step is asked when it runs,
             so a batch planned twice or run twice does the work once.
         count: instances when it was planned.
@@ -50,4 +54,10 @@ def plan_batches(database: Database, window_key: str, size: int = BATCH_SIZE) ->
             """,
             {"window_key": window_key, "size": size},
         )
+    return [Batch(window_key, row["first"], row["last"], row["count"]) for row in rows]
+
+
+def plan_radiographs(database: Database, window_key: str, size: int = RADIOGRAPHS) -> list[Batch]:
+    """Cut the radiographs of a window, or of `EVERYTHING`, into batches of at most `size`."""
+    rows = database.rows("radiograph_batches", {"window_key": window_key, "size": size})
     return [Batch(window_key, row["first"], row["last"], row["count"]) for row in rows]

@@ -12,13 +12,23 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from sluice.batches import Batch
-from sluice.database import Database, copy_rows, named_query, select
+from sluice.canonical.shards import Place
+from sluice.database import Database, copy_rows, select
 
 TASKS = ("body_part", "ivc_filter")
 UNREADABLE = "pixels-unreadable"
+NO_RADIOGRAPH = "not-a-radiograph"
+NO_PICTURES = (
+    ("1.2.840.10008.5.1.4.1.1.11.", "a presentation state"),
+    ("1.2.840.10008.5.1.4.1.1.88.", "a structured report"),
+    ("1.2.840.10008.5.1.4.1.1.66", "a segmentation or a registration"),
+    ("1.2.840.10008.5.1.4.1.1.104.", "an encapsulated document"),
+    ("1.2.840.10008.5.1.4.1.1.9.", "a waveform"),
+)
+"""SOP classes that stand in series of radiographs now and then, and show nothing for a model to read."""
 
 
 class PredictionError(RuntimeError):
@@ -32,26 +42,41 @@ class PendingImage:
     Attributes:
         sop_instance_uid: the instance.
         path: its DICOM file, relative to the archive root.
-        canonical_path: its canonical image, relative to the canonical root; None where it was not decoded yet.
+        sop_class_uid, image_type: as its header says.
+        age_years: of the patient, by the header; None when unknown.
+        place: of its canonical image; None where there is none, or one of another recipe.
         body_part: label of the newest body part prediction, None when there is none.
-        body_part_detail: that prediction's detail (examined region, visible regions, probabilities).
     """
 
     sop_instance_uid: str
     path: str
-    canonical_path: str | None
+    sop_class_uid: str
+    image_type: tuple[str, ...]
+    age_years: float | None
+    place: Place | None
     body_part: str | None
-    body_part_detail: dict[str, Any] | None
 
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Self:
+        """The image of a row of `pending_predictions.sql` or `pending_pictures.sql`."""
+        at = row["shard_id"]
+        return cls(
+            row["sop_instance_uid"],
+            row["path"],
+            row["sop_class_uid"],
+            tuple(row["image_type"] or ()),
+            row["patient_age_years"],
+            None if at is None else Place(at, row["offset_bytes"], bytes(row["digest"])),
+            row["body_part"],
+        )
 
-@dataclass(frozen=True)
-class CanonicalImage:
-    """A decoded canonical image: 8-bit PNG at `path` below the canonical root, and the size it came from (pixels)."""
-
-    sop_instance_uid: str
-    path: str
-    source_rows: int
-    source_columns: int
+    @property
+    def why_not(self) -> str | None:
+        """What it is instead of a picture for models, in words; None where it may be one."""
+        for root, words in NO_PICTURES:
+            if self.sop_class_uid.startswith(root):
+                return words
+        return "a localizer" if "LOCALIZER" in self.image_type else None
 
 
 @dataclass(frozen=True)
@@ -112,42 +137,34 @@ def register_model(
         )
 
 
-def pending(database: Database, batch: Batch, task: str, model_id: str, again: bool = False) -> list[PendingImage]:
+def pending(
+    database: Database, batch: Batch, task: str, model_id: str, recipe: int, again: bool = False
+) -> list[PendingImage]:
     """Radiographs of a batch that `model_id` has not read, in the order they were received.
 
-    Only CR and DX are asked for. Instances whose pixels were noted as unreadable stay out, because the next
-    model cannot decode them either, unless `again` is set (after a repair at the source).
+    Only CR and DX are asked for, and nobody's who opted out for every project. Instances whose pixels were noted as
+    unreadable stay out, because the next model cannot decode them either, unless `again` is set (after a repair at the
+    source).
+
+    Args:
+        recipe: of the canonical images that the model reads; those of another one count as not there.
 
     Raises:
         PredictionError: an unknown task.
     """
     if task not in TASKS:
         raise PredictionError(f"There is no task {task!r}. Tasks are: {', '.join(TASKS)}.")
-    with database.transaction() as connection:
-        rows = select(
-            connection,
-            named_query("pending_predictions"),
-            {
-                "window_key": batch.window_key,
-                "first": batch.first,
-                "last": batch.last,
-                "model_id": model_id,
-                "again": again,
-            },
-        )
-    return [PendingImage(**row) for row in rows]
+    asked = {"model_id": model_id, "again": again, "recipe": recipe}
+    return [PendingImage.of(row) for row in database.rows("pending_predictions", {**_range(batch), **asked})]
 
 
-def store_canonical(database: Database, images: Iterable[CanonicalImage]) -> int:
-    """Write where canonical images stand; the first decode of an instance stays. Returns how many were new."""
-    ordered = sorted(images, key=lambda image: image.sop_instance_uid)
-    with database.transaction() as connection:
-        return copy_rows(
-            connection,
-            "canonical_image",
-            ("sop_instance_uid", "path", "source_rows", "source_columns"),
-            ((image.sop_instance_uid, image.path, image.source_rows, image.source_columns) for image in ordered),
-        )
+def pending_pictures(database: Database, batch: Batch, recipe: int) -> list[PendingImage]:
+    """Radiographs of a batch of which it is not known yet whether they give a canonical image of this recipe."""
+    return [PendingImage.of(row) for row in database.rows("pending_pictures", {**_range(batch), "recipe": recipe})]
+
+
+def _range(batch: Batch) -> dict[str, Any]:
+    return {"window_key": batch.window_key, "first": batch.first, "last": batch.last}
 
 
 def store(database: Database, model_id: str, task: str, rows: Iterable[Prediction]) -> int:

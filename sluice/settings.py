@@ -100,6 +100,10 @@ class Settings(BaseSettings):
         device_rules: folder of the hospital's own rules for devices that show text in their pixels, CSV files, beside
             those that ship; docs/pixels.md.
         screening_threads: processor threads that one task may use to look for text in pixels.
+        device: where the models run: `auto` (a GPU where there is one), `cpu` or `cuda`.
+        gpu_queue: queue of the tasks that run models, where workers with a GPU listen to one of their own
+            (CeleryExecutor: `airflow celery worker --queues gpu`); without it any worker takes them.
+        decode_processes: processes that one task decodes films with; as many as it has cores.
         keys_file: mounted file with the projects' keys, where they are not in `keys`; docs/identities.md.
         gate_margin: by how much a model may be worse than the one that it replaces, on the same films;
             docs/models/registry.md.
@@ -148,6 +152,9 @@ class Settings(BaseSettings):
     quality_suites: Path | None = None
     device_rules: Path | None = None
     screening_threads: int = Field(default=1, ge=1)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    gpu_queue: str | None = None
+    decode_processes: int = Field(default_factory=lambda: len(os.sched_getaffinity(0)), ge=1)
     keys_file: Path | None = None
     gate_margin: float = Field(default=0.02, ge=0, le=1)
     shadow_films: int = Field(default=100, ge=0)
@@ -162,7 +169,7 @@ class Settings(BaseSettings):
 
     @property
     def canonical(self) -> Path:
-        """Root of canonical 512-pixel images; `canonical_image.path` is relative to it."""
+        """Folder of the shards of canonical 512-pixel images."""
         return self.home / "canonical"
 
     @property

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from datetime import datetime, time, timedelta
 from pathlib import Path
+from typing import Any
 
+from models.preprocess import RECIPE
+from sluice.canonical.index import Geometry, MadePicture, NoPicture, keep
+from sluice.canonical.shards import ShardWriter
 from tests.ledger_rows import DX_IMAGE, LedgerRows
 
 SCANNERS = [
@@ -29,25 +31,15 @@ LABELS = [
 ]
 
 
-def picture(path: Path, rows: int, columns: int, seed: int) -> None:
-    """An 8-bit grey PNG: an ellipse on black, so that a tile shows something."""
-    lines = bytearray()
-    for row in range(rows):
-        lines.append(0)
-        for column in range(columns):
-            y = (row - rows / 2) / (rows / 2.2)
-            x = (column - columns / 2) / (columns / (2.4 + seed % 3))
-            inside = x * x + y * y < 1
-            rib = 40 if (row // (9 + seed % 5)) % 2 else 0
-            lines.append(int(60 + 120 * (1 - min(1, x * x + y * y)) + rib) if inside else 8)
+def picture(rows: int, columns: int, seed: int) -> Any:
+    """A canonical image, uint8 `(512, 512)`: an ellipse on black, so that a tile shows something."""
+    import numpy as np
 
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = struct.pack(">IIBBBBB", columns, rows, 8, 0, 0, 0, 0)
-    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(lines))) + chunk(b"IEND", b"")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+    row, column = np.mgrid[0:512, 0:512]
+    y, x = (row - 256) / (rows / 2.2), (column - 256) / (columns / (2.4 + seed % 3))
+    distance = x * x + y * y
+    rib = np.where(row // (36 + 4 * (seed % 5)) % 2, 40, 0)
+    return np.where(distance < 1, 60 + 120 * (1 - np.minimum(1, distance)) + rib, 8).astype(np.uint8)
 
 
 def write_day(rows: LedgerRows, canonical: Path, radiographs: int = 30) -> list[str]:
@@ -116,7 +108,8 @@ def _radiographs(rows: LedgerRows, canonical: Path, count: int) -> list[str]:
                 "card": {},
             },
         )
-    images = []
+    images: list[str] = []
+    made: list[MadePicture | NoPicture] = []
     for number in range(count):
         label, examined, header = LABELS[number % len(LABELS)]
         series = rows.series(
@@ -128,12 +121,8 @@ def _radiographs(rows: LedgerRows, canonical: Path, count: int) -> list[str]:
             rows.put("gap", {"sop_instance_uid": uid, "step": "predicted", "reason_code": "pixels-unreadable"})
             continue
         size = (512, 384 + 32 * (number % 5))
-        path = f"{number % 7}/{uid}.png"
-        picture(canonical / path, size[0] // 4, size[1] // 4, number)
-        rows.put(
-            "canonical_image",
-            {"sop_instance_uid": uid, "path": path, "source_rows": 2048, "source_columns": 2000},
-        )
+        shown = Geometry(2048, 2000, 0, 0, 2048, 2000)
+        made.append(MadePicture(uid, picture(*size, number), shown, "percentile"))
         rows.put(
             "prediction",
             {
@@ -157,6 +146,8 @@ def _radiographs(rows: LedgerRows, canonical: Path, count: int) -> list[str]:
                 "detail": {"boxes": [{"box": [42, 60, 58, 88], "score": 0.93}] if filtered else []},
             },
         )
+    with ShardWriter(rows.database, canonical) as writer:
+        keep(rows.database, writer, RECIPE, made)
     return images
 
 

@@ -24,6 +24,7 @@ class LedgerRows:
 
     def __init__(self, database: Database, window: Window | None = None) -> None:
         # One connection for all rows: a day has hundreds, and connecting costs more than inserting.
+        self.database = database
         self.connection = psycopg2.connect(database.url)
         self.connection.autocommit = True
         self.window = window or Window.of_day(DAY)

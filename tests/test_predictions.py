@@ -1,19 +1,23 @@
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from sluice.batches import Batch
+from sluice.canonical.index import Geometry, MadePicture, keep, place_of
+from sluice.canonical.shards import ShardWriter
 from sluice.database import Database
 from sluice.predictions import (
-    CanonicalImage,
     Prediction,
     PredictionError,
     UnreadableImage,
     note_unreadable,
     pending,
+    pending_pictures,
     register_model,
     store,
-    store_canonical,
 )
 
 DIGEST = "ab" * 32
@@ -50,30 +54,37 @@ def batch(database: Database) -> Batch:
 
 def test_only_radiographs_are_pending_and_once(database: Database, batch: Batch) -> None:
     register_model(database, MODEL, "body_part", "small", DIGEST, {"f1": 0.9})
-    assert [image.sop_instance_uid for image in pending(database, batch, "body_part", MODEL)] == ["1.2.1.1", "1.2.3.1"]
+    assert [image.sop_instance_uid for image in pending(database, batch, "body_part", MODEL, 1)] == [
+        "1.2.1.1",
+        "1.2.3.1",
+    ]
     answer = Prediction("1.2.1.1", "spine", 0.75, {"examined": "LSPINE", "note": "a\x00b\\u0000"})
     assert store(database, MODEL, "body_part", [answer]) == 1
     assert store(database, MODEL, "body_part", [answer]) == 0
-    assert [image.sop_instance_uid for image in pending(database, batch, "body_part", MODEL)] == ["1.2.3.1"]
+    assert [image.sop_instance_uid for image in pending(database, batch, "body_part", MODEL, 1)] == ["1.2.3.1"]
 
 
-def test_the_next_task_sees_the_body_part_and_the_canonical_image(database: Database, batch: Batch) -> None:
+def test_the_next_task_sees_the_body_part_and_the_canonical_image(
+    database: Database, batch: Batch, tmp_path: Path
+) -> None:
     register_model(database, MODEL, "body_part", "small", DIGEST, {})
     store(database, MODEL, "body_part", [Prediction("1.2.1.1", "abdominal", 0.9, {"examined": "ABDOMEN"})])
-    assert store_canonical(database, [CanonicalImage("1.2.1.1", "1/2.png", 2000, 1500)]) == 1
-    assert store_canonical(database, [CanonicalImage("1.2.1.1", "other.png", 1, 1)]) == 0
-    first, second = pending(database, batch, "ivc_filter", "ivc_filter-x-1")
-    assert (first.path, first.canonical_path, first.body_part) == ("1.2.1.1.dcm", "1/2.png", "abdominal")
-    assert first.body_part_detail == {"examined": "ABDOMEN"}
-    assert (second.canonical_path, second.body_part, second.body_part_detail) == (None, None, None)
+    film = MadePicture("1.2.1.1", np.zeros((512, 512), np.uint8), Geometry(1, 1, 0, 0, 1, 1), "window")
+    with ShardWriter(database, tmp_path) as writer:
+        keep(database, writer, 1, [film])
+    first, second = pending(database, batch, "ivc_filter", "ivc_filter-x-1", 1)
+    assert (first.path, first.place, first.body_part) == ("1.2.1.1.dcm", place_of(database, "1.2.1.1"), "abdominal")
+    assert (second.place, second.body_part) == (None, None)
+    assert [image.place for image in pending(database, batch, "ivc_filter", "ivc_filter-x-1", 2)] == [None, None]
+    assert [image.sop_instance_uid for image in pending_pictures(database, batch, 1)] == ["1.2.3.1"]
 
 
 def test_unreadable_pixels_are_noted_once_and_not_asked_for_again(database: Database, batch: Batch) -> None:
     row = UnreadableImage("1.2.1.1", "JPEG 2000 stream ends early")
     assert note_unreadable(database, [row]) == 1
     assert note_unreadable(database, [row]) == 0
-    assert [image.sop_instance_uid for image in pending(database, batch, "body_part", MODEL)] == ["1.2.3.1"]
-    assert len(pending(database, batch, "body_part", MODEL, again=True)) == 2
+    assert [image.sop_instance_uid for image in pending(database, batch, "body_part", MODEL, 1)] == ["1.2.3.1"]
+    assert len(pending(database, batch, "body_part", MODEL, 1, again=True)) == 2
     with database.transaction() as connection, connection.cursor() as cursor:
         cursor.execute(
             "select reason_code, detail from open_gap where sop_instance_uid = '1.2.1.1' and step = 'predicted'"
@@ -90,7 +101,7 @@ def test_what_cannot_be_stored_is_refused_as_a_whole(database: Database, batch: 
         store(database, MODEL, "body_part", [good, bad])
     with pytest.raises(PredictionError, match="NaN"):
         store(database, MODEL, "body_part", [Prediction("1.2.1.1", "spine", 0.5, {"p": float("inf")})])
-    assert len(pending(database, batch, "body_part", MODEL)) == 2
+    assert len(pending(database, batch, "body_part", MODEL, 1)) == 2
     with pytest.raises(PredictionError, match="other weights"):
         register_model(database, MODEL, "body_part", "small", "cd" * 32, {})
     with pytest.raises(PredictionError, match="no task"):

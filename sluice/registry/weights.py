@@ -77,7 +77,7 @@ def read_weights(path: Path) -> WeightsFile:
 
 def folder_of(site: Settings) -> Path:
     """Where an installation keeps the weights of its registered models."""
-    return site.home / "models"
+    return site.home / "weights"
 
 
 def keep(weights: WeightsFile, folder: Path) -> Path:

@@ -19,6 +19,7 @@ from pydicom.uid import UID, ComprehensiveSRStorage, ExplicitVRLittleEndian
 
 from sluice.anatomy.regions import REGIONS
 from sluice.archive.files import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
+from sluice.canonical.index import Geometry
 from sluice.reports.items import (
     CONTAINS,
     HAS_CONCEPT,
@@ -35,7 +36,6 @@ from sluice.reports.items import (
 )
 
 LAYOUT = 1  # of this report; a new one is a new report of the same answers
-SIDE = 512  # of the canonical image that boxes are in, pixels
 VENA_CAVA_FILTER = Code("257409000", "SCT", "Vena cava filter")  # CID 6404
 INFERIOR_VENA_CAVA = Code("64131007", "SCT", "Inferior vena cava")
 PERCENT = Code("%", "UCUM", "Percent")
@@ -207,19 +207,18 @@ def _of_filter(row: Mapping[str, Any], which: int, score: float, corners: tuple[
 
 
 def _in_frame(box: Sequence[float], row: Mapping[str, Any]) -> tuple[float, ...] | None:
-    """A box of the canonical image, `[x0, y0, x1, y1]`, in pixels of the frame; None where its place is not known.
-
-    The longer side of the part that was cut out fills the canonical image, the shorter stands in its middle.
-    """
+    """A box of the canonical image, `[x0, y0, x1, y1]`, in pixels of the frame, within what the canonical image shows
+    of it; None where that is not known."""
     if row["crop_rows"] is None:
         return None
-    rows, columns = row["crop_rows"], row["crop_columns"]
-    scale = max(rows, columns) / SIDE
-    left, top = (SIDE - columns / scale) / 2, (SIDE - rows / scale) / 2
-    along = [(box[0] - left, columns), (box[1] - top, rows), (box[2] - left, columns), (box[3] - top, rows)]
-    inside = [min(max(value * scale, 0.0), float(most)) for value, most in along]
-    x, y = row["crop_column"], row["crop_row"]
-    return tuple(round(value + offset, 2) for value, offset in zip(inside, (x, y, x, y), strict=True))
+    shown = Geometry(
+        row["source_rows"], row["source_columns"], row["crop_row"], row["crop_column"], row["crop_rows"],
+        row["crop_columns"],
+    )  # fmt: skip
+    corners = (*shown.in_frame(box[0], box[1]), *shown.in_frame(box[2], box[3]))
+    least = (shown.crop_column, shown.crop_row) * 2
+    most = (shown.crop_column + shown.crop_columns, shown.crop_row + shown.crop_rows) * 2
+    return tuple(round(min(max(c, lo), hi), 2) for c, lo, hi in zip(corners, least, most, strict=True))
 
 
 def _tracking(row: Mapping[str, Any], what: str, model: str) -> list[Dataset]:

@@ -23,5 +23,6 @@ select count(*) as series, count(distinct study_instance_uid) as studies, count(
                from (select series_instance_uid from undecided_series order by series_instance_uid limit 200) u
                join instance i using (series_instance_uid)
                join canonical_image c using (sop_instance_uid)
+              where c.shard_id is not null
               limit 6) as pictures
   from undecided_series

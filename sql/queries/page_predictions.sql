@@ -18,7 +18,7 @@ answer as (
            b.label, b.score, b.detail, b.model_id,
            v.label as ivc_label, v.score as ivc_score, v.detail as ivc_detail, v.model_id as ivc_model_id,
            s.modality, s.body_part_examined, a.region_key as header_region, a.source_tag as header_source,
-           c.sop_instance_uid is not null as has_image,
+           c.shard_id is not null as has_image,
            c.source_rows, c.source_columns
       from body_part b
       full join ivc_filter v using (sop_instance_uid)

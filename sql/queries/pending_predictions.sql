@@ -1,21 +1,23 @@
 -- Radiographs of a batch that a model has not read yet, with what is already known of them.
-select i.sop_instance_uid,
-       r.path,
-       c.path   as canonical_path,
-       b.label  as body_part,
-       b.detail as body_part_detail
+-- Parameters: window_key or * for every window, first, last, model_id, recipe, again.
+select i.sop_instance_uid, r.path, i.sop_class_uid, i.image_type, i.patient_age_years,
+       c.shard_id, c.offset_bytes, c.digest,
+       b.label as body_part
   from receipt r
-  join window_member m on m.sop_instance_uid = r.sop_instance_uid and m.window_key = %(window_key)s
   join instance i on i.sop_instance_uid = r.sop_instance_uid
   join series s on s.series_instance_uid = i.series_instance_uid
-  left join canonical_image c on c.sop_instance_uid = i.sop_instance_uid
-  left join lateral (select p.label, p.detail
+  left join canonical_image c on c.sop_instance_uid = i.sop_instance_uid and c.recipe = %(recipe)s
+  left join lateral (select p.label
                        from prediction_in_use p
                       where p.sop_instance_uid = i.sop_instance_uid and p.task = 'body_part') b on true
  where r.receipt_id between %(first)s and %(last)s
+   and (%(window_key)s = '*'
+        or exists (select from window_member m
+                    where m.sop_instance_uid = r.sop_instance_uid and m.window_key = %(window_key)s))
    and s.modality in ('CR', 'DX')
    and not exists (select from prediction p
                     where p.sop_instance_uid = i.sop_instance_uid and p.model_id = %(model_id)s)
    and (%(again)s or not exists (select from gap g
                                   where g.sop_instance_uid = i.sop_instance_uid and g.step = 'predicted'))
+   and i.sop_instance_uid not in (select o.sop_instance_uid from opted_out_instance o where o.projects is null)
  order by r.receipt_id

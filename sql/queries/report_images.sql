@@ -4,8 +4,7 @@ select i.sop_instance_uid, i.series_instance_uid, i.sop_class_uid, i.instance_nu
        b.model_id as body_part_model, b.label as router5, b.score as router5_score, b.detail as body_part,
        v.model_id as ivc_model, v.label as ivc_filter, v.score as ivc_score, v.detail -> 'boxes' as boxes,
        s.kind as said,
-       (to_jsonb(c) ->> 'crop_row')::integer as crop_row, (to_jsonb(c) ->> 'crop_column')::integer as crop_column,
-       (to_jsonb(c) ->> 'crop_rows')::integer as crop_rows, (to_jsonb(c) ->> 'crop_columns')::integer as crop_columns
+       c.source_rows, c.source_columns, c.crop_row, c.crop_column, c.crop_rows, c.crop_columns
   from instance i
   left join prediction_in_use b on b.sop_instance_uid = i.sop_instance_uid and b.task = 'body_part'
   left join prediction_in_use v on v.sop_instance_uid = i.sop_instance_uid and v.task = 'ivc_filter'

@@ -9,7 +9,7 @@ select *
           join instance i on i.sop_instance_uid = f.sop_instance_uid
           join study st on st.study_instance_uid = i.study_instance_uid
           join header_anatomy a on a.series_instance_uid = i.series_instance_uid
-          join canonical_image c on c.sop_instance_uid = i.sop_instance_uid
+          join canonical_image c on c.sop_instance_uid = i.sop_instance_uid and c.shard_id is not null
          where f.probability >= %(least)s
            and a.region_key = f.region_key
            and r.examined = f.region_key

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sluice.anatomy import Evidence
 from sluice.anatomy.rederive import apply_pending, rederive_all
 from sluice.anatomy.store import WRITING, load_mappings, write_anatomy
 from sluice.anatomy.teaching import Effect, Lesson, TeachingError, rehearse, teach, withdraw
+from sluice.canonical.index import Geometry, MadePicture, keep
+from sluice.canonical.shards import ShardWriter
 from sluice.database import Database, select
 
 SERIES, STUDY, MODALITY, STATION = 0x0008103E, 0x00081030, 0x00080060, 0x00081010
@@ -135,16 +139,16 @@ def test_a_sequence_and_a_phase_are_taught_alike(database: Database) -> None:
     assert pile(database, "mr_sequence") == pile(database, "ct_phase") == {}
 
 
-def test_a_text_is_shown_with_what_stands_beside_it_and_pictures(database: Database) -> None:
+def test_a_text_is_shown_with_what_stands_beside_it_and_pictures(database: Database, tmp_path: Path) -> None:
     add(database, ["1.1", "1.2"], elements(series="Quengelgips", study="Extern"))
     add(database, ["1.3"], elements(series="Quengelgips", part="KNEE"))
     database.execute(
         "insert into instance (sop_instance_uid, series_instance_uid, study_instance_uid, sop_class_uid, "
         "transfer_syntax_uid) values ('1.1.1', '1.1', '1', '1', '1')"
     )
-    database.execute(
-        "insert into canonical_image (sop_instance_uid, path, source_rows, source_columns) values ('1.1.1', 'x', 1, 1)"
-    )
+    film = MadePicture("1.1.1", np.zeros((512, 512), np.uint8), Geometry(1, 1, 0, 0, 1, 1), "window")
+    with ShardWriter(database, tmp_path) as writer:
+        keep(database, writer, 1, [film])
     asked = {"kind": "region", "key": "quengelgips", "source_tag": "(0008,103E)"}
     (text,) = database.rows("page_anatomy_text", asked)
     assert (text["series"], text["studies"], text["stations"], text["pictures"]) == (2, 1, ["DX1"], ["1.1.1"])

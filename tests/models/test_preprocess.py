@@ -19,9 +19,9 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from models.decode_apart import DecodeFailed, DecoderProcess
+from models.decode_workers import DecodeWorkers
 from models.framing import NotReadable
-from models.preprocess import canonical
+from models.preprocess import Canonical, canonical
 from tests.models.films import body, body_film, film, written
 
 
@@ -200,11 +200,12 @@ def test_float_pixels_with_nan(tmp_path: Path, golden: np.ndarray) -> None:
 
 
 def reason(dataset: object, folder: Path) -> str:
-    """Reason code with which a dataset is refused."""
-    with pytest.raises(NotReadable) as refusal:
-        canonical(written(dataset, folder))  # type: ignore[arg-type]
-    assert str(folder) not in str(refusal.value)
-    return refusal.value.reason_code
+    """Reason code with which a dataset is refused, in a process that may end on it."""
+    with DecodeWorkers(1) as workers:
+        (refusal,) = workers.canonical([written(dataset, folder)])  # type: ignore[arg-type]
+    assert isinstance(refusal, NotReadable)
+    assert str(folder) not in str(refusal)
+    return refusal.reason_code
 
 
 BAD_RESCALE = {"RescaleSlope": "1e38", "RescaleIntercept": "1e39"}
@@ -258,37 +259,35 @@ def test_files_that_are_no_dicom(content: bytes, tmp_path: Path) -> None:
         canonical(tmp_path / "missing.dcm")
 
 
-def outcome(path: Path) -> str:
-    """`picture`, or the reason code why there is none."""
-    try:
-        return "picture" if canonical(path).image.shape == (512, 512) else "wrong shape"
-    except NotReadable as refusal:
-        return refusal.reason_code
-
-
 def test_a_decoder_that_dies_or_hangs_harms_only_its_file(tmp_path: Path, golden: np.ndarray) -> None:
     good = body_film()
     good.compress(JPEGLSLossless, generate_instance_uid=False)
-    path = written(good, tmp_path)
-    decoder = DecoderProcess(time_limit_s=60)
-    assert decoder.first_frame(path).shape == (300, 260)
-    child = decoder._child
-    assert child is not None
-    child.kill()
-    child.wait()
-    assert decoder.first_frame(path).shape == (300, 260)  # a new child
-    decoder.time_limit_s = 0.0
-    with pytest.raises(DecodeFailed, match="within 0 s"):
-        decoder.first_frame(path)
-    decoder.time_limit_s = 60
-    with pytest.raises(DecodeFailed):
-        decoder.first_frame(tmp_path / "missing.dcm")
-    assert decoder.first_frame(path).shape == (300, 260)
-    decoder.close()
+    path, missing = written(good, tmp_path), tmp_path / "missing.dcm"
+    with DecodeWorkers(1) as workers:
+        first, gone, again = workers.canonical([path, missing, path])
+        assert isinstance(first, Canonical)
+        assert isinstance(gone, NotReadable)
+        assert isinstance(again, Canonical)
+        assert apart(first.image, golden) == 0
+        child = workers._children[0].process
+        assert child is not None
+        child.kill()
+        child.wait()
+        assert [type(one) for one in workers.canonical([path])] == [Canonical]  # a new child
+        workers._children[0].time_limit_s = 0.0
+        (late,) = workers.canonical([path])
+        assert isinstance(late, NotReadable)
+        assert "within 0 s" in str(late)
+        workers._children[0].time_limit_s = 60.0
+        assert [type(one) for one in workers.canonical([path])] == [Canonical]
 
 
 def test_real_objects_of_every_family_give_a_picture_or_a_reason(shared_data: Path) -> None:
     files = [path for path in sorted(shared_data.glob("dicom/pydicom-data/**/*")) if path.is_file()]
-    outcomes = [outcome(path) for path in files if path.stat().st_size < 2_000_000]
+    files = [path for path in files if path.stat().st_size < 2_000_000]
+    with DecodeWorkers(2) as workers:
+        made = list(workers.canonical(files))
+    outcomes = [one.reason_code if isinstance(one, NotReadable) else "picture" for one in made]
     assert set(outcomes) == {"picture", "pixels-unreadable", "pixels-unsuitable"}
     assert outcomes.count("picture") > 10
+    assert all(one.image.shape == (512, 512) for one in made if isinstance(one, Canonical))

@@ -12,7 +12,9 @@ import pytest
 from models.weights_files import WeightsUnusable
 from operators import inference
 from operators.inference import read_batch
-from sluice.batches import Batch, plan_batches
+from operators.pictures import keep_batch
+from sluice.batches import EVERYTHING, Batch, plan_radiographs
+from sluice.canonical.shards import RECORD, shard_path
 from sluice.database import Database, select
 from sluice.predictions import register_model
 from sluice.registry.registry import disagreement
@@ -29,8 +31,9 @@ class Network:
 
     def __init__(self, task: str) -> None:
         self.task, self.model_id, self.shown = task, f"{task}-fake-000000000000", 0
+        self.device, self.batch = SimpleNamespace(type="cpu"), 3
 
-    def read(self, images: list[Any], ages: list[float | None] | None = None) -> list[Any]:
+    def read(self, images: Any, ages: list[float | None] | None = None) -> list[Any]:
         assert all(image.shape == (512, 512) and image.dtype == np.uint8 for image in images)
         first, self.shown = self.shown, self.shown + len(images)
         if self.task == "ivc_filter":
@@ -69,16 +72,19 @@ def day(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         rows.instance(series, number)
     networks = {task: Network(task) for task in ("body_part", "ivc_filter")}
     for network in networks.values():
-        register_model(
-            database, network.model_id, network.task, network.architecture, network.weights_sha256, network.card
-        )
-    monkeypatch.setattr(inference, "_load", lambda _, task: [lambda: networks[task]])
-    (batch,) = plan_batches(database, KEY)
+        register_model(database, network.model_id, network.task, "fake", network.weights_sha256, network.card)
+    monkeypatch.setattr(inference, "models_to_run", lambda _, task: [SimpleNamespace(path=task)])
+    monkeypatch.setattr(inference, "_load", lambda task, *_: networks[task])
+    (batch,) = plan_radiographs(database, KEY)
+    root = tmp_path / "canonical"
 
     def run(task: str) -> dict[str, Any]:
-        return read_batch(database, archive, Batch.of(batch.as_dict()), task, tmp_path / "canonical").as_dict()
+        return read_batch(database, archive, Batch.of(batch.as_dict()), task, root, workers=1).as_dict()
 
-    return SimpleNamespace(run=run, networks=networks, archive=archive, root=tmp_path / "canonical")
+    def keep() -> dict[str, Any]:
+        return keep_batch(database, archive, batch, root, workers=1)
+
+    return SimpleNamespace(run=run, keep=keep, networks=networks, archive=archive, root=root, series=series, rows=rows)
 
 
 def test_each_image_is_decoded_once_read_once_and_a_damaged_one_has_a_reason(day: Any, database: Database) -> None:
@@ -89,9 +95,10 @@ def test_each_image_is_decoded_once_read_once_and_a_damaged_one_has_a_reason(day
     }
     with database.transaction() as connection:
         (gap,) = select(connection, "select reason_code from gap where step = 'predicted'")
-        kept = select(connection, "select path from canonical_image")
+        (kept,) = select(connection, "select count(shard_id) as pictures, count(*) as known from canonical_image")
     assert gap["reason_code"] == "pixels-unreadable"
-    assert all((day.root / row["path"]).is_file() for row in kept)
+    assert (kept["pictures"], kept["known"]) == (4, 5)
+    assert shard_path(day.root, 1).stat().st_size == 4 * RECORD
     again = day.run("body_part")
     assert (again["pending"], again["read"], again["decoded"], day.networks["body_part"].shown) == (0, 0, 0, 4)
 
@@ -109,14 +116,57 @@ def test_the_filter_detector_sees_only_what_can_show_a_filter_and_decodes_nothin
     assert [(row["label"], row["score"]) for row in rows] == [("absent", 0.75)] * 2, "the score is the label's own"
 
 
+def test_pictures_that_were_kept_at_ingest_are_not_decoded_again(day: Any, database: Database) -> None:
+    assert day.keep() == {"pending": 5, "decoded": 4, "unreadable": 1, "skipped": 0}
+    assert day.keep() == {"pending": 0, "decoded": 0, "unreadable": 0, "skipped": 0}
+    for file in day.archive.iterdir():
+        file.unlink()
+    done = day.run("body_part")
+    assert (done["pending"], done["read"], done["decoded"], done["unreadable"]) == (4, 4, 0, 0)
+
+
 def test_a_lost_canonical_image_is_made_again(day: Any) -> None:
     day.run("body_part")
-    for image in day.root.rglob("*.png"):
-        image.unlink()
+    shard_path(day.root, 1).unlink()
     done = day.run("ivc_filter")
-    assert (done["read"], done["unreadable"]) == (2, 0)
-    assert len(list(day.root.rglob("*.png"))) == 2
-    assert not list(day.root.rglob("*.part"))
+    assert (done["read"], done["decoded"], done["unreadable"]) == (2, 2, 0)
+    assert day.run("ivc_filter")["pending"] == 2  # those that cannot show a filter are asked for again, and gated
+
+
+def test_what_is_no_film_is_skipped_with_a_reason_and_whom_nobody_may_use_is_not_read(
+    day: Any, database: Database
+) -> None:
+    day.rows.instance(day.series, 6, sop_class_uid="1.2.840.10008.5.1.4.1.1.11.1")
+    day.rows.instance(day.series, 7, sop_class_uid=DX_IMAGE, image_type=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    database.execute(
+        "insert into opt_out (kind, sop_instance_uid, reason, why, said_by, starts_on) "
+        "values ('instance', %s, 'withdrawn', 'objection', 'dpo', '2020-01-01')",
+        (f"{day.series}.1",),
+    )
+    (whole,) = plan_radiographs(database, EVERYTHING)
+    done = read_batch(database, day.archive, whole, "body_part", day.root, workers=1).as_dict()
+    assert (done["pending"], done["read"], done["skipped"], done["unreadable"]) == (6, 3, 2, 1)
+    with database.transaction() as connection:
+        gaps = select(connection, "select reason_code, detail from gap where step = 'predicted' order by gap_id")
+    assert [(gap["reason_code"], gap["detail"]) for gap in gaps if gap["reason_code"] == "not-a-radiograph"] == [
+        ("not-a-radiograph", "a presentation state"),
+        ("not-a-radiograph", "a localizer"),
+    ]
+
+
+def test_a_network_that_fails_ends_all_threads(day: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(day.networks["body_part"], "read", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        day.run("body_part")
+
+
+def test_a_new_model_reads_what_the_one_before_has_read(day: Any, database: Database) -> None:
+    assert day.run("body_part")["read"] == 4
+    day.networks["body_part"].model_id = new = "body_part-fake-111111111111"
+    register_model(database, new, "body_part", "fake", "1" * 64, {})
+    again = day.run("body_part")
+    assert (again["pending"], again["read"], again["decoded"]) == (4, 4, 0)
+    assert day.run("body_part")["pending"] == 0
 
 
 def test_a_shadow_reads_beside_production_and_neither_counts_nor_holds_it_up(
@@ -125,12 +175,16 @@ def test_a_shadow_reads_beside_production_and_neither_counts_nor_holds_it_up(
     shadow = Network("body_part")
     shadow.model_id, shadow.shown = "body_part-fake-111111111111", 1  # its answers are off by one
     register_model(database, shadow.model_id, "body_part", "fake", "1" * 64, {}, stage="shadow")
-
-    def broken() -> Any:
-        raise WeightsUnusable("the weights are for another network")
-
     serving = day.networks["body_part"]
-    monkeypatch.setattr(inference, "_load", lambda _, task: [lambda: serving, broken, lambda: shadow])
+
+    def load(_: str, path: Any, __: Any) -> Network:
+        if path == "broken":
+            raise WeightsUnusable("the weights are for another network")
+        return shadow if path == "shadow" else serving
+
+    running = [SimpleNamespace(path=path, model_id=path) for path in ("serving", "broken", "shadow")]
+    monkeypatch.setattr(inference, "models_to_run", lambda *_: running)
+    monkeypatch.setattr(inference, "_load", load)
     done = day.run("body_part")
     assert (done["read"], done["shadow_read"], done["shadows_failed"], done["decoded"]) == (4, 4, 1, 4)
     with database.transaction() as connection:

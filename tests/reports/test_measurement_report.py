@@ -12,7 +12,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from sluice.database import Database
+from sluice.database import Database, select
 from sluice.ivc_filters.registry import Correction, correct, patient_of_image
 from sluice.predictions import Prediction, register_model, store
 from sluice.reports.making import ReportError, report_of
@@ -68,13 +68,13 @@ def groups(report: Dataset) -> list[dict[str, Any]]:
 
 def placed(database: Database, uid: str, **crop: int) -> None:
     """The canonical image of an instance, with its place in the frame."""
-    database.execute("alter table canonical_image add column if not exists crop_row integer")
-    for name in ("crop_column", "crop_rows", "crop_columns"):
-        database.execute(f"alter table canonical_image add column if not exists {name} integer")
+    with database.transaction() as connection:
+        (shard,) = select(connection, "insert into canonical_shard default values returning shard_id")
     database.execute(
-        "insert into canonical_image (sop_instance_uid, path, source_rows, source_columns, crop_row, crop_column, "
-        "crop_rows, crop_columns) values (%(uid)s, 'x.png', 3000, 2500, %(row)s, %(column)s, %(rows)s, %(columns)s)",
-        {"uid": uid, **crop},
+        "insert into canonical_image (sop_instance_uid, recipe, shard_id, offset_bytes, length_bytes, digest, "
+        "source_rows, source_columns, crop_row, crop_column, crop_rows, crop_columns) "
+        "values (%(uid)s, 1, %(shard)s, 0, 1, '', 3000, 2500, %(row)s, %(column)s, %(rows)s, %(columns)s)",
+        {"uid": uid, "shard": shard["shard_id"], **crop},
     )
 
 
@@ -101,7 +101,14 @@ def test_the_box_stands_in_pixels_of_the_frame(read: ReadStudy, tmp_path: Path) 
     assert found["place"] == [x0, y0, x1, y0, x1, y1, x0, y1, x0, y0]
     assert (found["Finding"], found["Finding Site"]) == (["257409000"], ["64131007"])
     assert (found["images"], found["Certainty of Finding"]) == ([read.films[1]], 88)
-    wide = {"crop_rows": 500, "crop_columns": 1000, "crop_row": 7, "crop_column": 9}
+    wide = {
+        "source_rows": 900,
+        "source_columns": 1200,
+        "crop_rows": 500,
+        "crop_columns": 1000,
+        "crop_row": 7,
+        "crop_column": 9,
+    }
     corners = _in_frame([0, 0, 512, 512], wide)
     assert corners == (9, 7, 1009, 507), "what lies in the black border is brought to the edge"
 

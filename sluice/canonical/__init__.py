@@ -1,0 +1,1 @@
+"""Canonical images: decoded once, kept in shards, read by every model and page."""

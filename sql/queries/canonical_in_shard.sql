@@ -1,0 +1,5 @@
+-- Pictures that stand in a shard. Parameter: shard_id.
+select sop_instance_uid, offset_bytes, digest
+  from canonical_image
+ where shard_id = %(shard_id)s
+ order by offset_bytes

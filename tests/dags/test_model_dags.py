@@ -141,7 +141,6 @@ def test_decisions_are_sent_and_started_and_what_failed_stays_open(
     site: Database, dag_bag: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = ReadStudy(site, settings().archive)
-    settings().archive.mkdir(exist_ok=True)
     with storescp(tmp_path, "+xa", "-B") as node:
         extra = {"ae_title": node.ae_title, "calling_ae_title": "SLUICE", "move_destination": "SLUICE"}
         monkeypatch.setenv(

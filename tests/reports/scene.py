@@ -27,7 +27,7 @@ class ReadStudy:
 
     def __init__(self, database: Database, archive: Path, **changes: Any) -> None:
         self.database, self.archive = database, archive
-        archive.mkdir(exist_ok=True)
+        archive.mkdir(parents=True, exist_ok=True)
 
         def edit(dataset: Dataset) -> None:
             for keyword, value in changes.items():

@@ -76,7 +76,7 @@ def read_answer(body: bytes, abstract_syntaxes: Sequence[UID], syntaxes: Sequenc
         if kind == 0x21 and len(data) >= _CONTEXT.size:
             number, result = _CONTEXT.unpack_from(data)
             syntax = next((_uid(value) for kind, value in items(data[_CONTEXT.size :]) if kind == 0x40), None)
-            if result == 0 and number in proposed and syntax in syntaxes:
+            if result == 0 and number in proposed and syntax is not None and syntax in syntaxes:
                 contexts[proposed[number]] = Accepted(number, UID(syntax))
         elif kind == 0x50:
             for kind_of, value in items(data):

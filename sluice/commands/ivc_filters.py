@@ -29,7 +29,7 @@ def add_orders(added: argparse.ArgumentParser, path: Callable[[str], Path], said
     corrected.add_argument("--image", type=said, metavar="UID", help="SOP Instance UID, where it is said of an image")
     corrected.add_argument("--on", type=date.fromisoformat, metavar="DAY", help="of a retrieval, like 2026-10-26")
     corrected.add_argument("--issuer", type=said, help="issuer of the Patient ID, where several have it")
-    corrected.add_argument("--note", type=said, default="", help="for colleagues; no patient's name")
+    corrected.add_argument("--note", type=said, help="for colleagues; no patient's name")
     for order in (listed, corrected):
         order.add_argument("--home", type=path, default=None, help="stack to ask (default: the one that runs)")
 
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace, database: Callable[[], Database]) -> int:
         patient = patient_of_image(store, options.image)
     else:
         patient = patient_of(store, sys.stdin.readline().strip(), options.issuer)
-    said = Correction(patient, options.kind, options.image, options.on, options.note)
+    said = Correction(patient, options.kind, options.image, options.on, options.note or "")
     correct(store, said, f"{getuser()} at a terminal")
     print("Kept.")
     return 0

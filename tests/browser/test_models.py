@@ -27,7 +27,7 @@ from tests.reports.scene import BODY, ReadStudy
 from tests.routing.test_deciding import TEXT
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.browser
 NEW = "body_part-tiny-abababababab"
@@ -98,7 +98,8 @@ def test_a_model_is_moved_by_keyboard_with_a_reason(page: Page, url: str, read: 
     expect(model.locator(".opened").last).to_contain_text("Seen in two films only.")
 
 
-def test_the_gates_refusal_is_read_on_the_page(page: Page, url: str, read: ReadStudy) -> None:
+def test_the_gates_refusal_is_read_on_the_page(browser: Browser, url: str, read: ReadStudy) -> None:
+    page = browser.new_page()  # the browser itself complains of an answer that refuses
     read.database.execute("update model set stage = 'shadow' where model_id = %s", (NEW,))
     read.database.execute("delete from prediction where model_id = %s", (NEW,))
     opened(page, f"{url}models")
@@ -108,6 +109,7 @@ def test_the_gates_refusal_is_read_on_the_page(page: Page, url: str, read: ReadS
         model.get_by_role("button", name="Promote").click()
     assert said.value.status == 422
     expect(page.locator("#notice")).to_contain_text("read 0 images")
+    page.close()
 
 
 def test_pictures_stand_with_their_boxes_and_a_person_rules_one_out(page: Page, url: str, read: ReadStudy) -> None:

@@ -29,7 +29,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from benchmarks.run import Row
 from sluice.database import Database, copy_rows, migrate, select
 from sluice.objects import connect
-from sluice.release.export import export_batch, prepare, publish, verify
+from sluice.release.export import export_batch, prepare, publish, read_back, verify
 from sluice.release.projects import Project
 from sluice.stack.postgres import EmbeddedPostgres
 from sluice.stack.s3 import EmbeddedS3
@@ -108,7 +108,10 @@ def _release(database: Database, place: _Place, window: str) -> dict[str, float]
         began = time.perf_counter()
         summaries = list(pool.map(_export, [(place, plan.release_id, part.as_dict()) for part in plan.batches]))
         took["export"] = time.perf_counter() - began
-    assert not any(summary["held"] for summary in summaries), summaries
+        assert not any(summary["held"] for summary in summaries), summaries
+        began = time.perf_counter()
+        list(pool.map(_read_back, [(place, plan.release_id, part.as_dict()) for part in plan.batches]))
+        took["reading back"] = time.perf_counter() - began
     began = time.perf_counter()
     verify(database, store, plan.release_id)
     took["verify"] = time.perf_counter() - began
@@ -128,6 +131,11 @@ def _export(given: tuple[_Place, int, dict[str, Any]]) -> dict[str, Any]:
     return export_batch(
         Database(place.url), place.archive, store, place.project, release_id, part, keys=place.keys
     ).as_dict()
+
+
+def _read_back(given: tuple[_Place, int, dict[str, Any]]) -> None:
+    place, release_id, part = given
+    read_back(Database(place.url), connect(*place.s3), release_id, part)
 
 
 def _copy(source: Path, target: Path) -> float:

@@ -40,7 +40,8 @@ def export_release(
             task_id="derive",
             map_index_template=pieces,
             trigger_rule=TriggerRule.ALL_DONE,  # of one project's parts; a red export of another holds up nobody
-            doc_md="Makes the project's other formats (PNG, NIfTI) of what was exported.",
+            doc_md="Makes the project's other formats (PNG, NIfTI) of what was exported, and reads back all that the "
+            "part has in the bucket.",
         )(_derive).expand(piece=parts)
         verified = task(
             task_id="verify",
@@ -170,11 +171,15 @@ def _export(piece: dict[str, Any]) -> Counts:
 
 
 def _derive(piece: dict[str, Any]) -> Counts:
-    """Convert one part; a project that asks for DICOM only has nothing to do here."""
+    """Convert one part, then read back what it has in the bucket; that may stay until verify, but there one worker
+    reads it all."""
     from operators.connections import bucket, database
+    from sluice.release.export import read_back
     from sluice.release.formats.derive import derive
 
-    return derive(database(), bucket(piece["bucket"]), piece["part"]["release_id"], piece["part"]).as_dict()
+    store, part = bucket(piece["bucket"]), piece["part"]
+    done = derive(database(), store, part["release_id"], part).as_dict()
+    return done | {"read_back": read_back(database(), store, part["release_id"], part).as_dict()}
 
 
 def _verify(release: dict[str, Any]) -> Counts:

@@ -20,7 +20,7 @@ from plugins.connections import database, unhurried
 from plugins.pacs import Person, file_from_our_page, from_our_page
 from sluice.cohorts.list_report import answers_csv
 from sluice.cohorts.lists import Answer, CohortList, add_list, answer_list, delete_list, lists, rows_of
-from sluice.cohorts.sheets import ListError
+from sluice.cohorts.records import ListError
 from sluice.database import Database
 from sluice.release.projects import project_names
 

@@ -21,6 +21,7 @@ from sluice.commands import (
     identities,
     ivc_filters,
     models,
+    pixels,
     quality,
     recall,
     release,
@@ -110,6 +111,8 @@ def command_line() -> argparse.ArgumentParser:
     headers.add_headers(add("headers", _of_room(headers.run_headers), words), _path, _said)
     words = "the quality rules: list them, or check a hospital's own suites"
     quality.add_orders(add("quality", _of_room(quality.run), words), _path, _said)
+    words = "text in pixels: check a hospital's own rules for devices, and try them on files"
+    pixels.add_orders(add("pixels", _of_room(pixels.run), words), _path, _said)
     release.add_orders(add("release", _of_room(release.run), "the key that signs releases"), _path, _said)
     pull.add_options(
         add("pull", pull.run, "fetch a release, and check what the hospital signed; exit 3 if a file is missing")

@@ -37,12 +37,25 @@ class ObjectStoreError(RuntimeError):
     """The bucket cannot be used; the message says what to do."""
 
 
+class NoSuchObjectError(ObjectStoreError):
+    """Nothing stands under that key."""
+
+
 @dataclass(frozen=True)
 class StoredObject:
-    """An object as the bucket lists it: key and size in bytes."""
+    """An object as the bucket lists it: key, size in bytes, and the server's tag, which other bytes do not have."""
 
     key: str
     bytes: int
+    etag: str
+
+
+@dataclass(frozen=True)
+class ReadBack:
+    """Bytes of an object as they were read back: SHA-256 in hex, and the server's tag for them."""
+
+    sha256: str
+    etag: str
 
 
 class ObjectStore:
@@ -126,17 +139,26 @@ class ObjectStore:
 
     def digest(self, key: str) -> str:
         """SHA-256 in hex of what stands under a key, read back whole, in little memory."""
+        return self.read_back(key).sha256
+
+    def read_back(self, key: str) -> ReadBack:
+        """What stands under a key, read whole, in little memory.
+
+        Raises:
+            NoSuchObjectError: nothing stands there.
+        """
         from botocore.exceptions import IncompleteReadError
 
         seen = hashlib.sha256()
         with _Explained(self.bucket):
-            body = self.client.get_object(Bucket=self.bucket, Key=key)["Body"]
+            answer = self.client.get_object(Bucket=self.bucket, Key=key)
             try:
-                for chunk in body.iter_chunks(READ_BYTES):
+                for chunk in answer["Body"].iter_chunks(READ_BYTES):
                     seen.update(chunk)
             except IncompleteReadError:  # once more from the start; a second time it is an error
-                seen = hashlib.sha256(self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read())
-        return seen.hexdigest()
+                answer = self.client.get_object(Bucket=self.bucket, Key=key)
+                seen = hashlib.sha256(answer["Body"].read())
+        return ReadBack(seen.hexdigest(), answer["ETag"].strip('"'))
 
     def abandon_uploads(self, prefix: str) -> int:
         """End uploads in parts that somebody who died left half done, so that nobody pays for them; how many."""
@@ -164,7 +186,7 @@ class ObjectStore:
         with _Explained(self.bucket):
             for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
                 for entry in page.get("Contents", []):
-                    yield StoredObject(entry["Key"], entry["Size"])
+                    yield StoredObject(entry["Key"], entry["Size"], entry["ETag"].strip('"'))
 
     def delete(self, keys: str | Sequence[str]) -> None:
         """Delete an object or several; in a bucket with versions all versions of each, so that none can be read again.
@@ -260,7 +282,7 @@ class _Explained:
                     "it goes on where it stopped."
                 ) from error
             if code in NO_OBJECT:
-                raise ObjectStoreError(f"An object of bucket {self.bucket!r} is not there ({code}).") from error
+                raise NoSuchObjectError(f"An object of bucket {self.bucket!r} is not there ({code}).") from error
             raise ObjectStoreError(
                 f"Object storage refused bucket {self.bucket!r} ({code}). "
                 "Check access key, secret and bucket policy in the Airflow connection sluice_s3."

@@ -191,6 +191,7 @@ function drawAnonymity() {
     [`Fewer than ${report.k} share`, below(report)],
     ["Fewest that share", number(report.smallest)],
     ["Policy", report.policy],
+    ...(report.files === "mask" ? [["Files of rare persons", "say nothing of the person"]] : []),
     ...(["generalise", "suppress"].includes(report.policy)
       ? [
           ["Headers say", `${below(report.before)} of fewer than ${report.k}`],
@@ -201,6 +202,7 @@ function drawAnonymity() {
   ];
   place("anonymity").replaceChildren(
     element("dl", { class: "facts" }, facts.flatMap(([what, value]) => [element("dt", {}, what), element("dd", {}, value)])),
+    ...headersOf(report),
     report.rare.length
       ? table(
           "The rarest classes",
@@ -212,6 +214,24 @@ function drawAnonymity() {
         )
       : nothing("No class is rarer than that."),
   );
+}
+
+/** Of what the DICOM headers tell more than the tables; nothing where there is no such attribute. */
+function headersOf(report) {
+  const said = report.headers;
+  if (!said?.more.length) return [];
+  return [
+    table(
+      "What the headers still say",
+      [
+        { title: "Attribute", cell: (row) => row.name.replaceAll("_", " ") },
+        { title: "Persons", cell: (row) => number(row.persons), number: true },
+        { title: `With a value of fewer than ${report.k}`, cell: (row) => number(row.rare), number: true },
+        { title: "Tables say it", cell: (row) => row.tables },
+      ],
+      said.more.map((name) => ({ name, ...said.attributes[name] })),
+    ),
+  ];
 }
 
 function drawHistory() {

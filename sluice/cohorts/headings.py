@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from sluice.cohorts.sheets import Cell
+from sluice.cohorts.records import Cell
 
 COLUMNS = {
     "accession": {"accession", "accessionnumber", "accessionno", "accnr", "acc", "accessionid", "00080050",

@@ -10,7 +10,8 @@ from datetime import date
 from typing import BinaryIO
 
 from sluice.cohorts.headings import KEYS, columns_in, positions_of, text_of
-from sluice.cohorts.sheets import Cell, ListError, Record, records_of
+from sluice.cohorts.records import Cell, ListError, Record
+from sluice.cohorts.sheets import records_of
 from sluice.pacs.answers import day_of
 from sluice.pacs.find.cohort import CohortRow, problem_with
 

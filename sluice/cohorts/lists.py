@@ -19,7 +19,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 from psycopg2.extras import Json
 
 from sluice.cohorts.list_rows import ListedRow, ListReader
-from sluice.cohorts.sheets import ListError
+from sluice.cohorts.records import ListError
 from sluice.database import Database, copy_rows, named_query, select
 
 Answer = Literal["found", "several", "not-found", "not-yet", "refused"]

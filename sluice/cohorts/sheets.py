@@ -1,7 +1,6 @@
 """Tables as spreadsheet programs write them, record by record: CSV in every dialect, and workbooks.
 
-A record is a line number and its cells; `None` instead of cells where the line cannot be taken apart, and the rest
-goes on. Nothing is ever evaluated: a formula in a CSV is its text, of a formula in a workbook the value is read that
+Nothing is ever evaluated: a formula in a CSV is its text, of a formula in a workbook the value is read that
 the spreadsheet program stored beside it.
 """
 
@@ -11,25 +10,18 @@ import codecs
 import csv
 import io
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import BinaryIO
 
-Cell = str | int | float
-Record = tuple[int, list[Cell] | None]
-Heading = Callable[[list[Cell]], int]
+from sluice.cohorts.records import OLE, ZIP, Heading, ListError, Record, find_heading, no_heading
+from sluice.cohorts.workbook import workbook_records
 
 SEPARATORS = ",;\t|"
-ZIP, OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # XLSX, XLSB, ODS; XLS and encrypted workbooks
-HEADING_WITHIN = 20  # records; above the heading some write a title
 SAMPLE = 1 << 16  # characters
 LONGEST_LINE = 1 << 20  # characters
 LINES_A_RECORD = 1_000  # a quotation mark that nobody closes must not swallow the rest of the file
 CHUNK = 1 << 20
 _BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
-
-
-class ListError(ValueError):
-    """The file cannot be used as a whole; the message says why, and what to do."""
 
 
 def records_of(source: BinaryIO, heading: Heading) -> Iterator[Record]:
@@ -46,33 +38,9 @@ def records_of(source: BinaryIO, heading: Heading) -> Iterator[Record]:
     begin = source.read(len(OLE))
     source.seek(0)
     if begin.startswith((ZIP, OLE)):
-        from sluice.cohorts.workbook import workbook_records
-
         yield from workbook_records(source)
         return
     yield from _csv_records(source, heading)
-
-
-def find_heading(records: Iterator[Record], heading: Heading) -> tuple[int, int]:
-    """Line of the first record that is a heading, and how many columns it names; (0, 0) where there is none."""
-    seen = 0
-    for line, cells in records:
-        if cells is None or not any(cells):
-            continue
-        if found := heading(cells):
-            return line, found
-        seen += 1
-        if seen == HEADING_WITHIN:
-            break
-    return 0, 0
-
-
-def no_heading() -> ListError:
-    """What to say of a table without a heading."""
-    return ListError(
-        "The first line names no column to find a study by. Name one of them AccessionNumber, PatientID (with "
-        "StudyDate, or From and To) or StudyInstanceUID."
-    )
 
 
 def _no_list(sample: str) -> ListError:

@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from datetime import date, datetime
 from typing import IO, Any, BinaryIO
 
-from sluice.cohorts.sheets import OLE, ListError, Record, find_heading, no_heading
+from sluice.cohorts.headings import columns_in
+from sluice.cohorts.records import OLE, ListError, Record, find_heading, no_heading
 
 MEMORY_BYTES = 3 << 30
 CPU_S = 120
@@ -84,8 +85,6 @@ class _Problem(Exception):  # noqa: N818
 
 def _write(source: IO[bytes], out: IO[str]) -> None:
     import python_calamine as calamine
-
-    from sluice.cohorts.headings import columns_in
 
     _check(source)
     try:

@@ -33,7 +33,7 @@ def add_orders(added: argparse.ArgumentParser, path: Callable[[str], Path], said
 
 def run(options: argparse.Namespace, database: Callable[[], Database]) -> int:
     """Do it; return the exit code."""
-    from sluice.cohorts.sheets import ListError
+    from sluice.cohorts.records import ListError
 
     try:
         return {"add": _add, "show": _show, "answers": _answers, "delete": _delete}[options.list_order](
@@ -88,7 +88,7 @@ def _delete(options: argparse.Namespace, database: Database) -> int:
 
 def _kept(options: argparse.Namespace, database: Database) -> CohortList:
     from sluice.cohorts.lists import find_list
-    from sluice.cohorts.sheets import ListError
+    from sluice.cohorts.records import ListError
 
     kept = find_list(database, options.project, options.name)
     if kept is None:

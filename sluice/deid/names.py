@@ -91,7 +91,7 @@ def name_places(words: list[str], *, report: bool) -> frozenset[int]:
     while known < len(found):  # what stands beside a name may be one as well, on either side
         known = len(found)
         for here in (*range(len(words)), *range(len(words) - 1, -1, -1)):
-            if here not in found and _doubtful(words, here, words[here], found):
+            if here not in found and any(_doubtful(words, here, part, found) for part in _parts(words[here])):
                 found.add(here)
     return frozenset(found)
 
@@ -189,8 +189,16 @@ def _doubtful(words: list[str], position: int, word: str, found: set[int]) -> bo
     return any(here in found or _is_unknown(words[here]) for here in neighbours)
 
 
+def _parts(word: str) -> list[str]:
+    """A word, or the words that hyphens join to it: Hand-Brown is as much a name as Hand Brown."""
+    return [word] if "-" not in word or folded(word) in vocabulary() else word.split("-")
+
+
 def _is_unknown(word: str) -> bool:
-    return word.isalpha() and len(word) > 1 and word[0].isupper() and folded(word) not in vocabulary()
+    return any(
+        part.isalpha() and len(part) > 1 and part[0].isupper() and folded(part) not in vocabulary()
+        for part in _parts(word)
+    )
 
 
 def _words_after(words: list[str], position: int) -> Iterator[int]:

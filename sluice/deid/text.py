@@ -27,6 +27,7 @@ UNITS = frozenset(["mm", "cm", "m", "ml", "l", "cc", "mg", "g", "kg", "Hz", "kHz
                    "HU", "T", "mmHg", "mGy", "mSv", "Gy", "%", "°", "Grad", "degrees"])  # fmt: skip
 GRADED = frozenset(["GRADE", "GRAD", "STAGE", "STADIUM", "SEGMENT", "SEGMENTS", "LEVEL", "TYPE", "TYP", "CATEGORY",
                     "BIRADS", "BWK", "LWK", "HWK", "SWK"])  # fmt: skip
+MOST_DIMENSIONS = 4
 SIGNS = frozenset(".,;:")
 STRONGER = {(one, other) for one, other in product(",;:", ".;:") if other == "." or one == ","}  # of two signs
 DECIMAL = re.compile(r" *[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)? *")
@@ -50,6 +51,7 @@ SCHEMES = {
     "RADLEX": r"RID\d{1,6}",
     "UMLS": r"C\d{7}",
     "NCIt": r"C\d{3,6}",
+    "RFC5646": r"[a-z]{2}(?:-[A-Z]{2})?",  # the language of a report
     "UCUM": rf"{UNIT_ATOM}(?:[./]\d{{0,3}}{UNIT_ATOM})*",
 }
 
@@ -160,7 +162,8 @@ def _after_number(words: list[str], position: int) -> bool:
 def _is_measure(words: list[str], position: int, people: frozenset[int]) -> bool:
     """A number with a unit behind it, of a chain of dimensions that ends in one, or a grade of at most two digits."""
     here = position + 1
-    while here + 1 < len(words) and words[here] == "x" and NUMBER.fullmatch(words[here + 1]):
+    end = min(position + 2 * MOST_DIMENSIONS, len(words)) - 1  # a longer chain would be read from each link
+    while here < end and words[here] == "x" and NUMBER.fullmatch(words[here + 1]):
         here += 2
     if here < len(words) and words[here] in UNITS and here not in people:
         return True

@@ -12,7 +12,7 @@ from pydicom import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian
 
-from sluice.hospital import volumes
+from sluice.hospital import documents, volumes
 from sluice.hospital.encoding import set_pixels
 from sluice.hospital.pictures import BITS, radiograph
 from sluice.hospital.plan import Exam, Image, Series, Size
@@ -223,4 +223,7 @@ FILLS: dict[str, Fill] = {
     "dose-screen": fill_dose_screen,
     "dose-report": fill_dose_report,
     "letter": fill_letter,
+    "report": documents.fill_report,
+    "key-note": documents.fill_key_note,
+    "presentation": documents.fill_presentation,
 }

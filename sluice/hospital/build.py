@@ -28,7 +28,7 @@ from sluice.hospital.plan import DEFAULT_DAY, DEFAULT_SEED, Day, Exam, Image, Se
 from sluice.hospital.real import JoinedFile, Radiographs, join
 from sluice.hospital.truth import TrueInstance, TrueScanner, TrueSeries, TrueStudy, Truth
 
-FORMAT = 2  # raise it when the same seed gives other files than before
+FORMAT = 3  # raise it when the same seed gives other files than before
 PACS_ZONE = timezone(timedelta(hours=1))
 STRAY = b"This file lies in the image store of the PACS but is no DICOM object.\n" * 9
 ROUTER5 = {"ABDOMEN": "abdominal", "SPINE": "spine", "LSPINE": "spine", "TSPINE": "spine", "CSPINE": "spine"}
@@ -208,9 +208,7 @@ class Builder:
         film = series.kind == "film"
         return TrueSeries(
             series_instance_uid=series.series_instance_uid,
-            modality={"dose-screen": exam.scanner.modality, "dose-report": "SR", "letter": "DOC"}.get(
-                series.kind, series.modality
-            ),
+            modality=series.modality,
             region=None if series.region == "BREAST" else series.region,
             router5=_router5(exam.region, exam.patient, self.plan.day) if film else None,
             ivc_filter=exam.ivc_filter if film else None,

@@ -17,7 +17,7 @@ from pydicom.tag import Tag
 from pydicom.uid import UID
 
 from sluice.hospital.people import Patient
-from sluice.hospital.plan import Exam, Image, Series, uid
+from sluice.hospital.plan import DOCUMENTS, Exam, Image, Series, uid
 from sluice.hospital.words import body_part_written, sayable, spoken
 
 HOSPITAL = "Städtisches Klinikum Am See"
@@ -32,6 +32,9 @@ SOP_CLASSES = {
     "dose-screen": UID("1.2.840.10008.5.1.4.1.1.7"),
     "dose-report": UID("1.2.840.10008.5.1.4.1.1.88.67"),
     "letter": UID("1.2.840.10008.5.1.4.1.1.104.1"),
+    "report": UID("1.2.840.10008.5.1.4.1.1.88.11"),
+    "key-note": UID("1.2.840.10008.5.1.4.1.1.88.59"),
+    "presentation": UID("1.2.840.10008.5.1.4.1.1.11.1"),
 }
 _DOCTORS = ("Brückner^Petra^^Dr. med.", "Albers^Joachim^^Prof. Dr.", "Novák^Tomáš", "Stein^Miriam^^Dr.")
 _OPERATORS = ("mtra17", "Hansen^Silke", "KRAUSE^D")
@@ -125,12 +128,10 @@ def _study(ds: Dataset, exam: Exam, chance: random.Random) -> None:
 
 def _series(ds: Dataset, exam: Exam, series: Series, image: Image, chance: random.Random) -> None:
     charset = exam.patient.charset
-    ds.Modality = {"dose-screen": exam.scanner.modality, "dose-report": "SR", "letter": "DOC"}.get(
-        series.kind, series.modality
-    )
+    ds.Modality = series.modality
     ds.SeriesInstanceUID, ds.SeriesNumber, ds.InstanceNumber = series.series_instance_uid, series.number, image.number
     ds.SeriesDescription = sayable(series.description, charset)
-    if series.kind in ("dose-screen", "dose-report", "letter"):
+    if series.kind == "dose-screen" or series.kind in DOCUMENTS:
         return
     ds.ProtocolName = sayable(f"{spoken(exam.region, exam.language)} {exam.scanner.modality}", charset)
     written = body_part_written(exam.region, series.dirt, chance)
@@ -166,7 +167,7 @@ def _times(ds: Dataset, exam: Exam, series: Series, image: Image) -> None:
     ds.StudyDate, ds.StudyTime = date_of(clock(exam.begins_at)), time_of(clock(exam.begins_at), fraction)
     ds.SeriesDate, ds.SeriesTime = date_of(begins), time_of(begins, fraction)
     ds.ContentDate, ds.ContentTime = date_of(content), time_of(content, fraction)
-    if series.kind not in ("dose-screen", "dose-report", "letter"):
+    if series.kind != "dose-screen" and series.kind not in DOCUMENTS:
         ds.AcquisitionDate, ds.AcquisitionTime = date_of(taken), time_of(taken, fraction)
         ds.AcquisitionNumber = series.number
     if exam.scanner.writes_offset:

@@ -24,7 +24,7 @@ ENDS: dict[str, tuple[str, str]] = {
 # further steps that stay open for the same mishap
 ALSO: dict[str, dict[str, str]] = {"corrupt-pixels": {"released": "held-unreadable"}}
 FAILS_ONCE = "fails-once"
-HELD_KINDS = {"dose-screen", "dose-report", "letter", "ultrasound"}
+HELD_KINDS = {"dose-screen", "letter", "ultrasound"}
 
 
 def place(plan: Day) -> None:

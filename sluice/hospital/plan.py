@@ -79,7 +79,7 @@ class Series:
 
     Attributes:
         kind: `stack` (CT, MR), `localizer`, `film` (CR, DX), `ultrasound`, `mammogram`, `dose-screen`,
-            `dose-report`, `letter`.
+            `dose-report`, `letter`, `report`, `key-note`, `presentation`.
         contrast: `T1`, `T2`, `FLAIR`, `DWI`, `BONE`, `SOFT`, `LUNG` … for stacks.
         dirt: how Body Part Examined is written; see `sluice.hospital.words`.
     """
@@ -184,6 +184,9 @@ _DRAWN = {
     ),
     "CR": (*("CHEST",) * 6, "ABDOMEN", "HAND", "FOOT", "KNEE", "SHOULDER"),
 }
+# Kinds of series that hold no picture, and their modality.
+DOCUMENTS = {"dose-report": "SR", "letter": "DOC", "report": "SR", "key-note": "KO", "presentation": "PR"}
+WRITTEN_ABOUT = (("DX", 0), ("DX", 4))  # exams that somebody reported
 PAIRED = {"KNEE", "HAND", "FOOT", "SHOULDER", "WRIST", "ANKLE", "ELBOW", "HIP"}
 
 
@@ -279,9 +282,7 @@ class SeriesPlanner:
 
     def _one(self, number: int, kind: str, description: str, count: int, seconds: float, **more: str | None) -> Series:
         """A series of `count` pictures taken over `seconds`."""
-        modality = {"dose-screen": "OT", "dose-report": "SR", "letter": "DOC"}.get(kind, self.exam.scanner.modality)
-        if kind == "dose-screen":
-            modality = self.exam.scanner.modality
+        modality = DOCUMENTS.get(kind, self.exam.scanner.modality)
         begins = self.clock
         images = [
             Image(
@@ -296,7 +297,7 @@ class SeriesPlanner:
             series_instance_uid=uid(*self.key, number),
             number=number,
             modality=modality,
-            region=self.exam.region if kind not in ("dose-screen", "dose-report", "letter") else None,
+            region=self.exam.region if kind != "dose-screen" and kind not in DOCUMENTS else None,
             kind=kind,
             description=description,
             images=images,
@@ -350,6 +351,11 @@ class SeriesPlanner:
             result.append(series)
         if self.exam.mishap is None and self.key[-2:] == ("CR", 1):
             result.append(self._one(900, "letter", "Anforderung", 1, 1))
+        if self.key[-2:] in WRITTEN_ABOUT:
+            result.append(self._one(601, "report", "Befund", 1, 1))
+        if self.key[-2:] == WRITTEN_ABOUT[0]:
+            result.append(self._one(602, "presentation", "Markierung", 1, 1))
+            result.append(self._one(603, "key-note", "Demo", 1, 1))
         return result
 
     def _ultrasound(self) -> list[Series]:

@@ -120,7 +120,7 @@ _DCM4CHE = "dicom/dcm4che/dcm4che-test-data_src_main_resources_"
 REAL_FILES = (
     RealFile(f"{_DCM4CHE}CT-JPEGLosslessSV1.dcm", "CT", None),
     RealFile(f"{_DCM4CHE}MR-JPEGLosslessSV1.dcm", "MR", None),
-    RealFile("dicom/highdicom/data_test_files_sr_document.dcm", "SR", None, held=True),
+    RealFile("dicom/highdicom/data_test_files_sr_document.dcm", "SR", None),
     RealFile(f"{_PYDICOM}RG3_J2KR.dcm", "CR", None),
     RealFile(f"{_PYDICOM}US1_J2KR.dcm", "US", None, held=True),
     RealFile(f"{_FO}GH064.dcm", "MR", "SKULL"),

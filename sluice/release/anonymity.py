@@ -1,101 +1,78 @@
-"""How many persons share what a release says of one: k-anonymity over quasi-identifiers (Sweeney, 2002).
+"""What a version tells of the persons in it, for who approves it: the tables by classes, the headers by attributes.
 
-A person is in a class for each combination of sex, age band, year, scanner and body part that an instance of theirs
-has. The persons of a class are told apart by nothing of that kind; a class of fewer than k is rare. Making coarser
-follows Datafly (Sweeney, 1998): the quasi-identifier with most values goes up one step until few persons are in rare
-classes, whose values are then left out. What is masked are the tables; the DICOM headers say what the profile keeps.
+Counting is `sluice.release.counting`. What is masked are the tables; the DICOM headers say what the profile keeps, and
+where a project asks for it nothing of the person where that is rare (`sluice.release.masks`).
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 from psycopg2.extras import Json
 
 from sluice.database import Database
 from sluice.release.contents import objects, settle
+from sluice.release.counting import SCANNER, Columns, Masking, count
 from sluice.release.plan import ReleaseError
+from sluice.release.projects import Anonymity
 
-SHARE_SUPPRESSED = 0.05  # of persons; making coarser goes on while more are in rare classes
-RARE_SHOWN = 20  # classes, to the person who approves; never in the manifest
-DEFAULT: dict[str, Any] = {"k": 11, "policy": "report"}
-Values = tuple[str | None, ...]
-Columns = Mapping[str, Any]
-
-
-def _age(width: int) -> Callable[[Columns], str | None]:
-    def band(columns: Columns) -> str | None:
-        match = re.fullmatch(r"(\d{3})([DWMY])", columns.get("patient_age") or "")
-        if not match:
-            return None
-        years = int(match[1]) if match[2] == "Y" else int(match[1]) // {"D": 365, "W": 52, "M": 12}[match[2]]
-        first = min(years, 90) // width * width
-        return f"{first}-{first + width - 1}" if first < 90 else "90+"
-
-    return band
-
-
-def _year(width: int) -> Callable[[Columns], str | None]:
-    def years(columns: Columns) -> str | None:
-        text = (columns.get("study_date") or "")[:4]
-        if not text.isdigit():
-            return None
-        first = int(text) // width * width
-        return f"{first}" if width == 1 else f"{first}-{first + width - 1}"
-
-    return years
-
-
-def _column(*names: str) -> Callable[[Columns], str | None]:
-    return lambda columns: " / ".join(str(columns[name]) for name in names if columns.get(name)) or None
-
-
-def _nothing(columns: Columns) -> str | None:
-    return None
-
-
-# Each quasi-identifier from fine to coarse, and the columns of the tables that say it.
-SCANNER = ("institution_name", "manufacturer", "model_name", "station_name")
-LADDERS: dict[str, tuple[Callable[[Columns], str | None], ...]] = {
-    "sex": (_column("patient_sex"), _nothing),
-    "age": (_age(5), _age(10), _age(20), _nothing),
-    "year": (_year(1), _year(5), _nothing),
-    "scanner": (_column(*SCANNER), _column("manufacturer"), _nothing),
-    "body_part": (_column("body_part_examined"), _nothing),
+# Columns of a produced file that describe a person or lead to one, and the quasi-identifier that the tables count.
+ATTRIBUTES: dict[str, str | None] = {
+    "patient_sex": "sex",
+    "patient_age": "age",
+    "study_date": "year",
+    **dict.fromkeys(SCANNER, "scanner"),
+    "body_part_examined": "body_part",
+    "patient_size_m": None,
+    "patient_weight_kg": None,
+    "ethnic_group": None,
 }
-NAMES = tuple(LADDERS)
 
 
-@dataclass(frozen=True)
-class Masking:
-    """What the tables may say of an instance.
+class Headers:
+    """What the DICOM headers of a version say, attribute by attribute, counted while their rows go by."""
 
-    Attributes:
-        levels: steps that each quasi-identifier went up.
-        rare: values (at those levels) that too few persons share.
-        applies: whether anything is masked at all.
-    """
+    def __init__(self) -> None:
+        self._persons: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+        self._unread: set[str] = set()
 
-    levels: tuple[int, ...]
-    rare: frozenset[Values]
-    applies: bool
+    def seen(self, columns: Columns) -> Columns:
+        """Count an instance, and give its columns back."""
+        person = str(columns.get("patient"))
+        if "ethnic_group" not in columns:  # as files of versions before 0.3 were read
+            self._unread.add(person)
+        for name in ATTRIBUTES:
+            if value := columns.get(name):
+                self._persons[name][str(value)].add(person)
+        return columns
 
-    def masked(self, columns: Columns) -> dict[str, Any]:
-        """Columns of an instance as the tables may show them; `header_region` counts as body part."""
-        shown = dict(columns)
-        if not self.applies:
-            return shown
-        values = _values(columns, self.levels)
-        sex, age, year, _, part = values if values not in self.rare else (None,) * len(NAMES)
-        scanner = 2 if values in self.rare else self.levels[NAMES.index("scanner")]
-        shown |= {"patient_sex": sex, "patient_age": age, "study_date": year, "body_part_examined": part}
-        shown |= dict.fromkeys(name for name in SCANNER if scanner == 2 or (scanner == 1 and name != "manufacturer"))
-        if part is None:
-            shown |= dict.fromkeys(("header_region", "header_code", "study_description", "series_description"))
-        return shown
+    def report(self, k: int, tables: Mapping[str, Any], masking: Masking) -> dict[str, Any]:
+        """By attribute: `persons` whose headers say it, `rare` persons with a value that fewer than k have, and whether
+        the tables say it: `as they are`, `coarser`, `not of rare persons` or `not at all`. `more` are the attributes of
+        which the headers tell more than the tables; `unread` are persons of files that nobody read for this.
+        """
+        attributes = {}
+        for name, of in ATTRIBUTES.items():
+            values = self._persons.get(name)
+            if values:
+                rare = set().union(*(persons for persons in values.values() if len(persons) < k))
+                attributes[name] = {
+                    "persons": len(set().union(*values.values())),
+                    "rare": len(rare),
+                    "tables": _shown_by_tables(of, tables, masking),
+                }
+        more = [name for name, one in attributes.items() if one["tables"] != "as they are"]
+        return {"attributes": attributes, "more": more, "unread": len(self._unread)}
+
+
+def _shown_by_tables(of: str | None, tables: Mapping[str, Any], masking: Masking) -> str:
+    if of is None:
+        return "not at all"
+    if masking.applies and (tables["levels"][of] or of in ("age", "year")):
+        return "coarser"
+    return "not of rare persons" if masking.applies and tables["suppressed"] else "as they are"
 
 
 def assess(database: Database, release: Mapping[str, Any]) -> tuple[dict[str, Any], Masking]:
@@ -109,9 +86,12 @@ def assess(database: Database, release: Mapping[str, Any]) -> tuple[dict[str, An
     if is_new:
         with database.transaction() as connection:
             settle(connection, release_id)
-    asked = release["anonymity"] or DEFAULT
-    rows = (row["columns"] for row in objects(database, release_id) if row["kind"] == "dicom")
-    report, masking = count(rows, asked["k"], asked["policy"])
+    asked = Anonymity.model_validate(release["anonymity"] or {})
+    headers = Headers()
+    rows = (headers.seen(row["columns"]) for row in objects(database, release_id) if row["kind"] == "dicom")
+    report, masking = count(rows, asked)
+    report["headers"] = headers.report(asked.k, report, masking)
+    report["files"] = asked.files
     database.execute("update release set anonymity_report = %s where release_id = %s", (Json(report), release_id))
     if is_new and report["policy"] == "hold" and report["below_k"]["persons"]:
         raise ReleaseError(
@@ -120,90 +100,3 @@ def assess(database: Database, release: Mapping[str, Any]) -> tuple[dict[str, An
             "its file (generalise, suppress, report), or release more persons at once."
         )
     return report, masking
-
-
-def count(rows: Iterable[Columns], k: int, policy: str) -> tuple[dict[str, Any], Masking]:
-    """Count persons by class, and find what a policy makes of it.
-
-    Args:
-        rows: of instances, columns as in `sluice.release.columns`, with `patient`.
-
-    Returns:
-        A report: `persons`, `classes`, `smallest` class, `below_k` (classes, persons) of the tables as they will be,
-        the same of the headers under `before`, how coarse they became (`levels`), how many persons' values were left
-        out (`suppressed`), and `rare`: the rarest classes of the headers with their values, for who approves.
-    """
-    fine: dict[Values, set[str]] = {}
-    samples: dict[Values, Columns] = {}
-    start = (0,) * len(NAMES)
-    for columns in rows:
-        values = _values(columns, start)
-        fine.setdefault(values, set()).add(str(columns.get("patient")))
-        samples.setdefault(values, {name: columns.get(name) for name in (*SCANNER, *OF_VALUES)})
-    levels = start
-    before = after = fine
-    if policy == "generalise":
-        while len(_rare_persons(after, k)) > SHARE_SUPPRESSED * len(_persons(fine)):
-            higher = _one_step(after, levels)
-            if higher is None:
-                break
-            levels = higher
-            after = {}
-            for values, persons in fine.items():
-                after.setdefault(_values(samples[values], levels), set()).update(persons)
-    masks = policy in ("generalise", "suppress")
-    rare = frozenset(values for values, persons in after.items() if len(persons) < k) if masks else frozenset()
-    kept = {values: persons for values, persons in after.items() if values not in rare}
-    report = {
-        "k": k,
-        "policy": policy,
-        "quasi_identifiers": list(NAMES),
-        **_figures(kept, k),
-        "persons": len(_persons(fine)),
-        "before": _figures(before, k),
-        "levels": dict(zip(NAMES, levels, strict=True)),
-        "suppressed": len(set().union(*(after[values] for values in rare))),
-        "rare": [
-            {"values": dict(zip(NAMES, values, strict=True)), "persons": len(persons)}
-            for values, persons in sorted(before.items(), key=lambda item: (len(item[1]), str(item[0])))
-            if len(persons) < k
-        ][:RARE_SHOWN],
-    }
-    return report, Masking(levels, rare, masks)
-
-
-OF_VALUES = ("patient_sex", "patient_age", "study_date", "body_part_examined")
-
-
-def _values(columns: Columns, levels: tuple[int, ...]) -> Values:
-    return tuple(ladder[level](columns) for ladder, level in zip(LADDERS.values(), levels, strict=True))
-
-
-def _persons(classes: Mapping[Values, set[str]]) -> set[str]:
-    return set().union(*classes.values())
-
-
-def _rare_persons(classes: Mapping[Values, set[str]], k: int) -> set[str]:
-    return set().union(*(persons for persons in classes.values() if len(persons) < k))
-
-
-def _one_step(classes: Mapping[Values, set[str]], levels: tuple[int, ...]) -> tuple[int, ...] | None:
-    """One step up for the quasi-identifier with most values that can still go up."""
-    spread = {
-        place: len({values[place] for values in classes})
-        for place, (ladder, level) in enumerate(zip(LADDERS.values(), levels, strict=True))
-        if level + 1 < len(ladder)
-    }
-    if not spread:
-        return None
-    widest = max(spread, key=lambda place: (spread[place], -place))
-    return tuple(level + (place == widest) for place, level in enumerate(levels))
-
-
-def _figures(classes: Mapping[Values, set[str]], k: int) -> dict[str, Any]:
-    rare = [persons for persons in classes.values() if len(persons) < k]
-    return {
-        "classes": len(classes),
-        "smallest": min((len(persons) for persons in classes.values()), default=0),
-        "below_k": {"classes": len(rare), "persons": len(set().union(*rare))},
-    }

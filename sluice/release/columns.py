@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
-from sluice.deid.elements import DataSet, read_file
-from sluice.deid.gate import number, text
+from sluice.deid.reread import BIG, Found, Reread
 
 TEXTS = {
     "patient": 0x00100020,
@@ -34,14 +33,30 @@ TEXTS = {
     "imager_pixel_spacing_mm": 0x00181164,
     "slice_thickness_mm": 0x00180050,
     "kvp_kv": 0x00180060,
+    # Not in the tables: counted for the review, since headers may hold them.
+    "patient_size_m": 0x00101020,
+    "patient_weight_kg": 0x00101030,
+    "ethnic_group": 0x00102160,
 }
 NUMBERS = {"rows": 0x00280010, "columns": 0x00280011, "number_of_frames": 0x00280008, "bits_stored": 0x00280101}
 
 
-def columns_of(produced: bytes) -> dict[str, Any]:
+def columns_of(produced: Reread) -> dict[str, Any]:
     """Typed columns of a produced file; a backslash separates several values, as in DICOM."""
-    file = read_file(produced)
-    elements: DataSet = file.elements
-    texts = {name: text(elements.get(tag)) or None for name, tag in TEXTS.items()}
-    numbers = {name: number(elements.get(tag), 0) or None for name, tag in NUMBERS.items()}
-    return texts | numbers | {"transfer_syntax_uid": file.transfer_syntax}
+    elements = {one.tag: one for one in produced.elements if len(one.path) == 1}
+    texts = {name: elements[tag].text() or None if tag in elements else None for name, tag in TEXTS.items()}
+    order: Literal["little", "big"] = "big" if produced.syntax == BIG else "little"
+    numbers = {name: _number(elements.get(tag), order) for name, tag in NUMBERS.items()}
+    return texts | numbers | {"transfer_syntax_uid": produced.syntax}
+
+
+def _number(element: Found | None, order: Literal["little", "big"]) -> int | None:
+    """A US or IS value; None where it is missing, nought or no number."""
+    if element is None:
+        return None
+    if element.vr in ("US", "SS", "UN", "OB") and len(element.data) == 2:
+        return int.from_bytes(element.data, order) or None
+    try:
+        return int(element.text()) or None
+    except ValueError:
+        return None

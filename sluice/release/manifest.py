@@ -29,6 +29,7 @@ from sluice.release.anonymity import assess
 from sluice.release.contents import objects
 from sluice.release.plan import ReleaseError
 from sluice.release.recall.opt_outs import follow_merges
+from sluice.release.reports import read_reports
 from sluice.release.review.approval import standing, statement
 from sluice.release.signing import SigningKey, house_key
 from sluice.release.tables import texts_of, write_tables
@@ -254,6 +255,8 @@ def _write(
         contained = select(connection, named_query("release_contained"), {"release_id": release["release_id"]})
         counts = _counts(select(connection, named_query("release_counts"), {"release_id": release["release_id"]}))
         models = select(connection, named_query("release_models"), {"release_id": release["release_id"]})
+    if "tables" in release["formats"]:
+        read_reports(database, store, release["release_id"])  # of versions that it contains, and what was lost
     gone = _gone_before(store, release) | set((before or {}).get("removed", ())) | (listed_before or set())
     with tempfile.TemporaryDirectory(prefix="sluice-publish-") as folder:
         root = Path(folder)

@@ -19,7 +19,7 @@ from sluice.database import Database, named_query, select
 from sluice.deid.identities import Identities
 from sluice.deid.pixels.deciding import described
 from sluice.deid.profile import Profile
-from sluice.release import linkage
+from sluice.release import linkage, masks
 from sluice.release.canaries import canaries_of
 from sluice.release.chosen import choose
 from sluice.release.linkage.keys import KeySource, key_source
@@ -113,6 +113,7 @@ def line_of(window_key: str) -> str:
 def frozen_profile(project: Project, identities: Identities) -> dict[str, Any]:
     """What decides the bytes of a release, without its members."""
     weeks = {"date_shift": project.date_shift} if project.shifts_whole_weeks else {}
+    masked = {"masked": project.anonymity.decided} if project.anonymity.files == "mask" else {}
     return (
         project.deid_profile().describe()
         | {
@@ -122,6 +123,7 @@ def frozen_profile(project: Project, identities: Identities) -> dict[str, Any]:
             "sluice": __version__,
         }
         | weeks
+        | masked
     )
 
 
@@ -182,6 +184,8 @@ def prepare(
         release = _find_or_begin(connection, project, window_key, profile, members, version_id)
         require_approval(connection, release["release_id"], project.approval, project.approvers, requested_by, list_id)
         linkage.record(connection, project.name, identities, release["release_id"], people)
+        known = linkage.identities_for(connection, identities, release["release_id"])
+        masks.decide(connection, project, known or identities, release["release_id"], people)
         batches = _cut(connection, release["release_id"], part_size)
     counted: dict[str, int] = {}
     for _, code, _ in reasons:
@@ -287,7 +291,7 @@ def _find_or_begin(
 ) -> dict[str, Any]:
     decided: list[Any] = [profile, sorted(members)]
     if project.formats != ("dicom",):
-        decided.append([sorted(project.formats), project.anonymity.model_dump()])
+        decided.append([sorted(project.formats), project.anonymity.decided])
     # What was taken back once does not come back as the same version, not even with the same members.
     recalled = select(
         connection,

@@ -74,12 +74,37 @@ class Anonymity(BaseModel):
             cell that US agencies (CMS) publish; 5 and 10 are usual elsewhere.
         policy: where fewer do: `report` says so, `generalise` makes the tables coarser until enough do, `suppress`
             leaves the rare values out of the tables, `hold` publishes nothing.
+        files: what the DICOM files say of persons who are rarer than k: `keep` what the profile keeps, or `mask` sex,
+            age, size, weight and the like in them, too (`sluice.release.masks`).
+        rare: patients below which the page Review calls a retained string rare.
+        share: of persons that may be in rare classes before `generalise` makes the tables coarser.
+        age_band, year_band: years in the finest band of ages, and of study dates.
+        shown: classes, the rarest first, that the page Review shows; none of them is in the manifest.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     k: Annotated[int, Field(ge=2, le=1000)] = 11
     policy: Literal["report", "generalise", "suppress", "hold"] = "report"
+    files: Literal["keep", "mask"] = "keep"
+    rare: Annotated[int, Field(ge=2, le=1000)] = 5
+    share: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+    age_band: Annotated[int, Field(ge=1, le=20)] = 5
+    year_band: Annotated[int, Field(ge=1, le=20)] = 1
+    shown: Annotated[int, Field(ge=0, le=1000)] = 20
+
+    @property
+    def bounds(self) -> dict[str, Any]:
+        """What is counted by, as the report and the manifest name it."""
+        return self.model_dump(include={"rare", "share", "age_band", "year_band", "shown"})
+
+    @property
+    def decided(self) -> dict[str, Any]:
+        """What makes another version of a release: `k` and `policy` always, the rest where it is not the default, so
+        that releases from before there were bounds stay the same."""
+        return self.model_dump(include={"k", "policy"}) | self.model_dump(
+            exclude_defaults=True, exclude={"k", "policy"}
+        )
 
 
 class Project(BaseModel):

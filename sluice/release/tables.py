@@ -1,8 +1,8 @@
 """The tables of a version, for all that it contains: Parquet for analysts, `labels.csv` for who trains classifiers.
 
 Every column stands in `dictionary.csv` beside this file, which goes along as `tables/dictionary.csv` and `.json`; the
-types of the Parquet files are read from it, so the two cannot differ. Columns of headers come from the produced files
-only.
+types of the Parquet files are read from it, so the two cannot differ. Columns of headers and reports come from the
+produced files only.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ import pyarrow.parquet as pq
 
 from sluice.csv_cells import inert
 from sluice.database import Database
-from sluice.release.anonymity import Masking
 from sluice.release.contents import stream
+from sluice.release.counting import Masking
 from sluice.release.index import TableWriter
+from sluice.release.reports import reports
 
 DICTIONARY = Path(__file__).with_name("dictionary.csv")
 TRAIN, VALIDATE = 70, 85  # of a hundred: below the first is train, below the second val, the rest test
@@ -49,6 +50,7 @@ def write_tables(database: Database, release: Mapping[str, Any], masking: Maskin
             "headers": lambda: _headers(database, release["release_id"], masking),
             "predictions": lambda: _predictions(database, release["release_id"]),
             "labels": lambda: _labels(database, release["release_id"], masking),
+            "reports": lambda: _reports(database, release["release_id"], masking),
         }
     if "png" in formats:
         makers["images"] = lambda: _derived(database, release["release_id"], "png")
@@ -110,6 +112,12 @@ def _labels(database: Database, release_id: int, masking: Masking) -> Iterator[d
         columns = row.pop("columns")
         shown = masking.masked(columns | row)
         yield shown | {"split": split_of(str(columns.get("patient")))}
+
+
+def _reports(database: Database, release_id: int, masking: Masking) -> Iterator[dict[str, Any]]:
+    for row in reports(database, release_id):
+        columns = row.pop("columns")
+        yield masking.masked(columns | row)
 
 
 def _predictions(database: Database, release_id: int) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,10 @@
-"""Verify a release: read every object back from the bucket, and find nothing there that does not belong."""
+"""Verify a release: read every object back from the bucket, and find nothing there that does not belong.
+
+    for part in plan.batches: read_back(database, store, plan.release_id, part)
+    verify(database, store, plan.release_id)
+
+The first may be left out: what nobody read back is read by the second, which alone says whether a release is right.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +16,35 @@ from pathlib import Path
 from typing import Any
 
 from sluice.database import Database, named_query, select
-from sluice.objects import ObjectStore
+from sluice.objects import NoSuchObjectError, ObjectStore, ReadBack, StoredObject
 from sluice.release import canaries
 from sluice.release.anonymity import assess
-from sluice.release.plan import ReleaseError
+from sluice.release.plan import ReleaseError, ReleasePart
+from sluice.release.reuse import lock_objects
 
 DOWNLOADS = 4  # at once
 # What a version has besides objects: its manifest, lists and tables, anew under rN/ after a recall, and tombstones.
 OWN = re.compile(
     r"(manifest\.json(\.sig)?|recalled\.json(\.sig)?|(r[0-9]+/)?(tables/.*|SHA256SUMS|manifest\.parquet|instances\.csv))"
 )
+
+
+@dataclass(frozen=True)
+class ReadBackSummary:
+    """What one part's reading back found.
+
+    Attributes:
+        read: files that nobody had read back since they were uploaded, `bytes` in sum.
+        wrong: of those, missing or damaged ones; `verify` has them sent again.
+    """
+
+    read: int
+    bytes: int
+    wrong: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """The summary as XCom carries it."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -45,6 +70,37 @@ class VerifySummary:
         return asdict(self)
 
 
+def read_back(
+    database: Database, store: ObjectStore, release_id: int, part: ReleasePart | dict[str, Any]
+) -> ReadBackSummary:
+    """Read back what a part has in the bucket and compare it with the ledger, so that `verify` need not.
+
+    Raises:
+        ObjectStoreError: the bucket cannot be used.
+    """
+    part = ReleasePart.of(part) if isinstance(part, dict) else part
+    asked = {"release_id": release_id, "first": part.first, "last": part.last}
+    with database.transaction() as connection:
+        (clock,) = select(connection, "select clock_timestamp() as began")
+        rows = select(connection, named_query("release_unread"), asked)
+    with ThreadPoolExecutor(DOWNLOADS) as pool:
+        found = list(pool.map(lambda row: _read_back(store, row["object_key"]), rows))
+    right = {
+        row["object_key"]: one.etag
+        for row, one in zip(rows, found, strict=True)
+        if one is not None and one.sha256 == row["sha256"]
+    }
+    with database.transaction() as connection, connection.cursor() as cursor:
+        lock_objects(connection, release_id)
+        cursor.execute(
+            "update released_object o set read_back_at = %s, read_back_etag = seen.etag "
+            "from unnest(%s::text[], %s::text[]) as seen (object_key, etag) "
+            "where o.release_id = %s and o.object_key = seen.object_key",
+            (clock["began"], list(right), list(right.values()), release_id),
+        )
+    return ReadBackSummary(len(rows), sum(row["bytes"] for row in rows), len(rows) - len(right))
+
+
 def verify(database: Database, store: ObjectStore, release_id: int, logs: Sequence[Path] = ()) -> VerifySummary:
     """Compare the bucket with the ledger, object by object, prove the release by its synthetic patients, and count for
     its review how many persons share what it says.
@@ -63,7 +119,9 @@ def verify(database: Database, store: ObjectStore, release_id: int, logs: Sequen
         found = select(connection, named_query("release_state"), {"release_id": release_id})
         objects = select(
             connection,
-            "select object_key, kind, bytes, sha256, uploaded_at from released_object where release_id = %s",
+            "select object_key, kind, bytes, sha256, uploaded_at, "
+            "case when read_back_at >= uploaded_at then read_back_etag end as etag "
+            "from released_object where release_id = %s",
             (release_id,),
         )
         recalled = select(connection, "select object_key from recall_object where release_id = %s", (release_id,))
@@ -81,7 +139,7 @@ def verify(database: Database, store: ObjectStore, release_id: int, logs: Sequen
     out = {row["object_key"] for row in recalled}
     wanted = [row for row in objects if row["uploaded_at"] is not None and row["object_key"] not in out]
     listed = {
-        entry.key: entry.bytes
+        entry.key: entry
         for folder in sorted({prefix, *(_folder(row["object_key"]) for row in wanted)})
         for entry in store.list(folder)
     }
@@ -157,8 +215,18 @@ def _folder(key: str) -> str:
     return "/".join(key.split("/", 2)[:2]) + "/"
 
 
-def _is_right(store: ObjectStore, row: dict[str, Any], listed: dict[str, int], prefix: str) -> bool:
-    key, digest = row["object_key"], row["sha256"]
-    if listed.get(key) != row["bytes"]:
+def _is_right(store: ObjectStore, row: dict[str, Any], listed: dict[str, StoredObject], prefix: str) -> bool:
+    seen = listed.get(row["object_key"])
+    if seen is None or seen.bytes != row["bytes"]:
         return False
-    return not key.startswith(prefix) or store.digest(key) == digest
+    if seen.etag == row["etag"] or not row["object_key"].startswith(prefix):
+        return True
+    found = _read_back(store, row["object_key"])
+    return found is not None and found.sha256 == row["sha256"]
+
+
+def _read_back(store: ObjectStore, key: str) -> ReadBack | None:
+    try:
+        return store.read_back(key)
+    except NoSuchObjectError:
+        return None

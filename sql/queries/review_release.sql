@@ -1,7 +1,7 @@
 -- A release as the head of its review shows it.
 select r.release_id, r.project, r.version, r.window_key, r.profile, r.bucket, r.prefix, r.started_at, r.verified_at,
        r.published_at, r.approvals_needed, r.approvers, r.requested_by, v.opened_at, v.digest as shown,
-       to_jsonb(r) -> 'anonymity_report' as anonymity,
+       to_jsonb(r) -> 'anonymity_report' as anonymity, r.anonymity as asked_anonymity,
        (select count(distinct p.sop_instance_uid) from release_member m join pixel_screening p using (sop_instance_uid)
          where m.release_id = r.release_id and p.failed is null) as searched,
        (select coalesce(sum(bytes), 0)::bigint from released_object o

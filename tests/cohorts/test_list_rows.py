@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sluice.cohorts.list_rows import MOST_ROWS, ListedRow, ListReader
-from sluice.cohorts.sheets import ListError
+from sluice.cohorts.records import ListError
 from tests.cohorts.workbooks import ods, xlsx, xlsx_of_xml
 
 DAY = date(2026, 10, 26)

@@ -13,7 +13,7 @@ from sluice.cohorts.list_report import answers_csv
 from sluice.cohorts.list_rows import ListReader
 from sluice.cohorts.list_sweep import _Answers, sweep_list, window_of_list
 from sluice.cohorts.lists import add_list, answer_list, delete_list, every_row, find_list, lists, rows_of
-from sluice.cohorts.sheets import ListError
+from sluice.cohorts.records import ListError
 from sluice.database import Database
 from sluice.pacs.find.sweep import sweep
 from sluice.windows import Window

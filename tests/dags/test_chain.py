@@ -7,12 +7,15 @@ of it happens in one process, in the order of this file.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
+from pydicom import dcmread
 
 from sluice.database import Database, select
 from sluice.hospital.build import build
@@ -20,6 +23,7 @@ from sluice.hospital.pacs import HospitalPacs
 from sluice.hospital.truth import Truth
 from sluice.objects import ObjectStore
 from sluice.pacs.receiver.receive import Receiver
+from sluice.pull import pull
 from sluice.release.projects import load_project
 from sluice.settings import settings
 from sluice.stack.postgres import EmbeddedPostgres
@@ -201,6 +205,72 @@ def test_the_chain_runs_to_the_bucket(scene: Scene, run: Any) -> None:
     for prefix in summary["prefixes"]:
         keys = {item.key for item in scene.store.list(prefix.split("/", 1)[1])}
         assert any(key.endswith("manifest.json") for key in keys)
+
+
+def test_what_was_written_about_pictures_leaves_with_them(
+    scene: Scene, run: Any, s3: EmbeddedS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reports, key object notes and presentation states in the bucket, in the tables, and as a reader pulls them."""
+    (release,) = scene.rows("select prefix, release_id from release where project = 'radiographs' and version = 1")
+    for name, value in {
+        "ENDPOINT_URL": s3.endpoint_url,
+        "ACCESS_KEY_ID": s3.access_key,
+        "SECRET_ACCESS_KEY": s3.secret_key,
+    }.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    pulled = pull(f"s3://{scene.store.bucket}/{release['prefix']}", tmp_path / "copy", only=["dicom", "tables"])
+    assert not pulled.failed
+    documents = {
+        kind: [path for path in (tmp_path / "copy").rglob("*.dcm") if str(dcmread(path).Modality) == kind]
+        for kind in ("SR", "KO", "PR")
+    }
+    truly = Counter(
+        series.modality
+        for study in scene.truth.studies
+        if study.in_pacs
+        for series in study.series
+        if series.modality in documents
+    )
+    assert {kind: len(paths) for kind, paths in documents.items()} == truly
+    released = {
+        row["uid"]: row["original"]
+        for row in scene.rows(
+            "select columns ->> 'sop_instance_uid' as uid, sop_instance_uid as original from released_object "
+            "where release_id = %s and kind = 'dicom'",
+            release["release_id"],
+        )
+    }
+    films = {
+        instance.sop_instance_uid
+        for study in scene.truth.studies
+        for series in study.series
+        for instance in series.instances
+        if series.modality == "DX"
+    }
+    dangling = 0
+    for paths in documents.values():
+        for path in paths:
+            dataset = dcmread(path)
+            referred = [str(element.value) for element in dataset.iterall() if element.tag == 0x00081155]
+            known = [released[uid] for uid in referred if uid in released]
+            assert set(known) <= films
+            if dataset.Modality in ("KO", "PR"):
+                assert len(known) == len(referred) > 0, "the film that it is of is released"
+            if dataset.Modality == "PR":
+                (annotation,) = dataset.GraphicAnnotationSequence
+                assert list(annotation.GraphicObjectSequence[0].GraphicData) == [40.0, 40.0, 90.0, 120.0]
+                assert "[" not in str(annotation.TextObjectSequence[0].UnformattedTextValue)
+            dangling += len(referred) - len(known)
+            assert all(uid.startswith("2.25.") and uid not in films for uid in referred)
+    assert dangling == 2, "one earlier film of each report, which nobody has: a pseudonym that leads nowhere"
+    table = pq.read_table(next((tmp_path / "copy").rglob("reports.parquet"))).to_pylist()
+    assert {row["sop_instance_uid"] for row in table} == {
+        str(dcmread(path).SOPInstanceUID) for kind in ("SR", "KO") for path in documents[kind]
+    }
+    findings = [row for row in table if row["concept_code"] == "121071"]
+    assert len(findings) == 2
+    assert all(row["gaps"] and row["language"] in ("de", "en") for row in findings)
+    assert all(row["text"].startswith(("Abdomen", "Lumbar", "Lendenwirbels")) for row in findings)
 
 
 def test_running_the_chain_again_changes_nothing(scene: Scene, run: Any) -> None:

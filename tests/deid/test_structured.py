@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.sr._snomed_dict import mapping as snomed
 
+from sluice.deid.conformance import new_faults
 from sluice.deid.elements import read_file, walk
 from sluice.deid.engine import Deidentified, deidentify
 from sluice.deid.held import Held
 from sluice.deid.identities import Identities
 from sluice.deid.leak_check import Claims, findings
 from sluice.deid.profile import Action, Profile
+from sluice.deid.reread import reread
 from sluice.deid.structured import action_of
 from sluice.deid.tables import table
 from tests.deid.planted import CT, ROOT, encoded, image
@@ -426,3 +428,19 @@ def test_words_with_umlauts_are_read_as_they_were_written() -> None:
         produced = checked(data, WORDS)[1]
         read = produced[element].value if element == "SeriesDescription" else produced.ContentSequence[0].TextValue
         assert read in ("Schädel axial", "Fraktur der Hüfte")
+
+
+def test_an_item_that_went_as_a_whole_is_no_fault_and_one_without_its_value_is() -> None:
+    """A text of which no word is left goes; that no text is left at its depth makes the report no worse."""
+    gone = [item("TEXT", code("121106"), TextValue="Quillfeather"), item("CONTAINER", code("121070"), ContentSequence=[
+        item("TEXT", code("121106"), TextValue="Quillfeather")])]  # fmt: skip
+    data = encoded(document(gone))
+    result, produced = checked(data, CONTENT)
+    assert "TextValue" not in produced.ContentSequence[0]
+    assert [one.ValueType for one in produced.ContentSequence] == ["CONTAINER"]
+    assert new_faults(reread(data), reread(result.data)) == []
+    kept = [item("TEXT", code("121071"), TextValue="Fracture"), item("TEXT", code("121106"), TextValue="Fracture")]
+    before, broken = document(kept), document(kept)
+    del broken.ContentSequence[1].TextValue
+    faults = new_faults(reread(encoded(before)), reread(encoded(broken)))
+    assert [fault.kind for fault in faults] == ["type-C lost"]

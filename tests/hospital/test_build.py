@@ -208,3 +208,23 @@ def test_real_images_join_and_stay_apart_from_training(shared_data: Path, tmp_pa
     offered = [file for files in Radiographs(shared_data, 1).files.values() for file in files]
     assert offered
     assert all(digests[file][0] in NOT_FOR_TRAINING for file in offered)
+
+
+def test_what_is_written_about_a_film_refers_to_it_and_names_the_patient_in_every_corner(
+    hospital: Hospital, stored: dict[str, Dataset]
+) -> None:
+    written = [(study, series) for study, series, _ in cases(hospital[1]) if series.modality in ("SR", "KO", "PR")]
+    assert Counter(series.modality for _, series in written) == {"SR": 3, "KO": 1, "PR": 1}  # one of them a dose report
+    for study, series in written:
+        ds = stored[series.instances[0].sop_instance_uid]
+        films = {one.sop_instance_uid for of in study.series if of.modality == "DX" for one in of.instances}
+        referred = {
+            str(element.value) for element in ds.iterall() if element.tag == tag_for_keyword("ReferencedSOPInstanceUID")
+        }
+        surname = str(ds.PatientName).split("=")[0].split("^")[0]
+        texts = [str(one.value) for one in ds.iterall() if one.keyword in ("TextValue", "UnformattedTextValue")]
+        if str(ds.SOPClassUID) != "1.2.840.10008.5.1.4.1.1.88.67":
+            assert films & referred
+            assert any(surname in text for text in texts)
+        assert "AcquisitionDate" not in ds
+        assert "PixelData" not in ds

@@ -12,6 +12,7 @@ import pydicom
 import pytest
 
 import sluice.release.export as export
+import sluice.release.producing as producing
 from sluice.database import Database, select
 from sluice.deid.elements import Element, File, read_file, write_file
 from sluice.objects import ObjectStore
@@ -61,7 +62,7 @@ def probes(database: Database) -> list[dict[str, Any]]:
 
 def leaking(monkeypatch: pytest.MonkeyPatch, change: Any) -> None:
     """An engine with a fault: `change` puts into the produced file something of the original."""
-    right = export.deidentify
+    right = producing.deidentify
 
     def wrong(file: File, *others: Any) -> Any:
         before = dict(file.elements)
@@ -70,7 +71,7 @@ def leaking(monkeypatch: pytest.MonkeyPatch, change: Any) -> None:
         change(before, produced.elements)
         return dataclasses.replace(result, data=write_file(_meta(result.data), produced.elements))
 
-    monkeypatch.setattr(export, "deidentify", wrong)
+    monkeypatch.setattr(producing, "deidentify", wrong)
 
 
 def _meta(data: bytes) -> dict[int, Element]:
@@ -133,7 +134,7 @@ def test_a_leak_stops_the_part_before_anything_is_uploaded(
     canaries.add(database, chosen, "rita", site)
     leaking(monkeypatch, lambda before, after: after.update({tag: before[tag]} if tag in before else {}))
     for check in ("leaks", "new_faults"):  # as if the re-read looked elsewhere
-        monkeypatch.setattr(export, check, lambda *_: [])
+        monkeypatch.setattr(producing, check, lambda *_: [])
     with pytest.raises(ReleaseError, match="shows in what this worker makes"):
         exported(database, site, bucket, chosen)
     assert list(bucket.list()) == []
@@ -206,7 +207,7 @@ def test_tables_manifests_logs_and_other_peoples_files_are_looked_through(
     # a file of a patient in which a canary's token is, as where an engine keeps state from one file to the next
     store_day(database, site.archive, [image(2, edit=lambda one: setattr(one, "Manufacturer", "SIEMENS"))])
     leaking(monkeypatch, lambda before, after: after.update({0x00104000: Element(0x00104000, "LT", token.encode())}))
-    monkeypatch.setattr(export, "leaks", lambda *_: [])
+    monkeypatch.setattr(producing, "leaks", lambda *_: [])
     monkeypatch.setattr(export.canaries, "probe", lambda *_: [])
     exported(database, site, bucket, chosen)
     with database.transaction() as connection:

@@ -16,6 +16,7 @@ import pytest
 
 import sluice.release.export as export
 import sluice.release.manifest as publishing
+import sluice.release.sending as sending
 from sluice.cohorts.freeze import freeze
 from sluice.cohorts.language import parse, parse_text
 from sluice.cohorts.lists import add_list
@@ -361,7 +362,7 @@ def test_killed_between_upload_and_mark(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(export._Exporter, "_mark", killed)
+        patch.setattr(sending.Sender, "_mark", killed)
         with pytest.raises(KeyboardInterrupt):
             export_batch(database, archive, bucket, chosen, plan.release_id, plan.batches[0], keys=keys)
     assert len(list(bucket.list())) == 8  # there, but not marked

@@ -9,6 +9,7 @@ import random
 import resource
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,13 @@ from typing import Any
 import pytest
 
 import sluice.objects as objects
+import sluice.release.formats.derive as deriving
+import sluice.release.sending as sending
 from sluice.database import Database
 from sluice.objects import ObjectStoreError, connect
 from sluice.release.index import TableWriter
 from sluice.release.projects import Project
+from sluice.release.verify import verify
 from sluice.stack.s3 import EmbeddedS3
 from tests.deid.planted import DX, image
 from tests.release.flaky_s3 import Fault, Reader, proxy
@@ -111,6 +115,46 @@ def test_two_at_once_are_one_release(day: Scene) -> None:
         reader.look()
     assert first == second
     assert reader.lies == []
+
+
+@pytest.mark.parametrize(
+    ("where", "step"), [(sending.Sender, "send"), (deriving._Deriver, "_keep")], ids=["export", "derive"]
+)
+def test_the_later_of_two_takes_nothing_back(
+    day: Scene, monkeypatch: pytest.MonkeyPatch, where: type, step: str
+) -> None:
+    """It has read what is to be done, the first does all of it, and then it writes the same down again."""
+    project, written, put = day.project(formats=FORMATS), getattr(where, step), objects.ObjectStore.put
+    waits, first_is_done, verified = threading.Event(), threading.Event(), threading.Event()
+
+    later = Scene(Database(day.database.url), day.archive, day.bucket, day.keys, [], [])
+
+    def writes(self: Any, *args: Any) -> Any:
+        if self.database is later.database:
+            waits.set()
+            assert first_is_done.wait(60)
+        return written(self, *args)
+
+    def sends(*args: Any) -> Any:
+        if first_is_done.is_set():
+            is_sending.set()
+            assert verified.wait(60)
+        return put(*args)
+
+    is_sending = threading.Event()
+    monkeypatch.setattr(where, step, writes)
+    with ThreadPoolExecutor(1) as pool:
+        second = pool.submit(later.release, project)
+        assert waits.wait(60)
+        release_id = day.exported_release(project)
+        monkeypatch.setattr(objects.ObjectStore, "put", sends)
+        first_is_done.set()
+        assert is_sending.wait(60)
+        try:
+            assert verify(day.database, day.bucket, release_id).objects == 18
+        finally:
+            verified.set()
+        assert second.result(60).objects == 18
 
 
 def test_a_full_disk_here_stops_before_the_manifest(day: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -149,7 +149,7 @@ def test_a_release_in_every_format(scene: Scene) -> None:
     }
     assert {kind: one["objects"] for kind, one in said["objects"].items()} == {"dicom": 10, "png": 10, "nifti": 2}
     names = {file["name"] for file in said["files"]}
-    tables = ["headers", "predictions", "labels", "images", "volumes"]
+    tables = ["headers", "predictions", "labels", "reports", "images", "volumes"]
     assert names == {f"tables/{name}.parquet" for name in tables} | {
         "tables/labels.csv", "tables/labels.schema.json", "tables/dictionary.csv", "tables/dictionary.json",
         "manifest.parquet",

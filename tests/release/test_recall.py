@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import sluice.release.export as export
 import sluice.release.recall.recalls as recalls
+import sluice.release.sending as sending
 from sluice.database import Database, select
 from sluice.objects import ObjectStore, ObjectStoreError, connect
 from sluice.release.export import ReleaseError, export_batch, prepare, publish, verify
@@ -222,7 +222,7 @@ def test_what_is_exported_while_it_is_recalled_does_not_stay(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plan = prepare(database, chosen, DAY, keys=keys)
-    put = export._Exporter._put
+    put = sending.Sender._put
 
     def slowly(self: Any, produced: Any) -> None:
         """The opt-out comes, and is carried out, after the row was written and before the object is in the bucket."""
@@ -232,7 +232,7 @@ def test_what_is_exported_while_it_is_recalled_does_not_stay(
         put(self, produced)
 
     with monkeypatch.context() as patch:
-        patch.setattr(export._Exporter, "_put", slowly)
+        patch.setattr(sending.Sender, "_put", slowly)
         export_batch(database, archive, bucket, chosen, plan.release_id, plan.batches[0], keys=keys)
     assert len(dicom(bucket)) == 4
     assert verify(database, bucket, plan.release_id).objects == 4

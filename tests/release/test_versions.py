@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import sluice.deid.engine as engine
-import sluice.release.export as export
 import sluice.release.plan as plan
+import sluice.release.producing as producing
 from sluice.cohorts.freeze import freeze
 from sluice.cohorts.language import parse_text
 from sluice.release.export import export_batch, prepare, verify
@@ -67,8 +67,8 @@ def test_a_window_again_names_what_is_there_without_reading_it(scene: Scene, mon
     scene.release(project, NEXT)
     (late,) = store_day(scene.database, scene.archive, [image(9)])
     seen = []
-    deidentify = export.deidentify
-    monkeypatch.setattr(export, "deidentify", lambda *given: seen.append(1) or deidentify(*given))
+    deidentify = producing.deidentify
+    monkeypatch.setattr(producing, "deidentify", lambda *given: seen.append(1) or deidentify(*given))
     third = scene.release(project)
     assert (third.version, third.objects) == (3, 8)  # the day's five, and the three of the next day
     assert len(seen) == 1
@@ -84,7 +84,7 @@ def test_each_file_is_parsed_once_by_the_engine_and_once_by_the_check(
 ) -> None:
     store_day(scene.database, scene.archive, [image(1), image(2)])
     parsed: Counter[tuple[str, bytes]] = Counter()
-    for module, name in ((export, "read_file"), (engine, "read_file"), (export, "reread")):
+    for module, name in ((producing, "read_file"), (engine, "read_file"), (producing, "reread")):
         own = getattr(module, name)
         monkeypatch.setattr(module, name, lambda data, own=own, name=name: parsed.update([(name, data)]) or own(data))
     scene.exported_release(scene.project())

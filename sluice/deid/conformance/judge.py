@@ -13,6 +13,10 @@ from sluice.deid.reread import PIXEL_DATA, Found, Reread, RereadError, reread
 SOP_CLASS, SOP_INSTANCE = 0x00080016, 0x00080018
 META_CLASS, META_INSTANCE, META_SYNTAX = 0x00020002, 0x00020003, 0x00020010
 WHOLE_FILE: tuple[Tag, ...] = ()
+CONTENT, VALUE_TYPE = 0x0040A730, 0x0040A040
+VALUES = {"TEXT": 0x0040A160, "PNAME": 0x0040A123, "UIDREF": 0x0040A124, "DATE": 0x0040A121, "TIME": 0x0040A122,
+          "DATETIME": 0x0040A120, "CODE": 0x0040A168, "NUM": 0x0040A300, "IMAGE": 0x00081199, "COMPOSITE": 0x00081199,
+          "WAVEFORM": 0x00081199, "CONTAINER": 0x0040A050}  # fmt: skip
 
 
 @dataclass(frozen=True, order=True)
@@ -64,21 +68,32 @@ def new_faults(before: Reread, after: Reread) -> list[Fault]:
 def _lost(before: Reread, after: Reread) -> set[Fault]:
     """Attributes of Types 1C and 2C that had a value: whether their condition holds is not known here, that it held is.
 
-    An item that is gone as a whole lost nothing. Specific Character Set follows from the values that are left.
+    An item that is gone as a whole lost nothing. Specific Character Set follows from the values that are left. What a
+    content item needs follows from its value type, so its items are judged one by one.
     """
     sop_class = next((one.text() for one in before.elements if one.path == (SOP_CLASS,)), "")
     iod = iod_of(sop_class)
     if iod is None:
         return set()
     left = {one.path for one in after.elements}
-    return {
+    return set(_valueless(after)) | {
         Fault("type-C lost", one.path, module)
         for one in before.elements
         if one.path not in left
         and (module := iod.conditional.get(one.path)) is not None
         and (one.data.strip(b" \0") or one.items)
         and (len(one.path) == 1 or one.path[:-1] in left)
+        and CONTENT not in (one.path[-1], *one.path[-2:-1])
     }
+
+
+def _valueless(file: Reread) -> Iterator[Fault]:
+    """Content items without the value that their value type says they have (PS3.3 Table C.17-5)."""
+    for (path, _), item in _items(file.elements).items():
+        if path[-1] == CONTENT and VALUE_TYPE in item:
+            needed = VALUES.get(item[VALUE_TYPE].text())
+            if needed is not None and needed not in item:
+                yield Fault("type-C lost", (*path, needed), "content item")
 
 
 def judge(file: Reread) -> set[Fault]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from fnmatch import fnmatchcase
@@ -115,18 +115,23 @@ def load_rules(folder: Path | None = None) -> tuple[DeviceRule, ...]:
     Raises:
         DeviceRuleError: a file or a line cannot be used.
     """
-    return tuple(rule for path in _files(folder) for rule in _of_text(path.name, path.read_bytes()))
+    return tuple(rule for path in tables_of(folder) for rule in _of_text(path.name, path.read_bytes()))
 
 
 def rules_digest(folder: Path | None = None) -> str:
     """SHA-256 of all tables of rules: they decide what a release holds."""
     digest = hashlib.sha256()
-    for path in _files(folder):
+    for path in tables_of(folder):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-def _files(folder: Path | None) -> list[Path]:
+def tables_of(folder: Path | None) -> list[Path]:
+    """The hospital's tables in the order in which they are asked, then the one that ships.
+
+    Raises:
+        DeviceRuleError: there is no such folder.
+    """
     if folder is None:
         return [SHIPPED]
     if not folder.is_dir():
@@ -136,23 +141,41 @@ def _files(folder: Path | None) -> list[Path]:
 
 @lru_cache(maxsize=64)
 def _of_text(name: str, content: bytes) -> tuple[DeviceRule, ...]:
+    rules: list[DeviceRule] = []
+    for _, read in lines_of(name, content):
+        if isinstance(read, DeviceRuleError):
+            raise read
+        rules.append(read)
+    return tuple(rules)
+
+
+def lines_of(name: str, content: bytes) -> Iterator[tuple[str, DeviceRule | DeviceRuleError]]:
+    """The rules of a table with their place, `us.csv, line 3`; in the place of one that cannot be used, why."""
     try:
         lines = content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:
-        raise DeviceRuleError(f"{name} is no UTF-8 text. Save it as CSV in UTF-8.") from None
+        yield name, DeviceRuleError(f"{name} is no UTF-8 text. Save it as CSV in UTF-8.")
+        return
     reader = csv.DictReader(lines, strict=True)
-    if tuple(reader.fieldnames or ()) != COLUMNS:
-        raise DeviceRuleError(f"The first line of {name} must be: {','.join(COLUMNS)}")
-    rules: list[DeviceRule] = []
+    names: set[str] = set()
     try:
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            yield name, DeviceRuleError(f"The first line of {name} must be: {','.join(COLUMNS)}")
+            return
         for row in reader:
-            rules.append(_rule(row, f"{name}, line {reader.line_num}"))
+            place = f"{name}, line {reader.line_num}"
+            try:
+                rule = _rule(row, place)
+            except DeviceRuleError as error:
+                yield place, error
+                continue
+            if rule.rule in names:
+                yield place, DeviceRuleError(f"{place}: the rule {rule.rule!r} is there twice. Give each its own name.")
+            names.add(rule.rule)
+            yield place, rule
     except csv.Error as error:
-        raise DeviceRuleError(f"{name}, line {reader.line_num}, is no CSV: {error}") from None
-    names = [rule.rule for rule in rules]
-    if twice := sorted({one for one in names if names.count(one) > 1}):
-        raise DeviceRuleError(f"{name} has the rule {twice[0]!r} twice. Give each its own name.")
-    return tuple(rules)
+        place = f"{name}, line {reader.line_num}"
+        yield place, DeviceRuleError(f"{place}, is no CSV: {error}")
 
 
 def _rule(row: Mapping[str, str | None], place: str) -> DeviceRule:
@@ -169,6 +192,7 @@ def _rule(row: Mapping[str, str | None], place: str) -> DeviceRule:
     if bool(rectangles) != (given["action"] == "mask"):
         raise DeviceRuleError(f"{place}: rectangles belong to the action mask, and mask needs at least one.")
     fits = tuple((column, given[column].upper()) for column in (*TEXTS, *NUMBERS) if given[column] != "*")
+    _check_lie_within(rectangles, given, place)
     if given["action"] in ("release", "mask"):
         _check_is_narrow(dict(fits), given["action"], place)
     return DeviceRule(given["rule"], fits, given["action"], rectangles, given["why"])
@@ -180,6 +204,18 @@ def _check_is_narrow(fits: Mapping[str, str], action: str, place: str) -> None:
     for column in needed:
         if column not in fits or set(fits[column]) <= set("*?"):
             raise DeviceRuleError(f"{place}: a rule that says {action} must name {', '.join(needed)}.")
+
+
+def _check_lie_within(rectangles: Iterable[Rectangle], given: Mapping[str, str], place: str) -> None:
+    """A rectangle beside the picture would blank nothing, and nobody would notice."""
+    for column, edge in (("columns", "right"), ("rows", "bottom")):
+        if given[column].isdecimal():
+            for rectangle in rectangles:
+                if getattr(rectangle, edge) > int(given[column]):
+                    raise DeviceRuleError(
+                        f"{place}: a rectangle ends at {edge} {getattr(rectangle, edge)}, and the picture has "
+                        f"{given[column]} {column}. Write left, top, width and height of what is blanked."
+                    )
 
 
 def _advice(column: str) -> str:

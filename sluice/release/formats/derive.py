@@ -25,6 +25,8 @@ from sluice.release.formats import nifti, png
 from sluice.release.formats.dropping import drop_derived
 from sluice.release.formats.made import Made, NotMade
 from sluice.release.plan import ReleaseError, ReleasePart
+from sluice.release.reports import read_reports
+from sluice.release.reuse import UPLOADED_AT, lock_objects
 
 AT_ONCE = 4  # downloads and uploads
 CHUNK = 16  # sources in memory at once, and made again where an upload fails
@@ -81,6 +83,8 @@ def derive(
     release = found[0]
     if release["published_at"] is not None:
         return summary
+    if "tables" in release["formats"]:
+        read_reports(database, store, release_id, (part.first, part.last))
     asked = {"release_id": release_id, "first": part.first, "last": part.last}
     if "png" in release["formats"]:
         _Deriver(database, store, release, "png", png.RECIPE, _png, summary).run(
@@ -179,6 +183,7 @@ class _Deriver:
         by_digest = {source.digest: source for source in sources}
         asked = {"release_id": self.release_id, "kind": self.kind, "recipe": self.recipe, "digests": list(by_digest)}
         with self.database.transaction() as connection:
+            lock_objects(connection, self.release_id)
             rows = select(connection, named_query("release_derived"), asked)
             whole = {row["source_sha256"] for row in rows}
             uids = {digest: by_digest[digest] for digest in whole}
@@ -192,7 +197,7 @@ class _Deriver:
                      row["columns"], self.kind, row["source_sha256"], self.recipe, row["sources"], "now", "now")
                     for row in rows
                 ],
-                ON_CONFLICT.replace("null", "excluded.uploaded_at"),
+                ON_CONFLICT + "excluded.uploaded_at",
             )  # fmt: skip
             self._note(connection, [(source.name, None, None) for source in uids.values()])
         self.summary.reused += len(rows)
@@ -219,11 +224,13 @@ class _Deriver:
                      made.columns, self.kind, source.digest, self.recipe, uids, "now", None)
                 )  # fmt: skip
         with self.database.transaction() as connection:
+            lock_objects(connection, self.release_id)
             self._drop_others(connection, sources, [key for key, _ in files])
-            copy_rows(connection, "released_object", COLUMNS, rows, ON_CONFLICT)
+            copy_rows(connection, "released_object", COLUMNS, rows, ON_CONFLICT + UPLOADED_AT)
         for _ in pool.map(self._put, files):
             pass
         with self.database.transaction() as connection:
+            lock_objects(connection, self.release_id)
             with connection.cursor() as cursor:
                 cursor.execute(
                     "update released_object set uploaded_at = now() where release_id = %s and object_key = any(%s)",
@@ -259,5 +266,5 @@ COLUMNS = (
 ON_CONFLICT = (
     "(release_id, object_key) do update set bytes = excluded.bytes, sha256 = excluded.sha256, "
     "columns = excluded.columns, source_sha256 = excluded.source_sha256, recipe = excluded.recipe, "
-    "sources = excluded.sources, verified_at = excluded.verified_at, uploaded_at = null"
+    "sources = excluded.sources, verified_at = excluded.verified_at, uploaded_at = "
 )

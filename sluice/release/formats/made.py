@@ -12,7 +12,8 @@ class NotMade(Exception):  # noqa: N818
     """A source does not become this format.
 
     Attributes:
-        reason_code: as the manifest counts it: `no-volume`, `not-16-bit`, `pixels-unreadable`, `converter-failed`.
+        reason_code: as the manifest counts it: `no-volume`, `no-pixels`, `not-16-bit`, `pixels-unreadable`,
+            `converter-failed`.
         detail: what was wrong, without anything that identifies a patient.
     """
 

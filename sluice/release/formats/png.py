@@ -66,8 +66,11 @@ def pictures(data: bytes, path: str, about: dict[str, Any]) -> list[Made]:
 
 def _frames(dataset: Dataset) -> Iterator[NDArray[Any]]:
     if "PixelData" not in dataset:
-        kind = "not-16-bit" if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset else "pixels-unreadable"
-        raise NotMade(kind, "no integer pixel data")
+        if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
+            raise NotMade("not-16-bit", "no integer pixel data")
+        if "Rows" not in dataset:  # a report, or what says how to show a picture
+            raise NotMade("no-pixels", "it is no image")
+        raise NotMade("pixels-unreadable", "no integer pixel data")
     try:
         # raw=False gives RGB for YBR; palettes and grey stay as stored
         yield from iter_pixels(dataset, raw=False)

@@ -14,7 +14,7 @@ from sluice.cohorts.fields import FIELDS
 from sluice.cohorts.language import parse, parse_text
 from sluice.cohorts.lists import CohortList, add_list, find_list
 from sluice.cohorts.promoted import registry_of
-from sluice.cohorts.sheets import ListError
+from sluice.cohorts.records import ListError
 from sluice.cohorts.versions import cohorts, versions
 from sluice.database import Database
 

@@ -10,11 +10,11 @@ from sluice.database import Database, named_query, select
 from sluice.release.review.approval import standing
 from sluice.release.review.errors import ReviewError
 
-RARE = 5  # fewer patients than so: a value that could single somebody out
+RARE = 5  # fewer patients than so, where a release says nothing else: a value that could single somebody out
 PAGE_SIZE = 100
 SHOWN: dict[str, dict[str, Any]] = {
     "new": {"only_new": True},
-    "rare": {"rare": RARE},
+    "rare": {},
     "text": {"kind": "text"},
     "code": {"kind": "code"},
     "number": {"kind": "number"},
@@ -45,8 +45,8 @@ def head(database: Database, release_id: int) -> dict[str, Any]:
             "counts": (select(connection, named_query("release_counts"), asked) or [{}])[0],
             "held": select(connection, named_query("review_held"), asked),
             "texts": select(connection, named_query("review_texts"), asked),
-            "tallies": select(connection, named_query("review_tallies"), asked | {"rare": RARE})[0],
-            "rare_below": RARE,
+            "tallies": select(connection, named_query("review_tallies"), asked | {"rare": _rare(release)})[0],
+            "rare_below": _rare(release),
             "decisions": [_named(row) for row in select(connection, named_query("review_decisions"), asked)],
             "history": select(connection, named_query("review_history"), asked),
         }
@@ -55,6 +55,9 @@ def head(database: Database, release_id: int) -> dict[str, Any]:
 def strings(database: Database, release_id: int, show: str, words: str | None, first: int) -> dict[str, Any]:
     """One page of strings: `strings`, `total`, and `next`, where the next page begins."""
     asked = {"release_id": release_id, "kind": None, "only_new": False, "rare": None, "decided": None}
+    if show == "rare":
+        found = database.rows("review_release", {"release_id": release_id})
+        asked["rare"] = _rare(found[0]) if found else RARE
     rows = database.rows(
         "review_strings",
         asked | SHOWN[show] | {"words": words or None, "first": first, "page_size": PAGE_SIZE},
@@ -78,6 +81,12 @@ def picture(database: Database, release_id: int, sop_instance_uid: str) -> bytes
     """The JPEG of one object of a release; None where there is none."""
     rows = database.rows("review_picture", {"release_id": release_id, "sop_instance_uid": sop_instance_uid})
     return bytes(rows[0]["jpeg"]) if rows and rows[0]["jpeg"] is not None else None
+
+
+def _rare(release: dict[str, Any]) -> int:
+    """The bound that a release was prepared with."""
+    asked = release["asked_anonymity"] or {}
+    return int(asked.get("rare", RARE))
 
 
 def _named(row: dict[str, Any]) -> dict[str, Any]:

@@ -115,7 +115,7 @@ class IvcFilterReader:
         return result
 
     def _forward(self, images: NDArray[np.uint8]) -> dict[str, Tensor]:
-        """Of the highest peaks: scores and places in the flat heatmap `(n, PEAKS)`, widths and heights `(n, 2, PEAKS)`."""
+        """Of the highest peaks: scores and places in the flat heatmap `(n, PEAKS)`, box sizes `(n, 2, PEAKS)`."""
         with torch.inference_mode():
             pictures = torch.from_numpy(images).to(self.device, non_blocking=True)[:, None].float() / 255
             inputs = local_contrast(pictures).contiguous(memory_format=torch.channels_last)

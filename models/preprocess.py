@@ -139,7 +139,7 @@ def _padding_mask(dataset: Dataset, stored: NDArray[Any]) -> Mask | None:
 
 
 def _averaged(stored: NDArray[Any], padding: Mask | None, side: int) -> tuple[FloatImage, Mask | None, int]:
-    """Block means of the stored values outside the padding, where there is nothing but padding, and the blocks' side."""
+    """Block means of the stored values outside the padding, where nothing else is, and their side."""
     not_a_number = ~np.isfinite(stored) if stored.dtype.kind == "f" else None
     if not_a_number is not None and not_a_number.any():
         padding = not_a_number if padding is None else padding | not_a_number

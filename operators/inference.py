@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from operators.pictures import Pictures, in_groups
 
 if TYPE_CHECKING:
+    from sluice.anatomy.fast_path import Certainty
     from sluice.batches import Batch
     from sluice.canonical.shards import Pixels
     from sluice.database import Database
@@ -44,6 +45,8 @@ class InferenceSummary:
         pending: radiographs that it had not read.
         read: answers stored.
         gated_out: not looked at, because their body part cannot show what the model looks for.
+        by_header: not looked at, because the header decides their body part with certainty.
+        audited: looked at although the header decides, to compare the two.
         skipped: no pictures for models: localizers, presentation states and the like.
         unreadable: noted with a reason.
         decoded: canonical images that were not there yet and were made on the way.
@@ -57,6 +60,8 @@ class InferenceSummary:
     pending: int = 0
     read: int = 0
     gated_out: int = 0
+    by_header: int = 0
+    audited: int = 0
     skipped: int = 0
     unreadable: int = 0
     decoded: int = 0
@@ -88,6 +93,7 @@ def read_batch(
     canonical_root: Path,
     device: str = "auto",
     workers: int | None = None,
+    certainty: Certainty | None = None,
 ) -> InferenceSummary:
     """Let a task's model read what it has not read of a batch, then its shadows the same. Again: reads nothing.
 
@@ -97,6 +103,7 @@ def read_batch(
         canonical_root: folder of the canonical images.
         device: `auto`, `cpu` or `cuda`.
         workers: processes that decode what is not there as a canonical image.
+        certainty: from when on a header decides the body part in place of the network; None: never.
 
     Returns:
         What the model in production did, with a count of what its shadows did.
@@ -112,7 +119,8 @@ def read_batch(
     chosen = choose(device)
 
     def read(model: RunningModel) -> InferenceSummary:
-        return _read_with(_load(task, model.path, chosen), database, archive, batch, task, canonical_root, workers)
+        reader, runs = _load(task, model.path, chosen), (task, canonical_root)
+        return read_with(reader, database, archive, batch, *runs, model.stage, workers, certainty)
 
     serving, *shadows = models_to_run(database, task)
     summary = read(serving)
@@ -135,26 +143,62 @@ def _load(task: str, weights: Path, device: Any) -> Any:
     return IvcFilterReader.load(weights, device)
 
 
-def _read_with(
+def read_with(
     reader: Any,
     database: Database,
     archive: Path,
     batch: Batch,
     task: str,
     root: Path,
-    workers: int | None,
+    stage: str = "production",
+    workers: int | None = None,
+    certainty: Certainty | None = None,
 ) -> InferenceSummary:
+    """Let one loaded model read what it has not read of a batch; see `read_batch`."""
     from models.preprocess import RECIPE
-    from sluice.predictions import pending
+    from sluice.anatomy.fast_path import compare
+    from sluice.predictions import pending, register_model
 
+    register_model(database, reader.model_id, task, reader.architecture, reader.weights_sha256, reader.card, stage)
     images = pending(database, batch, task, reader.model_id, RECIPE)
     summary = InferenceSummary(reader.model_id, str(reader.device), pending=len(images))
     if task == "ivc_filter":
         asked = [image for image in images if image.body_part in SHOWS_CAVA]
         summary.gated_out = len(images) - len(asked)
         images = asked
-    if not images:
-        return summary
+    elif certainty is not None:
+        images = _not_decided_by_header(database, reader.model_id, images, certainty, summary)
+    if images:
+        _read_images(reader, database, archive, task, root, images, workers, summary)
+    if summary.audited:
+        compare(database, reader.model_id)
+    return summary
+
+
+def _not_decided_by_header(
+    database: Database, model_id: str, images: list[PendingImage], certainty: Certainty, summary: InferenceSummary
+) -> list[PendingImage]:
+    """The images that the network has to read; some although their header decides."""
+    from sluice.anatomy.fast_path import decide
+
+    ages = {image.sop_instance_uid: image.age_years for image in images if image.why_not is None}
+    decided = decide(database, model_id, ages, certainty)
+    summary.audited = sum(one.audited for one in decided.values())
+    summary.by_header = len(decided) - summary.audited
+    skipped = {uid for uid, one in decided.items() if not one.audited}
+    return [image for image in images if image.sop_instance_uid not in skipped]
+
+
+def _read_images(
+    reader: Any,
+    database: Database,
+    archive: Path,
+    task: str,
+    root: Path,
+    images: list[PendingImage],
+    workers: int | None,
+    summary: InferenceSummary,
+) -> None:
     with Pictures(database, archive, root, summary, workers) as pictures, ThreadPoolExecutor(1, "store") as storing:
         stored: Future[None] | None = None
         with _Feeder(pictures, images, reader) as groups:
@@ -165,7 +209,6 @@ def _read_with(
                 stored = storing.submit(_store, database, reader.model_id, task, group, answers, summary)
         if stored is not None:
             stored.result()
-    return summary
 
 
 class _Feeder:

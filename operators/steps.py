@@ -308,11 +308,14 @@ def _read(batch: dict[str, Any], model_task: str) -> Counts:
     """One model over one batch; the network is loaded once."""
     from operators.connections import archive, database
     from operators.inference import read_batch
+    from sluice.anatomy.fast_path import Certainty
     from sluice.batches import Batch
     from sluice.settings import settings
 
-    site, store, files, part = settings(), database(), archive(), Batch.of(batch)
-    return read_batch(store, files, part, model_task, site.canonical, site.device, site.decode_processes).as_dict()
+    site = settings()
+    certainty = Certainty(site.header_reliability, audited=site.header_audited) if site.header_decides else None
+    runs = (site.device, site.decode_processes, certainty)
+    return read_batch(database(), archive(), Batch.of(batch), model_task, site.canonical, *runs).as_dict()
 
 
 def _check_quality(window: str, ti: Any) -> Counts:

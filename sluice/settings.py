@@ -101,6 +101,10 @@ class Settings(BaseSettings):
             those that ship; docs/pixels.md.
         screening_threads: processor threads that one task may use to look for text in pixels.
         device: where the models run: `auto` (a GPU where there is one), `cpu` or `cuda`.
+        header_decides: whether a header that is right with certainty spares the network a film's body part, but for a
+            sample; what only the picture shows (visible regions, view, orientation) is then not known of it.
+        header_reliability: how often headers of a station have to be right for that.
+        header_audited: share of such films that the network reads nevertheless, to compare.
         gpu_queue: queue of the tasks that run models, where workers with a GPU listen to one of their own
             (CeleryExecutor: `airflow celery worker --queues gpu`); without it any worker takes them.
         decode_processes: processes that one task decodes films with; as many as it has cores.
@@ -153,6 +157,9 @@ class Settings(BaseSettings):
     device_rules: Path | None = None
     screening_threads: int = Field(default=1, ge=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    header_decides: bool = False
+    header_reliability: float = Field(default=0.99, ge=0.9, le=1)
+    header_audited: float = Field(default=0.05, ge=0.01, le=1)
     gpu_queue: str | None = None
     decode_processes: int = Field(default_factory=lambda: len(os.sched_getaffinity(0)), ge=1)
     keys_file: Path | None = None

@@ -210,7 +210,7 @@ class ShardReader:
         self._mapped.clear()  # unmapped with the last view of them
 
     def picture(self, place: Place) -> Pixels | None:
-        """The picture, uint8 `(512, 512)`, without a copy; None where its bytes are gone or are not what was written."""
+        """The picture, uint8 `(512, 512)`, not copied; None where its bytes are gone or not what was written."""
         import numpy as np
 
         mapped = self._map(place)

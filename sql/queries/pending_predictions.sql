@@ -2,7 +2,7 @@
 -- Parameters: window_key or * for every window, first, last, model_id, recipe, again.
 select i.sop_instance_uid, r.path, i.sop_class_uid, i.image_type, i.patient_age_years,
        c.shard_id, c.offset_bytes, c.digest,
-       b.label as body_part
+       coalesce(b.label, h.router5) as body_part
   from receipt r
   join instance i on i.sop_instance_uid = r.sop_instance_uid
   join series s on s.series_instance_uid = i.series_instance_uid
@@ -10,6 +10,10 @@ select i.sop_instance_uid, r.path, i.sop_class_uid, i.image_type, i.patient_age_
   left join lateral (select p.label
                        from prediction_in_use p
                       where p.sop_instance_uid = i.sop_instance_uid and p.task = 'body_part') b on true
+  left join lateral (select router5
+                        from header_answer
+                       where header_answer.sop_instance_uid = i.sop_instance_uid
+                       order by decided_at desc limit 1) h on true
  where r.receipt_id between %(first)s and %(last)s
    and (%(window_key)s = '*'
         or exists (select from window_member m
@@ -17,6 +21,8 @@ select i.sop_instance_uid, r.path, i.sop_class_uid, i.image_type, i.patient_age_
    and s.modality in ('CR', 'DX')
    and not exists (select from prediction p
                     where p.sop_instance_uid = i.sop_instance_uid and p.model_id = %(model_id)s)
+   and not exists (select from header_answer h
+                    where h.sop_instance_uid = i.sop_instance_uid and h.model_id = %(model_id)s and not h.audited)
    and (%(again)s or not exists (select from gap g
                                   where g.sop_instance_uid = i.sop_instance_uid and g.step = 'predicted'))
    and i.sop_instance_uid not in (select o.sop_instance_uid from opted_out_instance o where o.projects is null)

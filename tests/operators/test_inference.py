@@ -8,17 +8,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, RLELossless
 
-from models.weights_files import WeightsUnusable
+from models.weights_files import SHIPPED, WeightsUnusable
 from operators import inference
 from operators.inference import read_batch
 from operators.pictures import keep_batch
+from sluice.anatomy import fast_path
+from sluice.anatomy.fast_path import Certainty
 from sluice.batches import EVERYTHING, Batch, plan_radiographs
 from sluice.canonical.shards import RECORD, shard_path
 from sluice.database import Database, select
 from sluice.predictions import register_model
 from sluice.registry.registry import disagreement
 from tests.ledger_rows import DAY, DX_IMAGE, LedgerRows
+from tests.models.films import body, film, written
 
 KEY = DAY.isoformat()
 PARTS = ("abdominal", "others", "unknown", "pediatric_chest")
@@ -43,6 +47,14 @@ class Network:
             SimpleNamespace(label=PARTS[(first + place) % 4], router5_score=0.9, detail=lambda: {"examined": "KNEE"})
             for place in range(len(images))
         ]
+
+
+LOAD = inference._load
+
+
+def running(path: Any) -> SimpleNamespace:
+    """A model as the registry names one."""
+    return SimpleNamespace(path=path, stage="production", model_id="of the test")
 
 
 @pytest.fixture
@@ -73,7 +85,7 @@ def day(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     networks = {task: Network(task) for task in ("body_part", "ivc_filter")}
     for network in networks.values():
         register_model(database, network.model_id, network.task, "fake", network.weights_sha256, network.card)
-    monkeypatch.setattr(inference, "models_to_run", lambda _, task: [SimpleNamespace(path=task)])
+    monkeypatch.setattr(inference, "models_to_run", lambda _, task: [running(task)])
     monkeypatch.setattr(inference, "_load", lambda task, *_: networks[task])
     (batch,) = plan_radiographs(database, KEY)
     root = tmp_path / "canonical"
@@ -182,8 +194,7 @@ def test_a_shadow_reads_beside_production_and_neither_counts_nor_holds_it_up(
             raise WeightsUnusable("the weights are for another network")
         return shadow if path == "shadow" else serving
 
-    running = [SimpleNamespace(path=path, model_id=path) for path in ("serving", "broken", "shadow")]
-    monkeypatch.setattr(inference, "models_to_run", lambda *_: running)
+    monkeypatch.setattr(inference, "models_to_run", lambda *_: [running(name) for name in ("it", "broken", "shadow")])
     monkeypatch.setattr(inference, "_load", load)
     done = day.run("body_part")
     assert (done["read"], done["shadow_read"], done["shadows_failed"], done["decoded"]) == (4, 4, 1, 4)
@@ -195,3 +206,117 @@ def test_a_shadow_reads_beside_production_and_neither_counts_nor_holds_it_up(
     pairs = disagreement(database, shadow.model_id)
     assert sum(pair["images"] for pair in pairs) == 4
     assert not any(pair["agree"] for pair in pairs)
+
+
+def test_headers_that_decide_spare_the_network_films_but_for_a_sample(
+    day: Any, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = day.networks["body_part"].model_id
+    register_model(database, model, "body_part", "fake", "0" * 64, {})
+    database.execute("insert into fusion (model_id, films, parameters) values (%s, 9000, '{}')", (model,))
+    database.execute("insert into header_reliability values (1, '(0018,0015)', false, 'CT1', 9000, 9000, 0.999)")
+    database.execute("update header_anatomy set region_key = 'ABDOMEN', source_tag = '(0018,0015)'")
+    monkeypatch.setattr(fast_path, "audited", lambda uid, share: uid.endswith(".2"))
+    (batch,) = plan_radiographs(database, KEY)
+
+    def run(task: str) -> dict[str, Any]:
+        return read_batch(database, day.archive, batch, task, day.root, workers=1, certainty=Certainty()).as_dict()
+
+    done = run("body_part")
+    assert (done["pending"], done["by_header"], done["audited"], done["read"]) == (5, 4, 1, 1)
+    assert run("body_part")["pending"] == 0
+    with database.transaction() as connection:
+        (audit,) = select(connection, "select region_key, model_region from header_answer where audited")
+    assert (audit["region_key"], audit["model_region"]) == ("ABDOMEN", "KNEE")
+    looked = run("ivc_filter")
+    assert (looked["pending"], looked["gated_out"], looked["unreadable"]) == (5, 0, 1), "an abdomen may show a filter"
+
+
+def bad_films(folder: Path) -> dict[str, str]:
+    """Files of bad input by UID, and the reason that each must get."""
+    grey = (body() * 3800 + 100).astype(np.uint16)
+    constant, corrupt, cut = film(np.full((200, 200), 7, np.uint16)), film(grey), film(grey)
+    corrupt.compress(JPEG2000Lossless, generate_instance_uid=False)
+    corrupt.PixelData = corrupt.PixelData[:60] + b"\xff" * 340 + corrupt.PixelData[400:]
+    cut.PixelData = cut.PixelData[:1000]
+    foreign = film(grey)
+    foreign.compress(RLELossless, generate_instance_uid=False)
+    foreign.file_meta.TransferSyntaxUID = JPEGLosslessSV1  # ends the process that decodes it
+    unsuitable = {
+        "colour by its header": film(grey, PhotometricInterpretation="RGB"),
+        "no photometric interpretation": film(grey, PhotometricInterpretation=None),
+        "zero size": film(grey, Rows=0),
+        "constant": constant,
+        "one pixel high": film((body(1, 3000) * 4000).astype(np.uint16)),
+        "not a number after rescale": film(grey, RescaleSlope="1e38", RescaleIntercept="1e39"),
+        "no pixels": film(grey, PixelData=None),
+    }
+    unreadable = {"corrupt JPEG 2000": corrupt, "cut off": cut, "foreign bit stream": foreign}
+    reasons = {}
+    films = [(one, "pixels-unsuitable") for one in unsuitable.values()]
+    films += [(one, "pixels-unreadable") for one in unreadable.values()]
+    for number, (dataset, reason) in enumerate(films):
+        written(dataset, folder, f"bad-{number}.dcm")
+        reasons[f"bad-{number}.dcm"] = reason
+    return reasons
+
+
+def test_bad_input_has_a_reason_each_and_the_rest_of_the_batch_is_unharmed(day: Any, database: Database) -> None:
+    expected = {}
+    for number, (name, reason) in enumerate(bad_films(day.archive).items(), start=10):
+        uid = day.rows.instance(day.series, number)
+        database.execute("update receipt set path = %s where sop_instance_uid = %s", (name, uid))
+        expected[uid] = reason
+    huge = day.rows.instance(day.series, 30)
+    small = (body(250, 240) * 3800 + 100).astype(np.uint16)
+    written(film(np.kron(small, np.ones((32, 32), np.uint16))), day.archive, f"{huge}.dcm")  # 61 megapixels
+    missing = day.rows.instance(day.series, 31)
+    expected |= {missing: "pixels-unreadable", f"{day.series}.5": "pixels-unreadable"}
+    (batch,) = plan_radiographs(database, KEY)
+    done = read_batch(database, day.archive, batch, "body_part", day.root, workers=2).as_dict()
+    with database.transaction() as connection:
+        gaps = select(connection, "select sop_instance_uid, reason_code, detail from gap where step = 'predicted'")
+        read = select(connection, "select sop_instance_uid from prediction")
+    assert {gap["sop_instance_uid"]: gap["reason_code"] for gap in gaps} == expected
+    assert all(gap["detail"] and str(day.archive) not in gap["detail"] for gap in gaps)
+    assert {row["sop_instance_uid"] for row in read} == {huge, *(f"{day.series}.{number}" for number in range(1, 5))}
+    assert (done["read"], done["unreadable"]) == (5, len(expected))
+
+
+def test_weights_that_are_missing_or_a_gpu_that_is_are_one_clear_error(
+    day: Any, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from models.device import DeviceUnusable
+
+    monkeypatch.setattr(inference, "_load", LOAD)
+    monkeypatch.setattr(inference, "models_to_run", lambda *_: [running(tmp_path / "none.pt")])
+    with pytest.raises(WeightsUnusable, match="no weights at"):
+        day.run("body_part")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    (batch,) = plan_radiographs(database, KEY)
+    with pytest.raises(DeviceUnusable, match="SLUICE_DEVICE"):
+        read_batch(database, day.archive, batch, "body_part", day.root, device="cuda")
+
+
+def test_memory_of_a_gpu_that_runs_out_halves_the_batch_of_a_task(day: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from models.body_part import BodyPartReader
+
+    monkeypatch.setattr(inference, "_load", LOAD)
+    monkeypatch.setattr(inference, "models_to_run", lambda *_: [running(SHIPPED / "body_part.pt")])
+    shapes, forward = [], BodyPartReader._forward
+
+    def small_gpu(reader: BodyPartReader, images: Any) -> Any:
+        shapes.append(len(images))
+        if len(images) > 1:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+        return forward(reader, images)
+
+    monkeypatch.setattr(BodyPartReader, "_forward", small_gpu)
+    done = day.run("body_part")
+    assert (done["pending"], done["read"], done["unreadable"]) == (5, 4, 1)
+    assert shapes[0] > 1
+    assert shapes[-4:] == [1, 1, 1, 1]

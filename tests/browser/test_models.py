@@ -82,15 +82,15 @@ def test_a_model_is_moved_by_keyboard_with_a_reason(page: Page, url: str, read: 
     model = page.locator(f"[data-model='{NEW}']")
     expect(page.locator(f"[data-model='{BODY}'] .badge")).to_have_text("production, reads")
     expect(model.locator(".measures")).to_contain_text("0.970 0.930–0.990")
-    for words in ("Read as a shadow", "Promote"):
+    for words, stage in (("Read as a shadow", "shadow"), ("Promote", "production, reads")):
         field = model.get_by_role("textbox")
         field.focus()
         page.keyboard.type("better on limbs")
         field.press("Tab")
         expect(model.get_by_role("button", name=words)).to_be_focused()
         page.keyboard.press("Enter")
+        expect(model.locator(".badge").first).to_have_text(stage)
         expect(page.locator("#notice")).to_contain_text(NEW)
-    expect(model.locator(".badge").first).to_have_text("production, reads")
     assert [(one["event"], one["by"], one["reason"]) for one in history(read.database, NEW)] == [
         ("production", "ada", "better on limbs"), ("shadow", "ada", "better on limbs"),
     ]  # fmt: skip

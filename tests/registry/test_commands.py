@@ -66,7 +66,8 @@ def test_filters_are_listed_and_corrected_without_an_identifier_in_the_arguments
     assert (code, out.splitlines()[1].split(",")[0]) == (0, "PID-4711-77")
     monkeypatch.setattr("sys.stdin", io.StringIO("PID-4711-77\n"))
     assert run("ivc-filters", "say", "retrieved", "--on", "2026-11-01")[0] == 0
-    assert run("ivc-filters", "list", "--due")[:2] == (0, run("ivc-filters", "list")[1].splitlines()[0] + "\n")
+    code, out, _ = run("ivc-filters", "list", "--due")
+    assert (code, len(out.splitlines())) == (0, 1), "a heading and nobody"
     assert "retrieved" in run("ivc-filters", "list")[1]
     code, _, err = run("ivc-filters", "say", "not_a_filter", "--image", read.films[0])
     assert (code, err) == (1, "sluice: Nobody said that this image shows a filter.\n")

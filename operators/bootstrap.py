@@ -67,10 +67,13 @@ def bootstrap(
     from airflow.utils.session import create_session
 
     from sluice.database import Database, migrate
+    from sluice.database_roles import separate
     from sluice.pacs.governor.policy import ensure_policy
 
-    applied = migrate(settings.database_url)
+    applied = migrate(settings.database_owner_url or settings.database_url)
     say(f"Sluice's database: {len(applied)} migrations applied." if applied else "Sluice's database is up to date.")
+    if settings.database_owner_url and (lacks := separate(settings.database_owner_url, settings.database_url)):
+        say(f"Who is who is not separate: {lacks}. See docs/identities.md, Roles.")
     with create_session() as session:
         initdb(session=session)
     say("Airflow's database is up to date.")

@@ -28,6 +28,8 @@ WINDOW = "cohort/{{ params.project }}/{{ params.name }}{{ '/v%d' % params.versio
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 PRIORITIES = ("urgent", "routine", "backfill")
 FORMATS = ("dicom", "png", "nifti", "tables", "labels")
+OWN = "own"  # the project's own profile, as `sluice.release.requests.registry` reads it
+PROFILES = {OWN: "the project's own", "basic": "basic", "longitudinal": "longitudinal", "public": "public"}
 ANSWERS_SHOWN = 1_000  # rows whose answers are shown one by one; XCom is no place for more
 
 
@@ -40,7 +42,7 @@ def form() -> dict[str, Param]:
             type="string",
             enum=projects or ["none"],
             title="Project",
-            description="Decides who gets the images, and how they are de-identified.",
+            description="Decides who gets the images, and how they may be de-identified.",
         ),
         "name": Param(
             type="string",
@@ -62,6 +64,15 @@ def form() -> dict[str, Param]:
             examples=list(FORMATS),
             title="Products",
             description="Of what the project's file allows; nothing chosen is all of it. DICOM is always there.",
+        ),
+        "profile": Param(
+            OWN,
+            type="string",
+            enum=list(PROFILES),
+            values_display=PROFILES,
+            title="Profile",
+            description="How it is de-identified, of what the project's file allows. Another than the project's own "
+            "gets versions of its own.",
         ),
         "csv": Param(
             None,
@@ -148,7 +159,7 @@ def _estimate(window: str, params: dict[str, Any], dag_run: Any) -> Counts:
     from operators.connections import database
 
     kept = _request(database(), params, dag_run)
-    said = {"request_id": kept.request_id, "kind": kept.wanted.kind, "formats": kept.formats}
+    said = {"request_id": kept.request_id, "kind": kept.wanted.kind, "formats": kept.formats, "profile": kept.profile}
     return {"window_key": window, **said, **kept.estimate}
 
 
@@ -193,15 +204,15 @@ def _members(window: str, params: dict[str, Any], dag_run: Any) -> Counts:
 
     store = database()
     kept = _request(store, params, dag_run)
-    asked = kept.wanted
+    asked, comes = kept.wanted, {"formats": kept.formats, "profile": kept.profile}
     if asked.kept:
-        return {"window_key": window, "list_id": asked.kept.list_id, "formats": kept.formats}
+        return {"window_key": window, "list_id": asked.kept.list_id, **comes}
     if asked.kind == "version":
-        return {"window_key": window, "version_id": asked.version_id, "formats": kept.formats}
+        return {"window_key": window, "version_id": asked.version_id, **comes}
     assert asked.expression is not None
     why = f"to be released by run {dag_run.run_id}"
     frozen = freeze_for(store, asked.project, asked.name, asked.expression, kept.asked_by, why)
-    return {"window_key": window, **frozen.as_dict(), "formats": kept.formats}
+    return {"window_key": window, **frozen.as_dict(), **comes}
 
 
 def _answers(window: str, params: dict[str, Any]) -> Counts:

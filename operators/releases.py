@@ -113,7 +113,7 @@ def _prepare(window: str, project: str, members: dict[str, Any] | None = None, d
     from operators.connections import database, keys
     from sluice.release.export import prepare
 
-    whose = {name: (members or {}).get(name) for name in ("version_id", "list_id", "formats")}
+    whose = {name: (members or {}).get(name) for name in ("version_id", "list_id", "formats", "profile")}
     person = getattr(dag_run, "triggering_user_name", None)
     return prepare(database(), project, require_window(window), keys=keys(), **whose, requested_by=person).as_dict()
 

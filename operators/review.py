@@ -78,11 +78,12 @@ class ReviewOperator(HITLOperator):
             response_timeout=LOOK_EVERY,
             params={
                 "digest": Param("", type="string", title="Digest", description="As the page Review shows it."),
-                "reason": Param("", type="string", title="Reason", description="Needed to reject."),
+                "reason": Param(None, type=["null", "string"], title="Reason", description="Needed to reject."),
             },
             **kwargs,
         )
         self.release = release
+        self.refused = ""  # why the answer before this question did not count
 
     def execute(self, context: Any) -> Any:
         """Open the review; wait where an approval is lacking."""
@@ -92,6 +93,7 @@ class ReviewOperator(HITLOperator):
         """Take an answer, if it is one, and look again."""
         if "error" in event:
             self.process_trigger_event_error(event)
+        self.refused = ""
         chosen, person = event["chosen_options"][0], event.get("responded_by_user")
         if chosen in VERDICTS and person:
             self._answered(VERDICTS[chosen], person["name"], event.get("params_input") or {})
@@ -112,6 +114,7 @@ class ReviewOperator(HITLOperator):
             )
         except ReviewError as refused:
             self.log.warning("The answer of %s does not count: %s", person, refused)
+            self.refused = f" The answer of {person} did not count: {refused}"
 
     def _look(self, context: Any) -> dict[str, Any]:
         from operators.connections import database
@@ -140,7 +143,7 @@ class ReviewOperator(HITLOperator):
         self.subject = f"Release {release['project']} v{release['version']} of {release['window_key']}?"
         self.body = BODY.format(
             link=page_link("/review", {"release": release["release_id"]}),
-            standing=f"{opened.strings} distinct strings, {opened.new} of them new. {now.lacks}",
+            standing=f"{opened.strings} distinct strings, {opened.new} of them new. {now.lacks}{self.refused}",
         )
 
     def _produce_again(self) -> None:

@@ -28,6 +28,7 @@ class Asked(BaseModel):
     name: str = Field(pattern=NAME)
     filter: str | None = Field(default=None, max_length=MOST_BYTES)
     version: int | None = Field(default=None, ge=1)
+    profile: str | None = Field(default=None, max_length=40)
 
 
 def routes(person: Callable[..., Person]) -> APIRouter:
@@ -50,7 +51,7 @@ def routes(person: Callable[..., Person]) -> APIRouter:
             raise HTTPException(403, "You may not start runs of backfill_cohort in Airflow, so you may not ask for it.")
         try:
             may_ask(asked.project, who.name, is_engineer=who.may_order)
-            counted = assess(store, read_form(asked.model_dump(), store, who.name))
+            counted = assess(store, read_form(asked.model_dump(), store, who.name), asked.profile)
         except CohortRequestError as error:
             raise HTTPException(422, str(error)) from None
         return counted | {"may_override": who.may_order}

@@ -19,7 +19,7 @@ from plugins.connections import CONNECTION, database, writable
 from plugins.pacs import Person, from_our_page
 from sluice.database import Database
 from sluice.release.review import ReviewError, decide, open_review, remember, waiting_task
-from sluice.release.review.report import SHOWN, head, picture, pictures, strings
+from sluice.release.review.report import SHOWN, found, head, picture, pictures, strings
 
 log = logging.getLogger(__name__)
 UID = re.compile(r"[0-9.]{1,64}")
@@ -66,8 +66,7 @@ def routes(person: Callable[..., Person]) -> APIRouter:
         """The head of one review; it is counted first where it changed since it was shown."""
         _check(who, store, release_id)
         try:
-            open_review(store, release_id)
-            shown = head(store, release_id)
+            shown = head(store, release_id, open_review(store, release_id).digest)
         except ReviewError as error:
             raise HTTPException(404, str(error)) from None
         approvers = shown["release"]["approvers"]
@@ -75,8 +74,15 @@ def routes(person: Callable[..., Person]) -> APIRouter:
         return shown | {
             "name": who.name,
             "may_decide": who.may_approve and (not approvers or who.name in approvers),
+            "may_decide_everywhere": not approvers or who.may_change(CONNECTION),
             "task": task,
         }
+
+    @router.get("/{release_id}/found")
+    def of_images(release_id: int, who: Person = who, store: Database = store) -> dict[str, Any]:
+        """What became of the images, by itself: it is counted for seconds where a release is large."""
+        _check(who, store, release_id)
+        return found(store, release_id)
 
     @router.get("/{release_id}/strings")
     def retained(

@@ -1,3 +1,3 @@
 """Sluice: imaging studies from a hospital's PACS to the researchers who may use them, with proof."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"

@@ -108,7 +108,7 @@ def command_line() -> argparse.ArgumentParser:
         add("header", _of_room(headers.run_header), "the header of one instance, as DICOM JSON"), _path, _said
     )
     words = "make a typed column of an element, or list those that were made"
-    headers.add_headers(add("headers", _of_room(headers.run_headers), words), _path, _said)
+    headers.add_headers(add("headers", _of_owner(headers.run_headers), words), _path, _said)
     words = "the quality rules: list them, or check a hospital's own suites"
     quality.add_orders(add("quality", _of_room(quality.run), words), _path, _said)
     words = "text in pixels: check a hospital's own rules for devices, and try them on files"
@@ -139,9 +139,9 @@ def _add_identities(add: Callable[[str, Callable[[argparse.Namespace], int], str
     words = "the projects' keys: list, make, rotate, compare with a copy"
     identities.add_key(add("key", _of_site(identities.run_key), words), _path, _said)
     words = "who stands behind pseudonyms; audited, and needs a reason, the key and the role"
-    identities.add_reidentify(add("reidentify", _of_site(identities.run_reidentify), words), _path, _said)
+    identities.add_reidentify(add("reidentify", _of_person(identities.run_reidentify), words), _path, _said)
     words = "what patients are called in a project; audited, and needs a reason, the key and the role"
-    identities.add_pseudonym(add("pseudonym", _of_site(identities.run_pseudonym), words), _path, _said)
+    identities.add_pseudonym(add("pseudonym", _of_person(identities.run_pseudonym), words), _path, _said)
     words = "patients with two Patient IDs: one pseudonym in later versions"
     identities.add_merge(add("merge", _of_site(identities.run_merge), words), _path, _said)
     words = "synthetic patients that every release of a project takes along"
@@ -153,6 +153,18 @@ def _of_site(
 ) -> Callable[[argparse.Namespace], int]:
     """A command of `sluice.commands`, which needs the folders of the installation beside its database."""
     return lambda options: run(options, lambda: _database(options.home), lambda: _site(options.home))
+
+
+def _of_person(
+    run: Callable[[argparse.Namespace, Callable[[], Database], Callable[[], Settings]], int],
+) -> Callable[[argparse.Namespace], int]:
+    """A command of who may become the linkage's role: by their own login where a setting names it."""
+    return lambda options: run(options, lambda: _owners_database(options.home), lambda: _site(options.home))
+
+
+def _of_owner(run: Callable[[argparse.Namespace, Callable[[], Database]], int]) -> Callable[[argparse.Namespace], int]:
+    """A command that changes what tables there are."""
+    return lambda options: run(options, lambda: _owners_database(options.home))
 
 
 def _of_recall(
@@ -250,9 +262,13 @@ def _down(options: argparse.Namespace) -> int:
 
 def _migrate(_: argparse.Namespace) -> int:
     from sluice.database import migrate
+    from sluice.database_roles import separate
 
-    applied = migrate(settings().database_url)
+    ours, owner = settings().database_url, settings().database_owner_url
+    applied = migrate(owner or ours)
     print("\n".join(f"applied {name}" for name in applied) or "The database is up to date.")
+    if owner is not None and (lacks := separate(owner, ours)):
+        print(f"Who is who is not separate: {lacks}. See docs/identities.md, Roles.", file=sys.stderr)
     return 0
 
 
@@ -375,6 +391,16 @@ def _database(home: Path | None) -> Database:
     if home is None and _names_database():
         return Database(settings().database_url)
     return Database(database_url(_homes(home)))
+
+
+def _owners_database(home: Path | None) -> Database:
+    """The same database as its owner, where that is another user than the one of tasks and pages."""
+    from sluice.database import Database
+    from sluice.stack.daily import database_url
+
+    if home is None and _names_database():
+        return Database(settings().database_owner_url or settings().database_url)
+    return Database(database_url(_homes(home), as_owner=True))
 
 
 def _stores(home: Path | None) -> Callable[[str], ObjectStore] | None:

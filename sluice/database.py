@@ -359,15 +359,27 @@ def migrate(url: str) -> list[str]:
     """Apply the migrations of `sql/migrations` that this database lacks, in order; return their names.
 
     Raises:
-        DatabaseError: an applied migration's text has changed since.
+        DatabaseError: an applied migration's text has changed since, or this user does not own the database and it
+            lacks some.
     """
+    try:
+        return _migrate(url)
+    except psycopg2.errors.InsufficientPrivilege as error:
+        raise DatabaseError(
+            "The database lacks migrations, and this user may not apply them. Run `sluice migrate` with "
+            "SLUICE_DATABASE_OWNER_URL set to the user who owns the database."
+        ) from error
+
+
+def _migrate(url: str) -> list[str]:
     applied: list[str] = []
     with Database(url).transaction() as connection, connection.cursor() as cursor:
         cursor.execute("select pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
-        cursor.execute(
-            "create table if not exists schema_migration "
-            "(name text primary key, sha256 text not null, applied_at timestamptz not null default now())"
-        )
+        if select(connection, "select to_regclass('schema_migration') is null as is_new")[0]["is_new"]:
+            cursor.execute(
+                "create table schema_migration "
+                "(name text primary key, sha256 text not null, applied_at timestamptz not null default now())"
+            )
         known = {row["name"]: row["sha256"] for row in select(connection, "select name, sha256 from schema_migration")}
         for path in sorted((SQL / "migrations").glob("*.sql")):
             text = path.read_text(encoding="utf-8")

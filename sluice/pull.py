@@ -29,8 +29,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPException
-from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from pathlib import Path
+from typing import IO, Any, Literal, Protocol
 
 try:
     import fcntl
@@ -38,11 +38,17 @@ except ImportError:  # Windows
     fcntl: Any = None  # type: ignore[no-redef]
 
 STATE = ".sluice-pull"
+OURS = ("manifest.json", "manifest.json.sig")  # of a version's folder, written last
+NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 FORMAT = "sluice-release/2"
 MISSING = 3  # exit code: done, and something could not be had
 ATTEMPTS = 5  # of one file, with pauses that double from half a second
 CHUNK = 1 << 20
 SMALL_BYTES = 2 << 30  # of a file that is read whole: SHA256SUMS of ten million objects
+TINY_BYTES = 64 << 10  # of a signature or a key
+LONGEST = 900  # of a path below the project's folder; S3 keys end at 1024 bytes
+LONGEST_PART = 200  # of a name: most disks end at 255 bytes, and `.part` and a dot have to fit
+LOOKS = 3  # at a manifest that changes while its files are fetched
 TIMEOUT_S = 60
 SHOW_EVERY_S = 5.0
 EXPIRED = ("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidToken", "RequestExpired")
@@ -81,16 +87,60 @@ class Pulled:
 
 @dataclass(frozen=True)
 class _Entry:
-    """A line of SHA256SUMS: path below the project's folder, and digest."""
+    """A line of SHA256SUMS: path below the project's folder, digest, and how many bytes it can have at most."""
 
     path: str
     sha256: str
+    most: int
 
     @property
     def kind(self) -> str:
         """`dicom`, `png`, `nifti`, `tables`, or the name of a file of the version itself."""
-        first, *rest = self.path.split("/")[1:]
-        return rest[0] if re.fullmatch(r"r[0-9]+", first) else first
+        return _kind_of(self.path)
+
+
+def _kind_of(path: str) -> str:
+    first, *rest = path.split("/")[1:]
+    return rest[0] if rest and re.fullmatch(r"r[0-9]+", first) else first
+
+
+@dataclass(frozen=True)
+class _Signed:
+    """A manifest whose signature is right, and of what it says all that is gone by here.
+
+    Attributes:
+        pem: the key by which it is right.
+        sizes: of the version's own files by name, and the sums of all objects by kind.
+    """
+
+    body: bytes
+    signature: bytes
+    key_id: str
+    pem: bytes
+    revision: int
+    removed: tuple[str, ...]
+    sums: dict[str, Any]
+    sizes: dict[str, int]
+
+    @classmethod
+    def of(cls, said: dict[str, Any], body: bytes, signature: bytes, key_id: str, pem: bytes) -> _Signed:
+        """Of a manifest.
+
+        Raises:
+            KeyError, TypeError, ValueError, AttributeError: it has another form.
+        """
+        sums = {"name": said["sums"]["name"], "bytes": int(said["sums"]["bytes"]), "sha256": said["sums"]["sha256"]}
+        if not _is_inside(f"v{said['version']}/{sums['name']}"):
+            raise ValueError("a list outside of the folder")
+        sizes = {file["name"]: int(file["bytes"]) for file in said["files"]}
+        sizes |= {f"{kind}/": int(one["bytes"]) for kind, one in said["objects"].items()}
+        removed = tuple(path for path in said["removed"] if isinstance(path, str))
+        return cls(body, signature, key_id, pem, int(said.get("revision", 1)), removed, sums, sizes)
+
+    def most_of(self, place: str, path: str) -> int:
+        """How many bytes a file can have: its own where the manifest names it, else all of its kind together."""
+        own = self.sizes.get(path.removeprefix(place)) if path.startswith(place) else None
+        return self.sizes.get(f"{_kind_of(path)}/", 0) if own is None else own
 
 
 class _Remote(Protocol):
@@ -136,9 +186,13 @@ class _S3:
             import boto3
             from botocore import UNSIGNED
             from botocore.config import Config
+            from botocore.exceptions import BotoCoreError
         except ImportError:
             raise PullError("Fetching from s3:// needs boto3. Run: pip install boto3") from None
-        session = boto3.Session()
+        try:
+            session = boto3.Session()
+        except BotoCoreError as error:
+            raise PullError(f"{error}. Check AWS_PROFILE.") from error
         own = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         options: dict[str, Any] = {"s3": {"addressing_style": "path"}} if own else {}
         if session.get_credentials() is None:
@@ -268,7 +322,11 @@ def pull(
             raise PullError(
                 f"The disk of {folder} is full. Make room and run the same command again: it goes on from here."
             ) from error
-        raise
+        if error.errno == errno.ELOOP:
+            raise PullError(_is_link(str(error.filename or folder))) from error
+        raise PullError(
+            f"{error.filename or folder} cannot be used ({error.strerror}). Check whose it is, or take another folder."
+        ) from error
 
 
 class _Release:
@@ -284,9 +342,12 @@ class _Release:
         """No second pull into this folder until this one ends, however it ends.
 
         Raises:
-            PullError: there is one.
+            PullError: there is one, or what was fetched into the folder meanwhile is of another project.
         """
-        with (self.state / "lock").open("w") as lock:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _inside(self.folder, self.state / "lock")
+        self.state.mkdir(exist_ok=True)
+        with os.fdopen(os.open(self.state / "lock", os.O_WRONLY | os.O_CREAT | NO_LINK, 0o666), "w") as lock:
             if fcntl is not None:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -294,44 +355,66 @@ class _Release:
                     raise PullError(
                         f"Another pull into {self.folder} is under way. Let it end, or take another folder."
                     ) from None
+            self._is_ours()
             yield
 
     def fetch(
         self, version: int, key: Path | None, only: tuple[str, ...], since: int | None, jobs: int, check: bool
     ) -> Pulled:
         self._is_ours()
-        manifest, texts = self._manifest(version, key)
+        signed = self._manifest(version, key)
         with self._alone():
-            return self._have(version, manifest, texts, key, only, since, jobs, check)
+            for look in range(1, LOOKS + 1):
+                self._trust(signed, key)
+                try:
+                    pulled = self._have(version, signed, key, only, since, jobs, check)
+                    if not pulled.failed:
+                        return pulled
+                except _Changed as changed:
+                    pulled, words = None, str(changed)
+                again = self._manifest(version, key)  # a recall takes out files while we fetch them
+                if again.body == signed.body or look == LOOKS:
+                    break
+                self.say(f"The hospital changed v{version} meanwhile. Once more, by what it says now.")
+                signed = again
+            if pulled is None:
+                raise PullError(words)
+            return pulled
 
     def _have(
         self,
         version: int,
-        manifest: dict[str, Any],
-        texts: dict[str, bytes],
+        signed: _Signed,
         key: Path | None,
         only: tuple[str, ...],
         since: int | None,
         jobs: int,
         check: bool,
     ) -> Pulled:
-        pulled = Pulled(self.project, version, str(manifest["signed_by"]["key_id"]))
-        entries = self._entries(version, manifest, texts)
-        withdrawn = set(manifest["removed"])
+        pulled = Pulled(self.project, version, signed.key_id)
+        sums, entries = self._entries(version, signed)
+        withdrawn = set(signed.removed)
         pulled.withdrawn = self._delete(sorted(filter(_is_inside, withdrawn)))
+        self._note_revision(version, signed.revision)
         known = {entry.kind for entry in entries}
         if wrong := set(only) - known:
             raise PullError(f"v{version} has no {', '.join(sorted(wrong))}. It has: {', '.join(sorted(known))}.")
         wanted = [entry for entry in entries if entry.path not in withdrawn and (not only or entry.kind in only)]
         if since is not None:
-            before, earlier = self._manifest(since, key)
-            there = {entry.path for entry in self._entries(since, before, earlier)}
+            before = self._manifest(since, key)
+            there = {entry.path for entry in self._entries(since, before)[1]}
             wanted = [entry for entry in wanted if entry.path not in there]
         self.say(f"{self.project} v{version}: {len(wanted)} files wanted, signed by {pulled.key_id}.")
         self._all(wanted, jobs, check, pulled)
-        for name, body in texts.items():  # the manifest last: who finds it finds what it names
-            _write(self.folder / name, body)
+        if not pulled.failed:
+            place = f"v{version}/"
+            self._write(f"{place}manifest.json.sig", signed.signature)
+            self._write(f"{place}{signed.sums['name']}", sums)
+            self._write(f"{place}manifest.json", signed.body)  # last: who finds it finds what it names
         return pulled
+
+    def _write(self, path: str, body: bytes) -> None:
+        _write(self.folder, self.folder / path, body)
 
     def _is_ours(self) -> None:
         path = self.state / "project"
@@ -339,11 +422,11 @@ class _Release:
             here = path.read_text(encoding="utf-8").strip()
             if here != self.project:
                 raise PullError(f"{self.folder} holds the project {here}. Take another folder for {self.project}.")
-        elif self.folder.is_dir() and any(self.folder.iterdir()):
+        elif self.folder.is_dir() and any(one.name != STATE for one in self.folder.iterdir()):
             raise PullError(f"{self.folder} is not empty, and nothing of {self.project}. Take an empty folder.")
 
-    def _manifest(self, version: int, key: Path | None) -> tuple[dict[str, Any], dict[str, bytes]]:
-        """The checked manifest of a version, and the files to keep beside the data, the manifest last."""
+    def _manifest(self, version: int, key: Path | None) -> _Signed:
+        """The checked manifest of a version."""
         place = f"v{version}/"
         body = self._small(f"{place}manifest.json")
         if body is None:
@@ -351,40 +434,55 @@ class _Release:
                 f"There is no release v{version} of {self.project} there: the address is wrong, or it is not "
                 "published yet."
             )
-        signature = self._small(f"{place}manifest.json.sig")
+        signature = self._small(f"{place}manifest.json.sig", TINY_BYTES)
         try:
             manifest = json.loads(body)
             key_id = str(manifest["signed_by"]["key_id"])
-        except (ValueError, KeyError, TypeError):
-            manifest, key_id = {}, ""
-        if manifest.get("format") != FORMAT or signature is None:
+            format_ = manifest.get("format")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            key_id, format_ = "", None
+        if format_ != FORMAT or signature is None or not re.fullmatch(r"[0-9a-f]{16}", key_id):
             raise PullError(
-                f"The manifest of v{version} is not signed or of another format ({manifest.get('format')}). "
+                f"The manifest of v{version} is not signed or of another format ({str(format_)[:40]}). "
                 "Fetch a newer pull.py, or ask the hospital to release again."
             )
-        self._verify(body, signature, key_id, key, f"The manifest of v{version}")
-        if (manifest["project"], manifest["version"]) != (self.project, version):
+        pem = self._verified_by(body, signature, key_id, key, f"The manifest of v{version}")
+        if (manifest.get("project"), manifest.get("version")) != (self.project, version):
             raise PullError(
-                f"At v{version} of {self.project} stands the manifest of v{manifest['version']} of "
-                f"{manifest['project']}. Somebody moved it; ask the hospital."
+                f"At v{version} of {self.project} stands the manifest of v{str(manifest.get('version'))[:9]} of "
+                f"{str(manifest.get('project'))[:40]}. Somebody moved it; ask the hospital."
             )
-        here, there = self._revision_here(version), manifest.get("revision", 1)
-        if here > there:
+        try:
+            signed = _Signed.of(manifest, body, signature, key_id, pem)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise PullError(f"The manifest of v{version} does not say what it should. Tell the hospital.") from None
+        here = self._revision_here(version)
+        if here > signed.revision:
             raise PullError(
-                f"The bucket has an older manifest of v{version} (revision {there}) than this folder ({here}): what "
-                "the hospital withdrew since stands in it again. Do not use it; tell the hospital."
+                f"The bucket has an older manifest of v{version} (revision {signed.revision}) than this folder "
+                f"({here}): what the hospital withdrew since stands in it again. Do not use it; tell the hospital."
             )
-        return manifest, {f"{place}manifest.json.sig": signature, f"{place}manifest.json": body}
+        return signed
 
     def _revision_here(self, version: int) -> int:
-        """Of the manifest that was fetched last; a recall makes the next one. 0 where there is none."""
-        try:
-            said = json.loads((self.folder / f"v{version}" / "manifest.json").read_bytes())
-            return int(said.get("revision", 1))
-        except (OSError, ValueError, TypeError, AttributeError):
-            return 0
+        """Of the manifest that was gone by last; a recall makes the next one. 0 where there is none."""
+        seen = [0]
+        for path in (self.folder / f"v{version}" / "manifest.json", self._revision_of(version)):
+            with suppress(OSError, ValueError, TypeError, AttributeError):
+                said = json.loads(path.read_bytes())
+                seen.append(int(said if isinstance(said, int) else said.get("revision", 1)))
+        return max(seen)
 
-    def _verify(self, body: bytes, signature: bytes, key_id: str, given: Path | None, what: str) -> None:
+    def _note_revision(self, version: int, revision: int) -> None:
+        """Kept by itself, since the manifest comes here only after the last of its files."""
+        if self._revision_here(version) < revision:
+            self._write(f"{STATE}/{self._revision_of(version).name}", b"%d" % revision)
+
+    def _revision_of(self, version: int) -> Path:
+        return self.state / f"v{version}.revision"
+
+    def _verified_by(self, body: bytes, signature: bytes, key_id: str, given: Path | None, what: str) -> bytes:
+        """The public key (PEM) by which a signature is right."""
         try:
             from cryptography.exceptions import InvalidSignature
             from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -397,7 +495,7 @@ class _Release:
         elif kept.is_file():
             pem, origin = kept.read_bytes(), f"{kept}, trusted at the first use"
         else:
-            found = self._small(f"keys/{key_id}.pem")
+            found = self._small(f"keys/{key_id}.pem", TINY_BYTES)
             if found is None:
                 raise PullError(
                     f"The public key {key_id} is not in the bucket. Ask the hospital for it, and give --key."
@@ -417,37 +515,54 @@ class _Release:
             )
         if not any(_verifies(public.verify, one, body, InvalidSignature) for one in (signature[:64], signature[64:])):
             raise PullError(f"{what} is not what the hospital signed (key {key_id}). Do not use it; tell the hospital.")
-        self.state.mkdir(parents=True, exist_ok=True)
-        if not kept.is_file():
-            if given is None:
-                self.say(
-                    f"Trusting key {key_id} from now on. Compare it with what the hospital says (sluice release key)."
-                )
-            _write(self.state / "project", self.project.encode() + b"\n")
-        if pem != (kept.read_bytes() if kept.is_file() else b""):
-            _write(kept, pem)
+        return pem
 
-    def _entries(self, version: int, manifest: dict[str, Any], texts: dict[str, bytes]) -> list[_Entry]:
-        name = f"v{version}/{manifest['sums']['name']}"
-        body = self._small(name)
-        if body is None or hashlib.sha256(body).hexdigest() != manifest["sums"]["sha256"]:
-            raise PullError(f"{name} is missing or not what the manifest says. Tell the hospital.")
-        last = texts.pop(f"v{version}/manifest.json")
-        texts |= {name: body, f"v{version}/manifest.json": last}
+    def _trust(self, signed: _Signed, given: Path | None) -> None:
+        """Keep the project and its key; nobody else pulls into this folder meanwhile.
+
+        Raises:
+            PullError: another pull trusted another key at its first use.
+        """
+        kept = self.state / "key.pem"
+        before = kept.read_bytes() if kept.is_file() else None
+        if before == signed.pem:
+            return
+        if given is None and before is not None:
+            raise PullError(f"{kept} is another key by now than {signed.key_id}. Ask the hospital, and give --key.")
+        if given is None:
+            self.say(
+                f"Trusting key {signed.key_id} from now on. Compare it with what the hospital says "
+                "(sluice release key)."
+            )
+        self._write(f"{STATE}/project", self.project.encode() + b"\n")
+        self._write(f"{STATE}/key.pem", signed.pem)
+
+    def _entries(self, version: int, signed: _Signed) -> tuple[bytes, list[_Entry]]:
+        """`SHA256SUMS` as it stands there, and what it names.
+
+        Raises:
+            _Changed: it is not what the manifest says.
+        """
+        name = f"v{version}/{signed.sums['name']}"
+        body = self._small(name, signed.sums["bytes"])
+        if body is None or hashlib.sha256(body).hexdigest() != signed.sums["sha256"]:
+            raise _Changed(f"{name} is missing or not what the manifest says. Tell the hospital.")
         entries = []
-        for line in body.decode("utf-8").splitlines():
+        for line in body.decode("ascii", "replace").split("\n")[:-1]:
             digest, _, path = line.partition("  ")
             if not re.fullmatch(r"[0-9a-f]{64}", digest) or not _is_inside(path):
                 raise PullError(f"{name} has a line that names no file of this project. Tell the hospital.")
-            entries.append(_Entry(path, digest))
-        return entries
+            entries.append(_Entry(path, digest, signed.most_of(f"v{version}/", path)))
+        _are_apart([*(entry.path for entry in entries), name, *(f"v{version}/{one}" for one in OURS)], name)
+        return body, entries
 
     def _delete(self, paths: list[str]) -> list[str]:
         """Delete local copies of what was taken back, whole or begun; those that were here."""
         gone = []
         for path in paths:
+            _inside(self.folder, self.folder / path)
             for copy in (self.folder / path, _part(self.folder / path)):
-                with suppress(FileNotFoundError):
+                with suppress(FileNotFoundError, NotADirectoryError):
                     copy.unlink()
                     gone.append(path)
         gone = sorted(set(gone))
@@ -455,12 +570,12 @@ class _Release:
             self.say(
                 f"The hospital withdrew {len(gone)} files that were here. They are deleted; delete your copies too."
             )
-            with (self.state / "withdrawn.txt").open("a", encoding="utf-8") as log:
+            with _opened(self.state / "withdrawn.txt", os.O_APPEND, "a") as log:
                 log.writelines(f"{time.strftime('%Y-%m-%dT%H:%M:%S')}\t{path}\n" for path in gone)
         return gone
 
-    def _small(self, path: str) -> bytes | None:
-        body: bytes | None = _patiently(lambda: self.remote.small(path, SMALL_BYTES), path)
+    def _small(self, path: str, most: int = SMALL_BYTES) -> bytes | None:
+        body: bytes | None = _patiently(lambda: self.remote.small(path, min(most, SMALL_BYTES)), path)
         return body
 
     def _all(self, wanted: list[_Entry], jobs: int, check: bool, pulled: Pulled) -> None:
@@ -494,6 +609,9 @@ class _Release:
     def _one(self, entry: _Entry, check: bool) -> int | None:
         """Have one file; its bytes where it came now, None where it was here."""
         path = self.folder / entry.path
+        _inside(self.folder, path)
+        if path.is_symlink():
+            path.unlink()  # what it leads to is not ours
         if path.is_file():
             if (not check and self._verified.has(path, entry)) or _digest(path) == entry.sha256:
                 self._verified.add(path, entry)
@@ -501,10 +619,15 @@ class _Release:
             path.unlink()
         path.parent.mkdir(parents=True, exist_ok=True)
         part = _part(path)
+        if part.is_symlink():
+            part.unlink()
         for last in (False, True):
-            size: int | None = _patiently(lambda: self._download(entry.path, part), entry.path)
+            size: int | None = _patiently(lambda: self._download(entry, part), entry.path, lambda: _size(part))
             if size is None:
                 raise _Failed("it is not in the bucket any more")
+            if size > entry.most:
+                part.unlink()
+                raise _Failed("it is larger than anything that the hospital signed")
             if _digest(part) == entry.sha256:
                 part.replace(path)
                 self._verified.add(path, entry)
@@ -514,19 +637,28 @@ class _Release:
                 raise _Failed("its bytes are not what the hospital signed")
         return None
 
-    def _download(self, path: str, part: Path) -> int | None:
-        """Go on where `part` ends; its size, None where there is no such file."""
-        start = part.stat().st_size if part.is_file() else 0
+    def _download(self, entry: _Entry, part: Path) -> int | None:
+        """Go on where `part` ends; its size, None where there is no such file. What is larger than it can be is not
+        read to its end."""
+        start = _size(part)
         try:
-            begins, chunks = self.remote.chunks(path, start)
+            begins, chunks = self.remote.chunks(entry.path, start)
         except FileNotFoundError:
             return None
-        with part.open("ab" if begins == start and start else "wb") as file:
+        has = begins if begins == start else 0
+        with _opened(part, os.O_APPEND if has else os.O_TRUNC) as file:
             for chunk in chunks:
+                has += len(chunk)
+                if has > entry.most:
+                    return has
                 file.write(chunk)
             file.flush()
             os.fsync(file.fileno())
-        return part.stat().st_size
+        return _size(part)
+
+
+class _Changed(PullError):  # noqa: N818
+    """The manifest names what is not there: it changes in this moment, or somebody changed the bucket."""
 
 
 class _Failed(Exception):  # noqa: N818
@@ -553,14 +685,14 @@ class _Verified:
             if self._load().get(entry.path) == mark:
                 return
             self._load()[entry.path] = mark
-            with self.path.open("a", encoding="utf-8") as log:
+            with _opened(self.path, os.O_APPEND, "a") as log:
                 log.write(f"{mark}\t{entry.path}\n")
 
     def _load(self) -> dict[str, str]:
         if self._known is None:
             self._known = {}
             with suppress(FileNotFoundError):
-                for line in self.path.read_text(encoding="utf-8").splitlines():
+                for line in self.path.read_text(encoding="utf-8", errors="replace").split("\n"):
                     mark, _, path = line.partition("\t")
                     self._known[path] = mark
         return self._known
@@ -571,17 +703,20 @@ class _Verified:
         return f"{entry.sha256} {found.st_size} {found.st_mtime_ns}"
 
 
-def _patiently(step: Callable[[], Any], what: str) -> Any:
-    for attempt in range(1, ATTEMPTS + 1):
+def _patiently(step: Callable[[], Any], what: str, came: Callable[[], int] = lambda: 0) -> Any:
+    """What `step` gives, tried again while that may help; as long as more `came` each time, without end."""
+    attempt, had = 1, came()
+    while True:
         try:
             return step()
         except _Passing as error:
-            if attempt == ATTEMPTS:
+            has = came()
+            attempt, had = (1, has) if has > had else (attempt + 1, had)
+            if attempt > ATTEMPTS:
                 raise PullError(
                     f"The server does not give {what} ({error}). Run the same command again: it goes on from here."
                 ) from error
-            time.sleep(min(8.0, 0.5 * 2 ** (attempt - 1)) * random.uniform(0.5, 1.0))
-    return None
+            time.sleep(min(8.0, 0.5 * 2 ** max(0, attempt - 2)) * random.uniform(0.5, 1.0))
 
 
 def _verifies(verify: Callable[[bytes, bytes], None], signature: bytes, body: bytes, wrong: type[Exception]) -> bool:
@@ -594,12 +729,62 @@ def _verifies(verify: Callable[[bytes, bytes], None], signature: bytes, body: by
 
 
 def _is_inside(path: str) -> bool:
-    """Whether it names a file of a version, and nothing outside of the project's folder."""
-    return re.fullmatch(r"v[0-9]+/[^\\]+", path) is not None and ".." not in PurePosixPath(path).parts
+    """Whether it names a file of a version, by names that every disk can hold, and nothing outside of the project's
+    folder nor of our own there."""
+    if not isinstance(path, str) or len(path) > LONGEST or not re.fullmatch(r"v[0-9]+(/[A-Za-z0-9_@=+,.-]+)+", path):
+        return False
+    return all(
+        len(part) <= LONGEST_PART and not part.startswith(".") and not part.endswith(".") for part in path.split("/")
+    )
+
+
+def _are_apart(paths: Sequence[str], name: str) -> None:
+    """That no two paths can be one file, on a disk that does not tell letters by case too, and none is a folder.
+
+    Raises:
+        PullError: two are not.
+    """
+    files = {path.lower() for path in paths}
+    folders = {folder for path in files for folder in _above(path)}
+    if len(files) < len(paths) or files & folders:
+        raise PullError(f"{name} has two names that cannot both be files of one folder. Tell the hospital.")
+
+
+def _above(path: str) -> Iterator[str]:
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path
+
+
+def _inside(folder: Path, path: Path) -> None:
+    """That no folder between `folder` and a file in it is a link, which could lead anywhere.
+
+    Raises:
+        PullError: one is.
+    """
+    here = folder
+    for part in path.relative_to(folder).parts[:-1]:
+        here /= part
+        if here.is_symlink():
+            raise PullError(_is_link(str(here)))
+
+
+def _is_link(path: str) -> str:
+    return f"{path} is a link, which may lead out of the folder. Remove it, and run the same command again."
+
+
+def _opened(path: Path, how: int, mode: Literal["a", "wb"] = "wb") -> IO[Any]:
+    """A file to write to, never the one that a link of this name leads to."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | how | NO_LINK | getattr(os, "O_BINARY", 0), 0o666)
+    return os.fdopen(descriptor, mode, encoding="utf-8" if mode == "a" else None)
 
 
 def _part(path: Path) -> Path:
     return path.with_name(f".{path.name}.part")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
 
 
 def _digest(path: Path) -> str:
@@ -607,10 +792,13 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _write(path: Path, body: bytes) -> None:
+def _write(folder: Path, path: Path, body: bytes) -> None:
+    _inside(folder, path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = _part(path)
-    with part.open("wb") as file:
+    if part.is_symlink():
+        part.unlink()
+    with _opened(part, os.O_TRUNC) as file:
         file.write(body)
         file.flush()
         os.fsync(file.fileno())

@@ -67,6 +67,8 @@ class Settings(BaseSettings):
     Attributes:
         home: folder of everything that is kept (archive, canonical images, keys, reports).
         database_url: libpq URL of Sluice's database; the services use it, the DAGs use the connection `sluice_db`.
+        database_owner_url: of the user who owns that database, for `migrate` and `headers promote` only; the same as
+            `database_url` when None, and then whoever reads the database reads who is who.
         projects: folder of the release projects, one YAML file each.
         receiver_ae_title, receiver_host, receiver_port: where our Storage SCP listens.
         receiver_min_free_bytes: below this much free disk the receiver refuses with A700.
@@ -127,6 +129,7 @@ class Settings(BaseSettings):
 
     home: Path = CHECKOUT / "var"
     database_url: str = "postgresql://sluice@127.0.0.1:5432/sluice"
+    database_owner_url: str | None = None
     projects: Path = CHECKOUT / "projects"
     receiver_ae_title: AeTitle = "SLUICE"
     receiver_host: str = "127.0.0.1"

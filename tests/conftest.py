@@ -14,6 +14,7 @@ import psycopg2
 import pytest
 
 from sluice.database import Database, migrate
+from sluice.database_roles import separate
 from sluice.objects import ObjectStore
 from sluice.settings import CHECKOUT, settings
 from sluice.stack.postgres import EmbeddedPostgres
@@ -31,19 +32,20 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostg
     """A Postgres cluster of this test session."""
     with EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), durable=False) as server:
         migrate(server.url("sluice"))
+        assert separate(server.url("sluice"), server.application_url()) is None
         yield server
 
 
 @contextmanager
-def temporary_database(postgres: EmbeddedPostgres) -> Iterator[Database]:
-    """A fresh, migrated Sluice database, dropped at the end."""
+def temporary_database(postgres: EmbeddedPostgres, as_owner: bool = False) -> Iterator[Database]:
+    """A fresh, migrated Sluice database as tasks and pages see it, or its owner, dropped at the end."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     admin = psycopg2.connect(postgres.url("postgres"))
     admin.autocommit = True
     with admin.cursor() as cursor:
         cursor.execute(f"create database {name} template sluice")
     try:
-        yield Database(postgres.url(name))
+        yield Database(postgres.url(name) if as_owner else postgres.application_url(name))
     finally:
         with admin.cursor() as cursor:
             cursor.execute(f"drop database {name} with (force)")
@@ -55,6 +57,12 @@ def database(postgres: EmbeddedPostgres) -> Iterator[Database]:
     """A fresh, migrated Sluice database for one test."""
     with temporary_database(postgres) as fresh:
         yield fresh
+
+
+@pytest.fixture
+def owner(postgres: EmbeddedPostgres, database: Database) -> Database:
+    """The database of the test as its owner, a superuser, sees it."""
+    return Database(postgres.url(database.url.rpartition("/")[2]))
 
 
 @pytest.fixture(scope="session")

@@ -21,8 +21,9 @@ WHY = "incidental finding, ethics vote 12/26"
 
 
 @pytest.fixture
-def home(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(database: Database, owner: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SLUICE_DATABASE_URL", database.url)
+    monkeypatch.setenv("SLUICE_DATABASE_OWNER_URL", owner.url)
     monkeypatch.setenv("SLUICE_HOME", str(tmp_path))
     settings.cache_clear()
     store_day(database, tmp_path / "archive", [image()])

@@ -23,7 +23,7 @@ function drawn(one) {
       element("strong", {}, `${one.project} / ${one.name}`),
       element("span", { class: "badge state" }, "…"),
       one.overridden_by ? element("span", { class: "badge quarantine", title: one.overridden_why }, `above quota, let pass by ${one.overridden_by}`) : null,
-      element("span", { class: "soft" }, `${one.kind} as ${one.formats.join(", ")}; ${one.asked_by}, ${moment(one.asked_at)}`)),
+      element("span", { class: "soft" }, `${one.kind} as ${one.formats.join(", ")}, profile ${one.profile}; ${one.asked_by}, ${moment(one.asked_at)}`)),
     element("div", { class: "far" }),
     one.kind === "list" ? opens("Rows", () => rowsOf(one)) : null);
   return made;
@@ -101,13 +101,13 @@ async function begin() {
         under_way.set(one.request_id, made);
         return made;
       }));
-      for (const one of got.requests) await look(one.request_id);
       const empty = !got.requests.length && !before;
       return [empty ? nothing("Nothing was asked for yet.") : list, got.next];
     }));
   } catch (problem) {
     notice(problem.message);
   }
+  await lookAtAll(); // each is counted in its ledger, which takes seconds for a large one: they stand there before that
   document.body.dataset.state = "drawn";
   const again = async () => {
     const began = performance.now();

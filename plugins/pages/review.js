@@ -1,5 +1,6 @@
 // The page Review: one release's strings, pictures and counts; decisions about strings; its approval.
 
+import { airflowLink } from "./airflow.js";
 import { ask, bytes, element, moment, nothing, number, pages, plural, table, tell } from "./dom.js";
 import { chosen, drawStrings, forgetChoice } from "./retained.js";
 import { followTheme } from "./theme.js";
@@ -14,7 +15,13 @@ const STATES = {
   rejected: "Rejected",
   published: "Published",
 };
+// A reason that speaks of all projects, said of this one.
+const ELSEWHERE = { "not-released-yet": "Not of this release: another project takes it, or it came later.", "not-in-project": "This project does not select it." };
+const MANY = 1000; // objects
+let meant = null; // a decision about many that was asked about
 let head = null;
+let found = null; // what became of the images, of the state `drawnOf`
+let drawnOf = null;
 let show = "new";
 let asking = 0;
 
@@ -75,7 +82,9 @@ function drawApproval() {
     element("dt", {}, "Asked for by"), element("dd", {}, head.release.requested_by.join(", ") || "nobody: it runs by itself"),
     element("dt", {}, "Who may approve"), element("dd", {}, head.release.approvers.join(", ") || "whoever may answer requests of export_release"),
     element("dt", {}, "Profile"), element("dd", {}, `${head.release.profile.name ?? head.release.profile.preset ?? ""} · tables ${head.release.profile.edition ?? "–"} · key ${head.release.profile.key_id ?? "–"}`),
-    element("dt", {}, "Size"), element("dd", {}, `${plural(head.counts.released, "object")}, ${bytes(head.release.bytes)}`),
+    element("dt", {}, "Size"), element("dd", {}, `${plural(head.release.objects, "object")}, ${bytes(head.release.bytes)}`),
+    ...(standing.state === "published" ? [element("dt", {}, "Stands in"), element("dd", {}, element("code", {}, `s3://${head.release.bucket}/${head.release.prefix}`))] : []),
+    ...(head.task ? [element("dt", {}, "Waits in"), element("dd", {}, airflowLink(`dags/${head.task.dag_id}/runs/${encodeURIComponent(head.task.run_id)}`, `a run of ${head.task.dag_id}`))] : []),
     element("dt", {}, "Digest"), element("dd", {}, element("code", { id: "digest" }, standing.digest)),
   );
   const said = [standing.lacks];
@@ -96,6 +105,8 @@ function drawApproval() {
   place("approve").disabled = Boolean(reason);
   place("reject").disabled = standing.state === "published" || !head.may_decide;
   place("cannot").textContent = reason;
+  place("say").hidden = standing.state === "published";
+  place("for-all").hidden = !head.may_decide_everywhere;
 }
 
 async function produceAgain() {
@@ -114,11 +125,19 @@ async function say(verdict) {
     place("reason").focus();
     return;
   }
-  const answer = await tell("POST", `review/${release}/approval`, {
-    verdict,
-    digest: head.standing.digest,
-    reason: place("reason").value,
-  });
+  let answer;
+  try {
+    answer = await tell("POST", `review/${release}/approval`, {
+      verdict,
+      digest: head.standing.digest,
+      reason: place("reason").value,
+    });
+  } catch (problem) {
+    if (problem.status !== 409) throw problem;
+    await drawHead(); // it changed: what is looked at next is what there is
+    await drawPage();
+    throw problem;
+  }
   const { state, lacks } = answer.standing;
   place("reason").value = "";
   notice(`${STATES[state]}. ${lacks} ${answer.told ? "The run goes on." : ""}`, "good");
@@ -126,7 +145,7 @@ async function say(verdict) {
 }
 
 function drawCounts() {
-  const { counts, held } = head;
+  const { counts, held } = found;
   const stages = [
     ["expected", "The PACS lists"], ["received", "Received"], ["indexed", "Header read"], ["checked", "Quality checked"],
     ["selected", "Selected by the project"], ["released", "To be released"],
@@ -140,7 +159,7 @@ function drawCounts() {
     ),
     element("h3", {}, "Left out before the release"),
     left.length
-      ? table("Left out", [{ title: "Reason", cell: (row) => row[0] }, { title: "Instances", cell: (row) => number(row[1]), number: true }], left)
+      ? table("Left out", [{ title: "Reason", cell: (row) => element("span", { title: row[0] }, ELSEWHERE[row[0]] ?? found.meanings[row[0]] ?? row[0]) }, { title: "Instances", cell: (row) => number(row[1]), number: true }], left)
       : nothing("Nothing."),
     element("h3", {}, "Held while it was made"),
     held.length
@@ -158,8 +177,7 @@ function drawCounts() {
 }
 
 function drawTexts() {
-  const { texts } = head;
-  const { searched } = head.release;
+  const { texts, searched } = found;
   place("texts").replaceChildren(
     element("p", { class: "soft" }, searched ? `${plural(searched, "object")} of the members ${searched === 1 ? "was" : "were"} searched.` : "The pixels of this release were not searched for text."),
     !searched
@@ -306,7 +324,7 @@ async function drawPage() {
   const words = place("words").value;
   const drawn = await pages(async (after) => {
     const answer = await ask(`review/${release}/strings`, { show, words, first: after || 0 });
-    if (!answer.strings.length) return [nothing(show === "new" ? "Nothing that was not seen in an earlier version." : "None."), null];
+    if (!answer.strings.length) return [nothing(words ? "None of these contains that." : show === "new" ? "Nothing that was not seen in an earlier version." : "None."), null];
     return [drawStrings(answer.strings, chose), answer.next];
   });
   if (turn === asking) place("strings").replaceChildren(drawn);
@@ -323,6 +341,16 @@ function chose() {
   }
 }
 
+// A slip that makes thousands of objects anew costs an hour: it is asked about once.
+function isMeant(decision, rows, whole) {
+  const objects = whole ? head.release.objects : Math.max(...rows.map((row) => row.objects));
+  const asked = JSON.stringify([decision, whole, rows.map((row) => row.string_id)]);
+  if (!["remove", "hold"].includes(decision) || objects < MANY || asked === meant) return true;
+  meant = asked;
+  notice(`That is about ${whole ? "up to " : ""}${plural(objects, "object")} of ${number(head.release.objects)}, which would have to be produced again. Press it once more if you mean it.`);
+  return false;
+}
+
 async function decide(asked) {
   const { redo } = await tell("POST", `review/${release}/decisions`, asked);
   notice(redo ? `${plural(redo, "object")} now ${redo === 1 ? "waits" : "wait"} to be produced again.` : "Remembered.", "good");
@@ -337,10 +365,25 @@ async function drawHead() {
   place("review").hidden = false;
   drawApproval();
   drawShows();
-  drawTexts();
-  drawCounts();
   drawAnonymity();
   drawHistory();
+  guarded(drawFound); // nobody waits for it: counting a large release takes seconds
+}
+
+// What became of the images, once for each state of the release.
+async function drawFound() {
+  const { digest } = head.standing;
+  if (drawnOf === digest) return;
+  drawnOf = digest;
+  if (!found) for (const id of ["texts", "counts"]) place(id).replaceChildren(nothing("Counting …"));
+  try {
+    found = await ask(`review/${release}/found`);
+  } catch (problem) {
+    drawnOf = null;
+    throw problem;
+  }
+  drawTexts();
+  drawCounts();
 }
 
 // While objects are produced again the page looks from time to time whether it is done.
@@ -361,6 +404,7 @@ if (release) {
       guarded(() => {
         const rows = [...chosen.values()];
         const whole = place("whole").checked;
+        if (!isMeant(button.value, rows, whole)) return undefined;
         return decide({
           strings: whole ? [] : rows.map((row) => row.string_id),
           path: whole ? rows[0].path : null,

@@ -30,7 +30,7 @@ async function isSwitchedOff() {
 export const begun = (run, words) =>
   run.waits
     ? [[`The run waits: ${DAG} is switched off in Airflow. Ask who runs it to switch it on. See `, runLink(run), "."], "bad"]
-    : [[`${words}: see `, runLink(run), "."], "good"];
+    : [[`${words}. How far it is stands on the page `, element("a", { href: "requests" }, "Requests"), "; or see ", runLink(run), "."], "good"];
 
 export const runLink = (run) => airflowLink(`dags/${DAG}/runs/${encodeURIComponent(run.dag_run_id)}`, "its run");
 
@@ -66,18 +66,27 @@ export function starter(conf, word, done, failed, title = null, asksPacs = true)
   return element("span", { class: "starter" }, priority, button, place);
 }
 
-function estimated({ estimate, formats, over, may_override: mayOverride }, start, leave) {
+// Which of the project's profiles; one that has no choice says only what it is.
+function profileOf(profile, profiles) {
+  if (profiles.length < 2) return { choice: null, words: ` De-identified by the profile ${profile}.`, chosen: () => ({}) };
+  const select = element("select", { "aria-label": "Profile" }, profiles.map((name) => element("option", { value: name, selected: name === profile }, name)));
+  return { choice: element("label", {}, "De-identified by the profile ", select), words: "", chosen: () => ({ profile: select.value }) };
+}
+
+function estimated({ estimate, formats, profile, profiles, over, may_override: mayOverride }, start, leave) {
+  const rules = profileOf(profile, profiles);
   const why = element("input", { placeholder: "why it may pass above the quota", "aria-label": "Why it may pass above the quota", maxlength: "1000", autocomplete: "off" });
   const refused = over.length > 0 && !mayOverride;
   const go = element("button", { type: "button", class: "primary", disabled: refused }, "Start now");
   go.addEventListener("click", async () => {
     if (over.length && !why.value.trim()) return why.focus();
     go.disabled = true;
-    await start(over.length ? { override: why.value } : {});
+    await start({ ...rules.chosen(), ...(over.length ? { override: why.value } : {}) });
     go.disabled = false;
   });
   return element("div", { class: over.length ? "estimate over" : "estimate", role: "group", "aria-label": "Estimate" },
-    element("p", { class: "facts" }, `${plural(estimate.instances, "instance")}, ${bytes(estimate.bytes)}; ${plural(estimate.to_fetch, "instance")} of it to be fetched. It comes as ${formats.join(", ")}.`),
+    element("p", { class: "facts" }, `${plural(estimate.instances, "instance")}, ${bytes(estimate.bytes)}; ${estimate.to_fetch ? `${plural(estimate.to_fetch, "instance")} of it to be fetched` : "all of it is here"}. It comes as ${formats.join(", ")}.${rules.words}`),
+    rules.choice ? element("p", {}, rules.choice) : null,
     element("p", {}, times(estimate)),
     element("ul", {}, estimate.rests_on.map((words) => element("li", {}, words))),
     over.map((words) => element("p", { class: "over" }, words)),

@@ -36,6 +36,7 @@ from sluice.deid.profile import (
     FULL_DATES,
     GRAPHICS,
     MODIFIED_DATES,
+    ORIGIN_TERMS,
     TEMPORAL,
     Action,
     Place,
@@ -251,6 +252,8 @@ class _Instance:
                 return self._terms(value, vr, rule.pattern or DESCRIPTOR_TERMS, character_sets)
             case _ if vr == "CS" and rule.option == CHARACTERISTICS:
                 return text.known_code_strings(value)  # typed by people, as the sex of a patient; not a device's name
+            case _ if vr in TEXT and rule.option == CHARACTERISTICS:
+                return self._terms(value, vr, ORIGIN_TERMS, character_sets)  # anything can stand in Ethnic Group
             case _:
                 return self._kept(value, vr, character_sets)
 

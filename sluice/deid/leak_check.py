@@ -10,10 +10,12 @@ preamble, what stands behind the data set, UIDs, dates. Findings name tags and k
 from __future__ import annotations
 
 import re
+import struct
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
+from decimal import Decimal
 
 from pydicom.datadict import dictionary_has_tag
 
@@ -30,6 +32,11 @@ from sluice.deid.needles import (
 )
 from sluice.deid.reread import Found, Reread, RereadError, reread
 
+NUMBERS = frozenset({"IS", "DS"})
+NUMBER = re.compile(r" *[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)? *")
+BINARY = {"UL": "<L", "SL": "<l", "UV": "<Q", "SV": "<q", "FD": "<d"}  # that can hold seven digits
+MOST_BINARY = 64  # bytes of a value that is no table
+SHORTEST_DIGITS, LONGEST_DIGITS = 6, 64
 SEARCHED = TEXT_VRS | {"CS", "IS", "DS", "DA", "DT", "TM", "AS"}
 META_ALLOWED = frozenset({0x00020000, 0x00020001, 0x00020002, 0x00020003, 0x00020010, 0x00020012, 0x00020013})
 SOP_CLASS, SOP_INSTANCE, REMOVED, TEMPORAL, METHODS = 0x00080016, 0x00080018, 0x00120062, 0x00280303, 0x00120064
@@ -154,6 +161,8 @@ def _values(after: Reread, needles: Needles, claims: Claims) -> list[Finding]:
     if moved and _text_of(texts).tells_day(needles):
         found += [Finding("date", _where(one.path)) for one in texts if _text_of((one,)).tells_day(needles)]
     for one in after.elements:
+        if one.data and (one.vr in NUMBERS or one.vr in BINARY):
+            found += _told_by_number(one, needles, moved)
         if one.vr == "UI":
             kind, uids = "uid", one.text().split("\\")
         elif one.vr in TEXT_VRS and len(one.data) > 7:
@@ -163,6 +172,31 @@ def _values(after: Reread, needles: Needles, claims: Claims) -> list[Finding]:
         if not needles.uids.isdisjoint(uids):
             found.append(Finding(kind, _where(one.path)))
     return found
+
+
+def _told_by_number(one: Found, needles: Needles, moved: bool) -> Iterator[Finding]:
+    """An identifier of digits, or a day, as a number: `0012345678` is `12345678` there, and `1.2345678E7`."""
+    if one.vr in NUMBERS and not all(NUMBER.fullmatch(value) or not value.strip() for value in one.text().split("\\")):
+        yield Finding("claim", f"{_where(one.path)} is no number")
+        return
+    numbers = set(_whole_numbers(one))
+    if not numbers.isdisjoint(needles.numbers):
+        yield Finding("identifier", _where(one.path))
+    if moved and not numbers.isdisjoint(needles.days):
+        yield Finding("date", _where(one.path))
+
+
+def _whole_numbers(one: Found) -> Iterator[str]:
+    """Digits of the numbers of a value before the point, where they are enough to tell somebody."""
+    if one.vr in NUMBERS:
+        values = [Decimal(value.strip()) for value in one.text().split("\\") if len(value.strip()) >= 4]
+    elif len(one.data) > MOST_BINARY or len(one.data) % struct.calcsize(BINARY[one.vr]):
+        return
+    else:
+        values = [Decimal(value) for (value,) in struct.iter_unpack(BINARY[one.vr], one.data)]
+    for value in values:
+        if value.is_finite() and value and SHORTEST_DIGITS <= value.adjusted() + 1 <= LONGEST_DIGITS:
+            yield str(abs(int(value)))
 
 
 def _dates(after: Reread, needles: Needles, claims: Claims) -> Iterator[Finding]:

@@ -55,10 +55,12 @@ def folded(word: str) -> str:
 
 @cache
 def vocabulary() -> dict[str, Word]:
-    """Every word of the list, of descriptions and of reports."""
+    """Every word of the list, of descriptions and of reports; those of a person's origin are surnames elsewhere."""
     kinds: dict[str, set[str]] = {}
     names: set[str] = set()
     for row in table("terms"):
+        if row["kind"] == "origin":
+            continue
         word = row["term"].upper()
         kinds.setdefault(word, set()).add(row["kind"])
         if row["name"]:

@@ -55,6 +55,7 @@ class Needles:
         phrases: anywhere in a value, folded.
         whole: too short for either: a value of its own.
         digits: telephone numbers, compared without what stands between digits.
+        numbers: digits of identifiers without leading zeros, as a numeric element could hold them.
         birth: forms of the dates of birth, folded.
         days: forms of every other full date of the original, folded.
         raw: bytes, for places that nobody decodes.
@@ -65,6 +66,7 @@ class Needles:
     phrases: set[str] = field(default_factory=set)
     whole: set[str] = field(default_factory=set)
     digits: set[str] = field(default_factory=set)
+    numbers: set[str] = field(default_factory=set)
     birth: set[str] = field(default_factory=set)
     days: set[str] = field(default_factory=set)
     raw: set[bytes] = field(default_factory=set)
@@ -129,6 +131,7 @@ def add_identifier(needles: Needles, text: str, encoded: bytes, is_name: bool, i
     needles.phrases |= found.phrases
     needles.whole |= found.whole
     needles.digits |= found.digits
+    needles.numbers |= found.numbers
     needles.raw |= found.raw
 
 
@@ -145,6 +148,9 @@ def _forms_of(text: str, encoded: bytes, is_name: bool, is_phone: bool) -> Needl
         number = NOT_DIGITS.sub("", whole).lstrip("0")
         if len(number) >= SHORTEST_PHONE:
             needles.digits.add(number[-max(SHORTEST_PHONE, len(number) - 3) :])  # without the country's code
+    number = NOT_DIGITS.sub("", whole).lstrip("0")
+    if len(number) >= (SHORTEST_RAW if whole.isdigit() else SHORTEST_PHONE):
+        needles.numbers.add(number)
     groups = whole.split("=") if is_name else [whole]
     parts = {part for group in groups for part in WORD.findall(group)}
     if len(whole) >= SHORTEST_RAW:

@@ -94,6 +94,7 @@ TEMPORAL = frozenset({"DA", "DT", "TM"})
 REQUIRED = frozenset({"1", "1C", "2", "2C"})
 DESCRIPTOR_TERMS = re.compile("anatomy|technique")
 NOTE_TERMS = re.compile("anatomy|technique|report|function")  # what a note in a picture or a report may say
+ORIGIN_TERMS = re.compile("origin")  # of a person, in Ethnic Group
 UNFORMATTED_TEXT = 0x00700006
 
 

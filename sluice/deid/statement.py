@@ -12,8 +12,8 @@ from pathlib import Path
 
 from sluice.deid import bitstream, marks
 from sluice.deid.elements import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT
-from sluice.deid.engine import ACCESSION, PATIENT_ID, PATIENT_NAME
-from sluice.deid.profile import BASIC, OPTIONS, PRESETS, Action, Profile, Rule
+from sluice.deid.engine import ACCESSION, PATIENT_ID, PATIENT_NAME, TEXT
+from sluice.deid.profile import BASIC, CHARACTERISTICS, OPTIONS, PRESETS, Action, Profile, Rule
 from sluice.deid.tables import edition, table
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -134,6 +134,8 @@ def _done(rule: Rule | None, vr: str) -> str:
         return "time kept"
     if vr == "SQ" and rule.action in (Action.KEEP, Action.CLEAN, Action.DUMMY):
         return "items cleaned"
+    if rule.action is Action.KEEP and rule.option == CHARACTERISTICS and vr in TEXT:
+        return DONE[Action.CLEAN]
     return DONE[rule.action]
 
 

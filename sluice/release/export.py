@@ -27,7 +27,6 @@ from sluice.objects import ObjectStore
 from sluice.release import canaries
 from sluice.release.linkage import identities_for
 from sluice.release.linkage.keys import KeySource, ProjectKeyError
-from sluice.release.manifest import PublishSummary, publish
 from sluice.release.plan import (
     ReleaseError,
     ReleasePart,
@@ -39,7 +38,8 @@ from sluice.release.plan import (
     prepare,
 )
 from sluice.release.producing import Produced, Producer, Withheld
-from sluice.release.projects import Project
+from sluice.release.projects import Project, ProjectError
+from sluice.release.publishing import PublishSummary, publish
 from sluice.release.reuse import reuse
 from sluice.release.sending import Sender, Sent, hold
 from sluice.release.verify import VerifySummary, read_back, verify
@@ -110,7 +110,7 @@ def export_batch(
     """
     project = as_project(project)
     part = ReleasePart.of(part) if isinstance(part, dict) else part
-    release, identities = _open_release(database, project, keys, release_id)
+    release, project, identities = _open_release(database, project, keys, release_id)
     summary = ExportSummary()
     members, out = _members(database, release_id, part)
     pending = [member for member in members if member["uploaded_at"] is None]
@@ -176,14 +176,18 @@ def _chunks(files: Iterable[Produced | Withheld], held: list[Withheld]) -> Itera
 
 def _open_release(
     database: Database, project: Project, keys: Path | KeySource | None, release_id: int
-) -> tuple[dict[str, Any], Identities]:
-    """The release, and what its patients were given."""
+) -> tuple[dict[str, Any], Project, Identities]:
+    """The release, its project under the profile that it was prepared with, and what its patients were given."""
     with database.transaction() as connection:
         found = select(connection, "select * from release where release_id = %s", (release_id,))
         if not found or found[0]["project"] != project.name:
             raise ReleaseError(f"There is no release {release_id} of project {project.name!r}. Run prepare first.")
         release = found[0]
         named = f"Release v{release['version']} of {project.name!r}"
+        try:
+            project = project.under(release["preset"])
+        except ProjectError as error:
+            raise ReleaseError(f"{named} was prepared with the profile {release['preset']}. {error}") from error
         try:
             derived = identities_of(project, release["profile"]["key_id"], keys)
         except ProjectKeyError as error:
@@ -199,7 +203,7 @@ def _open_release(
         raise ReleaseError(
             f"{named} was prepared before identities were kept. Run prepare again: it stays this version."
         )
-    return release, identities
+    return release, project, identities
 
 
 def _members(database: Database, release_id: int, part: ReleasePart) -> tuple[list[dict[str, Any]], int]:

@@ -105,9 +105,12 @@ def _current_identities(connection: Connection, project: Project, keys: Path | K
     return Identities(key.secret, project.pseudonym_prefix, project.shifts_whole_weeks)
 
 
-def line_of(window_key: str) -> str:
-    """Which versions contain each other: those of days and imports all do, a cohort is released exactly as it is."""
-    return window_key if window_key.startswith("cohort/") else WINDOWS
+def line_of(window_key: str, chosen: str | None = None) -> str:
+    """Which versions contain each other and follow each other: those of days and imports all do, a cohort is released
+    exactly as it is, and a profile that was chosen in place of the project's own opens a line of its own (decision
+    24)."""
+    line = window_key if window_key.startswith("cohort/") else WINDOWS
+    return f"{line}@{chosen}" if chosen else line  # no name of a cohort has an @
 
 
 def frozen_profile(project: Project, identities: Identities) -> dict[str, Any]:
@@ -137,6 +140,7 @@ def prepare(
     list_id: int | None = None,
     requested_by: str | None = None,
     formats: Sequence[str] | None = None,
+    profile: str | None = None,
 ) -> ReleasePlan:
     """Freeze the members of a release of one window, or of a cohort, whose window it then goes by.
 
@@ -150,11 +154,14 @@ def prepare(
         requested_by: who started it, where a person did: they cannot approve it alone, nor can who froze the version or
             uploaded the list.
         formats: of the project's formats only these, and DICOM; all of them when None.
+        profile: of the project's profiles this one; the project's own when None.
 
     Raises:
         ProjectError, ProjectKeyError, LinkageError: the project, its key or the linkage table cannot be used.
     """
     project = as_project(project)
+    own = project.profile
+    project = project.under(profile)
     if formats is not None:
         kept = tuple(name for name in project.formats if name == "dicom" or name in formats)
         project = project.model_copy(update={"formats": kept})
@@ -177,11 +184,12 @@ def prepare(
         _note_pending(connection, members)
         synthetic = [linkage.Patient(row["patient_id"], row["issuer"]) for row in canaries_of(connection, project.name)]
         people = linkage.people_of(connection, members, synthetic)
-        profile = frozen_profile(project, identities)
+        frozen = frozen_profile(project, identities)
         merged = linkage.merged_pseudonyms(connection, identities, project.name, people)
         if merged:
-            profile["merged_patients"] = merged
-        release = _find_or_begin(connection, project, window_key, profile, members, version_id)
+            frozen["merged_patients"] = merged
+        line = line_of(window_key, project.profile if project.profile != own else None)
+        release = _find_or_begin(connection, project, window_key, line, frozen, members, version_id)
         require_approval(connection, release["release_id"], project.approval, project.approvers, requested_by, list_id)
         linkage.record(connection, project.name, identities, release["release_id"], people)
         known = linkage.identities_for(connection, identities, release["release_id"])
@@ -285,6 +293,7 @@ def _find_or_begin(
     connection: Connection,
     project: Project,
     window_key: str,
+    line: str,
     profile: dict[str, Any],
     members: list[str],
     version_id: int | None,
@@ -318,9 +327,9 @@ def _find_or_begin(
         connection,
         """
         insert into release (project, version, window_key, profile, member_digest, bucket, prefix, cohort_version_id,
-                             line, formats, asked, anonymity)
+                             line, formats, asked, anonymity, preset)
         values (%(project)s, %(version)s, %(window_key)s, %(profile)s, %(digest)s, %(bucket)s, %(prefix)s,
-                %(version_id)s, %(line)s, %(formats)s, %(asked)s, %(anonymity)s)
+                %(version_id)s, %(line)s, %(formats)s, %(asked)s, %(anonymity)s, %(preset)s)
         returning *
         """,
         key
@@ -330,7 +339,8 @@ def _find_or_begin(
             "profile": Json(profile),
             "bucket": project.bucket,
             "prefix": f"{project.name}/v{version}/",
-            "line": line_of(window_key),
+            "line": line,
+            "preset": project.profile,
             "formats": list(project.formats),
             "asked": None if sensitive_names(project.selection) else Json(as_json(project.selection)),
             "anonymity": Json(project.anonymity.model_dump()),

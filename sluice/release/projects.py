@@ -26,6 +26,8 @@ from sluice.deid.pixels.policy import PixelPolicy
 from sluice.deid.profile import PRESETS, Profile, fault_of_options
 from sluice.settings import settings
 
+PUBLIC = "public"  # the preset for what everybody may have
+
 
 class ProjectError(RuntimeError):
     """A project cannot be used; the message says what to do."""
@@ -113,7 +115,10 @@ class Project(BaseModel):
     Attributes:
         name: as in bucket keys and the file's name.
         profile: a preset of `sluice.deid.profile`.
+        profiles: presets that who asks for a cohort may choose among, `profile` first or not; it alone where none are
+            named (docs/self-service.md).
         options: of PS3.15 beside the preset's, e.g. `clean_structured_content`; `basic` with options is any profile.
+            They go with whichever preset is chosen.
         selection: what it asks for, in the filter language (docs/cohorts.md).
         may_see: what it may see at all, likewise; everything where none is given.
         may_use_identifiers: whether its cohorts may be filtered by what identifies patients, like lists of Patient IDs.
@@ -136,6 +141,7 @@ class Project(BaseModel):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{1,39}$")]
     title: str
     profile: str
+    profiles: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     selection: Filter
     may_see: Filter = AllOf(())
@@ -168,10 +174,36 @@ class Project(BaseModel):
         return value
 
     @model_validator(mode="after")
-    def _options_are_legal(self) -> Self:
-        fault = fault_of_options((*PRESETS[self.profile], *self.options))
+    def _profiles_are_presets(self) -> Self:
+        fault = self._fault_of_profiles()
         if fault:
-            raise PydanticCustomError("options", "options: {fault}", {"fault": fault})
+            raise PydanticCustomError("profiles", "profiles: {fault}", {"fault": fault})
+        return self
+
+    def _fault_of_profiles(self) -> str | None:
+        unknown = sorted(set(self.profiles) - set(PRESETS))
+        if unknown:
+            return f"there is no {', '.join(unknown)}; use any of: {', '.join(PRESETS)}"
+        if len(set(self.profiles)) != len(self.profiles):
+            return "name each once"
+        if self.profiles and self.profile not in self.profiles:
+            return f"{self.profile}, the profile where nobody chooses, has to be among them"
+        if PUBLIC in self.profiles and len(self.profiles) > 1:
+            return (
+                f"{PUBLIC} cannot stand beside others: a project's pseudonyms are the same under all its profiles, so "
+                "whoever has both could join them. Make the public release a project of its own"
+            )
+        return None
+
+    @model_validator(mode="after")
+    def _options_are_legal(self) -> Self:
+        for preset in self.allowed_profiles:
+            own = preset == self.profile  # what this one has already was written by mistake; another may have it
+            fault = fault_of_options((*PRESETS[preset], *self.options) if own else self._options_with(preset))
+            if fault:
+                raise PydanticCustomError(
+                    "options", "options: {fault}", {"fault": f"with {preset}: {fault}" if self.profiles else fault}
+                )
         return self
 
     @model_validator(mode="after")
@@ -209,11 +241,35 @@ class Project(BaseModel):
         """Whether dates move by multiples of 7 days, so that weekdays stay."""
         return self.date_shift == "weeks"
 
+    @property
+    def allowed_profiles(self) -> tuple[str, ...]:
+        """Presets that its releases may be made with."""
+        return self.profiles or (self.profile,)
+
+    def under(self, preset: str | None) -> Self:
+        """The project with another of its profiles as the one that releases are made with; None: as it is.
+
+        Raises:
+            ProjectError: its file does not allow that profile.
+        """
+        if preset is None or preset == self.profile:
+            return self
+        if preset not in self.allowed_profiles:
+            raise ProjectError(
+                f"{self.name} may have these profiles: {', '.join(self.allowed_profiles)}. What a project may have "
+                "stands in its file, under profiles."
+            )
+        return self.model_copy(update={"profile": preset})
+
     def deid_profile(self) -> Profile:
         """The de-identification profile."""
         if not self.options:
             return Profile.preset(self.profile)
-        return Profile(f"{self.profile} with options", (*PRESETS[self.profile], *self.options))
+        return Profile(f"{self.profile} with options", self._options_with(self.profile))
+
+    def _options_with(self, preset: str) -> tuple[str, ...]:
+        """The options of a preset and the project's; what the preset has already is no second time in it."""
+        return (*PRESETS[preset], *(option for option in self.options if option not in PRESETS[preset]))
 
 
 def load_project(name: str, folder: Path | None = None) -> Project:

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from sluice.database import Database, select
+from sluice.database import Database
 
 FILE_NAME = "release-signing.pem"
 
@@ -89,25 +89,36 @@ def signing_key(folder: Path) -> SigningKey:
 
 
 def house_key(database: Database, folder: Path) -> SigningKey:
-    """The key that signs: generated for the first release of the house, never put in the place of one that is missing,
-    as on a worker that lacks the folder. Its readers would refuse what such a key signs.
+    """The key that signs: generated for the first release of the house, never put in the place of one that is missing
+    or another, as on a worker that lacks the folder. Its readers would refuse what such a key signs.
 
     Raises:
-        SigningKeyError: as `signing_key`, or it is not here and releases were signed with it.
+        SigningKeyError: as `signing_key`, or it is not the one that releases were signed with.
     """
-    if not (folder / FILE_NAME).exists():
-        with database.transaction() as connection:
-            signed = select(
-                connection,
-                "select signed_by from release where signed_by is not null order by published_at desc limit 1",
-            )
-        if signed:
-            raise SigningKeyError(
-                f"The key {signed[0]['signed_by']} that signs this house's releases is not in {folder}. Restore it "
-                "from its backup, or mount it on this worker. Only where it is lost for good: `sluice release key` "
-                "makes another; tell all readers."
-            )
-    return signing_key(folder)
+    known = database.rows("house_key")
+    key = signing_key(folder) if (folder / FILE_NAME).exists() or not known else None
+    if known and (key is None or key.key_id != known[0]["key_id"]):
+        here = "" if key is None else f", where {key.key_id} is"
+        raise SigningKeyError(
+            f"The key {known[0]['key_id']} that signs this house's releases is not in {folder}{here}. Restore it from "
+            "its backup, or mount it on this worker. Only where it is lost for good, or others know it: "
+            "`sluice release key --replace WHY` has the one in the folder, or a new one, take its place; tell all "
+            "readers."
+        )
+    return key or signing_key(folder)
+
+
+def announce(database: Database, folder: Path, why: str, by: str) -> SigningKey:
+    """Have the key in the folder, made where there is none, sign from now on in the place of the one before.
+
+    Raises:
+        SigningKeyError: as `signing_key`.
+    """
+    key = signing_key(folder)
+    database.execute(
+        "insert into signing_key (key_id, why, announced_by) values (%s, %s, %s)", (key.key_id, why.strip(), by)
+    )
+    return key
 
 
 def key_id_of(key: Ed25519PublicKey) -> str:

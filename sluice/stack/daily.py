@@ -116,8 +116,8 @@ def running_home(homes: Sequence[Path]) -> Path:
     raise StackError(f"No stack runs {where}. Start one with `make up`, or set SLUICE_DATABASE_URL to your database.")
 
 
-def database_url(homes: Sequence[Path]) -> str:
-    """libpq URL of Sluice's database of the first of these stacks that runs.
+def database_url(homes: Sequence[Path], as_owner: bool = False) -> str:
+    """libpq URL of Sluice's database of the first of these stacks that runs, as tasks and pages use it or as its owner.
 
     Raises:
         StackError: none runs.
@@ -125,7 +125,7 @@ def database_url(homes: Sequence[Path]) -> str:
     home = running_home(homes)
     postgres = EmbeddedPostgres(home / "postgres", Ports(home, {}).of_running("postgres"))
     postgres.password = (home / "postgres" / "password").read_text().strip()
-    return postgres.url("sluice")
+    return postgres.url("sluice") if as_owner else postgres.application_url()
 
 
 def build_hospital(folder: Path, seed: int | None = None, scale: str | float = "day") -> Truth:

@@ -19,11 +19,14 @@ from typing import Self
 
 import psycopg2
 
+from sluice.database import SQL
 from sluice.stack.processes import StackError, free_port, secret, start, stop, wait_until
 
 UNPRIVILEGED_ID = 65534  # nobody, on every Linux
 CAPABILITIES = "+dac_override,+dac_read_search"
-USER = "sluice"
+USER = "sluice"  # a superuser: owns Sluice's database and migrates it
+APPLICATION = "sluice_app"  # tasks, pages and services
+AIRFLOW = "airflow"  # owns Airflow's
 DATABASES = ("sluice", "airflow")
 
 
@@ -53,8 +56,19 @@ class EmbeddedPostgres:
         self.process: subprocess.Popen[bytes] | None = None
 
     def url(self, database: str) -> str:
-        """libpq URL of one of the databases."""
-        return f"postgresql://{USER}:{self.password}@127.0.0.1:{self.port}/{database}"
+        """libpq URL of one of the databases, as the superuser."""
+        return self._url(USER, self.password, database)
+
+    def application_url(self, database: str = "sluice") -> str:
+        """libpq URL of Sluice's database as tasks and pages use it; `sluice.database_roles` makes the login."""
+        return self._url(APPLICATION, secret(self.folder / "application-password"), database)
+
+    def airflow_url(self) -> str:
+        """libpq URL of Airflow's database as its owner, who has nothing to say in Sluice's."""
+        return self._url(AIRFLOW, secret(self.folder / "airflow-password"), "airflow")
+
+    def _url(self, user: str, password: str, database: str) -> str:
+        return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"
 
     def __enter__(self) -> Self:
         self.start()
@@ -144,8 +158,15 @@ class EmbeddedPostgres:
                 for name in DATABASES:
                     if name not in existing:
                         cursor.execute(f'create database "{name}"')
+                cursor.execute("select from pg_roles where rolname = %s", (AIRFLOW,))
+                if not cursor.rowcount:
+                    password = secret(self.folder / "airflow-password")
+                    cursor.execute(f'create role "{AIRFLOW}" login password %s', (password,))
         finally:
             connection.close()
+        with psycopg2.connect(self.url("airflow")) as airflow, airflow.cursor() as cursor:
+            cursor.execute((SQL / "airflow-owner.sql").read_text(encoding="utf-8"))
+        airflow.close()
 
 
 def _clear_stale_pid_file(data: Path) -> None:

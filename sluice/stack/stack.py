@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from sluice.database import Database, migrate
+from sluice.database_roles import separate
 from sluice.objects import ObjectStore
 from sluice.stack.airflow import EmbeddedAirflow
 from sluice.stack.home import HomeLock, Leftovers, Ports, check_space
@@ -114,8 +115,8 @@ class Stack:
 
     @property
     def database(self) -> Database:
-        """Sluice's database in this stack."""
-        return Database(self.postgres.url("sluice"))
+        """Sluice's database in this stack, as tasks and pages see it."""
+        return Database(self.postgres.application_url())
 
     @property
     def bucket(self) -> ObjectStore:
@@ -192,7 +193,7 @@ class Stack:
         """What our services, the bootstrap and the DAGs are told."""
         return {
             "SLUICE_HOME": str(self.home),
-            "SLUICE_DATABASE_URL": self.postgres.url("sluice"),
+            "SLUICE_DATABASE_URL": self.postgres.application_url(),
             "SLUICE_S3_ENDPOINT": self.s3.endpoint_url,
             "SLUICE_S3_ACCESS_KEY": self.s3.access_key,
             "SLUICE_S3_SECRET_KEY": self.s3.secret_key,
@@ -217,6 +218,8 @@ class Stack:
         self.postgres.start()
         self._note("postgres", self.postgres.process)
         migrate(self.postgres.url("sluice"))
+        if lacks := separate(self.postgres.url("sluice"), self.postgres.application_url()):
+            raise StackError(f"Sluice's database cannot be used: {lacks}.")
 
     def _start_s3(self) -> None:
         self.s3 = EmbeddedS3(self.home / "s3", self.ports.of("s3"))
@@ -239,7 +242,7 @@ class Stack:
     def _prepare_airflow(self) -> None:
         self.airflow = EmbeddedAirflow(
             self.home / "airflow",
-            self.postgres.url("airflow"),
+            self.postgres.airflow_url(),
             self.ports.of("airflow"),
             (self.ports.of("worker-logs"), self.ports.of("trigger-logs")),
             self.environment(),

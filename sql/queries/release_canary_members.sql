@@ -3,7 +3,7 @@ select i.sop_instance_uid, t.path, t.sha256, null::timestamptz as uploaded_at,
        array_remove(array[s.patient_name, s.patient_id, s.accession_number, c.patient_id], null) as known,
        exists (select from canary_probe p
                 where p.release_id = r.release_id and p.sop_instance_uid = i.sop_instance_uid
-                  and p.outcome = 'clean')                                                       as is_stored
+                  and p.outcome = 'clean' and p.removed_at is null)                                                       as is_stored
   from release r
   join canary c on c.project = r.project and c.added_at <= r.started_at
                 and (c.retired_at is null or c.retired_at > r.started_at)

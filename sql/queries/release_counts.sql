@@ -33,5 +33,6 @@ select f.studies, f.series, f.members, f.expected, f.received, f.indexed, f.chec
                                     where m.release_id = r.release_id and m.sop_instance_uid = g.sop_instance_uid)
                  group by g.reason_code) left_out)                                as left_out
   from release r
-  left join window_funnel f using (window_key)
+  -- of this one window: joined as a whole, the view would count all windows first
+  left join lateral (select * from window_funnel w where w.window_key = r.window_key offset 0) f on true
  where r.release_id = %(release_id)s

@@ -1,20 +1,32 @@
 -- How far a request is, in one look: instances by step, and what is held or left out and why.
--- Parameters: kind, window_key, version_id, project.
+-- What was here before anybody asked was expected in no window, so the frozen version and the list's studies count besides.
+-- Parameters: kind, window_key, version_id, list_id, project, profile.
 with newest as (
-    select release_id, version, bucket, prefix, started_at, verified_at, published_at
+    select release_id, version, bucket, prefix, started_at, verified_at, published_at, cohort_version_id
       from release
      where project = %(project)s and window_key = %(window_key)s
+       and coalesce(preset = %(profile)s, true)   -- of before there was a choice it is not known
      order by release_id desc limit 1
-), member as (
-    select sop_instance_uid, received_at, indexed_at, checked_at
-      from ledger_of_window(%(window_key)s) where %(kind)s <> 'version'
-    union all
-    select c.sop_instance_uid, r.received_at, i.indexed_at, q.checked_at
+), here as (
+    select c.sop_instance_uid
       from cohort_instance c
-      join instance i using (sop_instance_uid)
-      left join receipt r using (sop_instance_uid)
-      left join quality_check q using (sop_instance_uid)
-     where c.version_id = %(version_id)s and %(kind)s = 'version'
+     where c.version_id = coalesce(%(version_id)s, (select cohort_version_id from newest)) and %(kind)s <> 'list'
+    union all
+    select i.sop_instance_uid
+      from instance i
+     where %(kind)s = 'list'
+       and i.study_instance_uid in (select study_instance_uid from cohort_list_study where list_id = %(list_id)s)
+), member as (
+    select sop_instance_uid, max(received_at) as received_at, max(indexed_at) as indexed_at, max(checked_at) as checked_at
+      from (select sop_instance_uid, received_at, indexed_at, checked_at
+              from ledger_of_window(%(window_key)s) where %(kind)s <> 'version'
+            union all
+            select here.sop_instance_uid, r.received_at, i.indexed_at, q.checked_at
+              from here
+              join instance i using (sop_instance_uid)
+              left join receipt r using (sop_instance_uid)
+              left join quality_check q using (sop_instance_uid)) known
+     group by sop_instance_uid
 ), far as (
     select m.*, newest.release_id is not null as prepared, s.sop_instance_uid is not null as selected, s.held_reason,
            s.held_reason is null and o.uploaded_at is not null and not gone.is_recalled as exported, gone.is_recalled

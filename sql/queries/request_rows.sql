@@ -1,8 +1,8 @@
 -- Rows of a request's list with how far each is, some at a time, without identifiers. Parameters: list_id, project,
--- window_key, after (line), size.
+-- window_key, profile, after (line), size.
 with newest as (
     select release_id from release
-     where project = %(project)s and window_key = %(window_key)s
+     where project = %(project)s and window_key = %(window_key)s and coalesce(preset = %(profile)s, true)
      order by release_id desc limit 1
 ), page as (
     select list_id, line, answer, reason, note, same_as, accession, studies, instances_here, instances_listed

@@ -4,15 +4,22 @@ with rule as materialized (
     select d.string_id, d.decision
       from release r, decisions_for(r.project) d
      where r.release_id = %(release_id)s and d.decision in ('remove', 'hold')
-), kind as (
+), kind as materialized (
     select distinct set_id, struck from released_strings where release_id = %(release_id)s
 ), wrong as (
-    select k.set_id, k.struck
-      from kind k
-      join retained_set t using (set_id)
-     where k.struck is distinct from array(select r.string_id from rule r
-                                            where r.decision = 'remove' and r.string_id = any(t.strings) order by 1)
-        or exists (select from rule r where r.decision = 'hold' and r.string_id = any(t.strings))
+    -- A decision about an element is one about each of its values, which may be tens of thousands: joined by hashing, and
+    -- no join between aggregates, of whose size nothing is known where the release was exported a moment ago.
+    select set_id, struck
+      from (select set_id, struck, null::bigint as string_id, null as decision from kind
+            union all
+            select k.set_id, k.struck, r.string_id, r.decision
+              from kind k
+              join retained_set t using (set_id)
+             cross join lateral unnest(t.strings) as one(string_id)
+              join rule r on r.string_id = one.string_id) met
+     group by set_id, struck
+    having struck <> coalesce(array_agg(string_id order by string_id) filter (where decision = 'remove'), '{}')
+        or coalesce(bool_or(decision = 'hold'), false)
 )
 insert into review_redo (release_id, sop_instance_uid)
 select s.release_id, s.sop_instance_uid

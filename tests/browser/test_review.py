@@ -84,6 +84,8 @@ def test_review_from_list_to_approval(page: Page, page_url: str, releases: Relea
     expect(page.locator("#approval .sentence")).to_contain_text("Waits for approval")
     expect(page.locator("#pictures img")).to_have_count(3)
     expect(page.locator("#approval")).to_contain_text("rita")
+    expect(page.locator("#counts tr", has_text="To be released")).to_contain_text("3")
+    expect(page.locator("#for-all")).to_be_hidden()  # she speaks for this project alone
     expect(page.locator("#anonymity dl")).to_contain_text("2 persons in 2 classes")  # as verify counted
     expect(page.locator("#anonymity tbody tr", has_text="PELVIS")).to_have_count(1)
 

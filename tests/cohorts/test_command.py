@@ -80,9 +80,9 @@ def test_wrong_filters_are_wrong_usage(
 
 
 def test_a_promoted_element_is_a_field(
-    database: Database, small: SmallHospital, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    database: Database, owner: Database, small: SmallHospital, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    promote(database, "EchoTime", "echo_time", "real")
+    promote(owner, "EchoTime", "echo_time", "real")
     database.execute("update instance set echo_time = instance_number")
     database.execute("select note_promoted(array['echo_time'], array(select block_id from cohort_block))")
     path = tmp_path / "filter.yaml"

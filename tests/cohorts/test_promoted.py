@@ -21,7 +21,7 @@ from tests.conftest import temporary_database
 
 @pytest.fixture(scope="module")
 def hospital(postgres: EmbeddedPostgres) -> Iterator[tuple[Database, SmallHospital]]:
-    with temporary_database(postgres) as database:
+    with temporary_database(postgres, as_owner=True) as database:
         small = SmallHospital(database, seed=5)
         for column in (promote(database, "EchoTime", "echo", "real"), promote(database, "00181030", "words", "text")):
             list(fill(database, column))

@@ -60,6 +60,11 @@ def deep(dataset: Dataset) -> None:
     dataset.ReferencedStudySequence = [outer]
 
 
+def with_raw(dataset: Dataset, tag: int, vr: str, value: bytes) -> None:
+    """An element as it is written by who does not care for its form."""
+    dataset[tag] = RawDataElement(BaseTag(tag), vr, len(value), value, 0, False, True)
+
+
 def full_width(dataset: Dataset) -> None:
     dataset.SpecificCharacterSet = "ISO_IR 192"
     dataset.StudyDescription = "Ｑｕｉｌｌｆｅａｔｈｅｒ"
@@ -96,6 +101,18 @@ def test_nothing_is_found_in_what_the_engine_made() -> None:
         (put(0x00120062, "CS", "NO"), "claim"),
         (put(0x00280303, "CS", "REMOVED"), "claim"),
         (put(0x60003000, "OW", b"\0\1"), "claim"),
+        (put(0x00200013, "IS", "0009081726"), "identifier"),  # of ACC9081726
+        (put(0x00200013, "IS", "+9081726"), "identifier"),
+        (put(0x00180050, "DS", "9.081726E6"), "identifier"),
+        (put(0x00180050, "DS", "9081726.0\\1"), "identifier"),
+        (put(0x00180050, "DS", "1e99\\1E-400"), ""),
+        (put(0x00189810, "US", 908), ""),
+        (put(0x00181271, "UL", 9081726), "identifier"),
+        (put(0x00189073, "FD", 9081726.0), "identifier"),
+        (put(0x00200013, "IS", "19490317"), "identifier"),
+        (put(0x00200012, "IS", "20261026"), "date"),
+        (lambda dataset: with_raw(dataset, 0x00200013, "IS", b"seventeen "), "claim"),
+        (lambda dataset: with_raw(dataset, 0x00180050, "DS", b"1,25"), "claim"),
         (deep, "identifier"),
         (lambda dataset: setattr(dataset, "preamble", b"II*\0" * 32), "meta"),
         (lambda dataset: setattr(dataset.file_meta, "SourceApplicationEntityTitle", "CT1"), "meta"),
@@ -249,3 +266,31 @@ def test_forms_of_a_value_are_worked_out_once_and_never_grow() -> None:
     assert again == before
     assert "acc-two-2" not in again.phrases
     assert _forms_of.cache_info().maxsize
+
+
+@pytest.mark.parametrize(
+    ("patient_id", "number"), [("0012345678", "12345678"), ("12-345-678", "12345678"), ("MRN 0471100815", "471100815")]
+)
+def test_a_hospital_number_that_a_scanner_counts_by_holds_the_file(patient_id: str, number: str) -> None:
+    original = encoded(image(patient_id=patient_id, edit=put(0x00200012, "IS", number)))
+    result = deidentify(original, PROFILE, Identities(bytes(range(32)), "TST"))
+    assert {one.kind for one in findings(original, result.data, Claims(result.shift_days, CODES))} == {"identifier"}
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        ("White, non Hispanic", "White non Hispanic"),
+        ("Kaukasisch", "Kaukasisch"),
+        ("Quillfeather Ottoline", None),
+        ("see 0171-5557788", None),
+        ("European (mother: A. Gravelbottom)", "European"),
+    ],
+)
+def test_of_an_ethnic_group_words_of_the_list_stay(typed: str, kept: str | None) -> None:
+    original = encoded(
+        image(edit=put(0x00102160, "SH", typed[:16]) if len(typed) < 17 else put(0x00102162, "UC", typed))
+    )
+    result = deidentify(original, PROFILE, Identities(bytes(range(32)), "TST"))
+    elements = {one.tag: one.text() for one in reread(result.data).elements}
+    assert (elements.get(0x00102160) or elements.get(0x00102162)) == kept

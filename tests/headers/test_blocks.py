@@ -107,7 +107,7 @@ def test_a_single_image_is_compressed_against_one_of_its_kind_without_that_ones_
 
 
 def test_a_single_image_keeps_only_what_it_says_otherwise_than_its_kind(
-    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database: Database, owner: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def radiograph(number: int, patient: str, **elements: Any) -> tuple[str, bytes]:
         uid, chance = f"2.25.{number}", random.Random(7)
@@ -182,8 +182,8 @@ def test_a_single_image_keeps_only_what_it_says_otherwise_than_its_kind(
         with database.transaction() as connection:
             uids = [next(iter(row.values())) for row in select(connection, statement.sql, statement.params)]
         assert uids == wanted[found]
-    fill_up = promote(database, "KVP", "tube_voltage", "real")
-    list(fill(database, fill_up))
+    fill_up = promote(owner, "KVP", "tube_voltage", "real")
+    list(fill(owner, fill_up))
     assert [row["v"] for row in rows(database, "select tube_voltage as v from instance order by sop_instance_uid")] == [
         70, 70, 70, 55, 70, 60, 70,
     ]  # fmt: skip

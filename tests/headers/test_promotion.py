@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from sluice.headers.building import read_files
 from sluice.headers.extract import extract
 from sluice.headers.promotion import Promoted, PromotionError, fill, promote, promoted_columns
 from sluice.headers.report import write_promotion
+from sluice.stack.postgres import EmbeddedPostgres
+from tests.conftest import temporary_database
 from tests.headers.archive import receive
 from tests.headers.test_extract import assert_consistent, ct, rows
 from tests.headers.test_parser import data_set, encoded
@@ -24,6 +27,13 @@ from tests.headers.test_parser import data_set, encoded
 
 def mr(number: int, **elements: Any) -> tuple[str, bytes]:
     return f"2.25.{number}", ct(f"2.25.{number}", SeriesInstanceUID=f"2.25.7.{number // 4}", Modality="MR", **elements)
+
+
+@pytest.fixture
+def database(postgres: EmbeddedPostgres) -> Iterator[Database]:
+    """As its owner: who tasks and pages are may not add columns."""
+    with temporary_database(postgres, as_owner=True) as fresh:
+        yield fresh
 
 
 def values(database: Database, name: str) -> list[Any]:

@@ -12,7 +12,9 @@ from sluice.cohorts.freeze import freeze
 from sluice.cohorts.language import digest, parse_text
 from sluice.cohorts.lists import delete_list
 from sluice.database import Database
+from sluice.deid.profile import PRESETS
 from sluice.release.requests.form import CohortRequestError, read_form
+from sluice.release.requests.registry import OWN_PROFILE
 
 pytestmark = pytest.mark.airflow
 
@@ -99,6 +101,8 @@ def test_the_form_offers_the_projects_and_checks_names() -> None:
     fields = form()
     assert "radiographs" in fields["project"].schema["enum"]
     assert fields["name"].resolve("cohort-1") == "cohort-1"
+    assert fields["profile"].schema["enum"] == [OWN_PROFILE, *PRESETS]
+    assert fields["profile"].resolve() == OWN_PROFILE
     for name in ("../x", "a b", ""):
         with pytest.raises(ParamValidationError):
             fields["name"].resolve(name)

@@ -83,13 +83,13 @@ def test_waits_until_somebody_who_may_approves_what_stands(releases: Releases, w
     assert task is not None
     assert task["task_id"] == "export_release.review"
     digest = open_review(releases.database, waits.release_id).digest
-    for answer in (
-        ("Approve", "otto", digest),
-        ("Approve", "anna", "0" * 64),
-        ("Reject", "anna", digest),
-        ("Look again", None),
+    for answer, said in (
+        (("Approve", "otto", digest), "The answer of otto did not count: The project names who"),
+        (("Approve", "anna", "0" * 64), "The answer of anna did not count: The release changed"),
+        (("Reject", "anna", digest), "The answer of anna did not count: Say why"),
+        (("Look again", None), r"1 more person must approve\.\s*$"),
     ):
-        with pytest.raises(Asked):
+        with pytest.raises(Asked, match=said):
             waits.answer(*answer)
     done = waits.answer("Approve", "anna", digest)
     assert (done["state"], done["approved_by"]) == ("approved", ["anna"])

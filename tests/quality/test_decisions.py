@@ -57,7 +57,7 @@ def test_a_finding_holds_what_its_level_says_until_it_is_accepted(database: Data
     assert {rule for _, rule, _ in hold(database)} == {"a-rule"}
 
 
-def test_decisions_are_appended_and_need_a_finding_and_a_reason(database: Database) -> None:
+def test_decisions_are_appended_and_need_a_finding_and_a_reason(database: Database, owner: Database) -> None:
     rows = LedgerRows(database)
     _, series, (first, *_) = rows.healthy_study(1)
     with pytest.raises(DecisionError, match="no finding of a-rule for this instance"):
@@ -70,7 +70,7 @@ def test_decisions_are_appended_and_need_a_finding_and_a_reason(database: Databa
     for statement in ("update quality_decision set reason = 'other'", "delete from quality_decision",
                       "truncate quality_decision"):  # fmt: skip
         with pytest.raises(psycopg2.errors.RaiseException, match="never changed"):
-            database.execute(statement)
+            owner.execute(statement)
 
 
 def test_what_is_held_is_asked_from_the_findings_outwards(database: Database) -> None:

@@ -92,7 +92,9 @@ def test_a_release_takes_its_canary_along_and_shows_it_nowhere(
     canary = canaries.add(database, chosen, "rita", site)
     assert [row["received"] for row in canaries.canaries_of(database, chosen.name)] == [4]
     release_id = exported(database, site, bucket, chosen)
+    assert len(list(bucket.list("radiographs/probe-v1/"))) == 4
     assert canaries.check(database, bucket, release_id) == []
+    assert not list(bucket.list("radiographs/probe-v1/"))  # they proved it, and leave
     verify(database, bucket, release_id)
     published = publish(database, bucket, release_id)
     assert published.objects == 3
@@ -101,7 +103,6 @@ def test_a_release_takes_its_canary_along_and_shows_it_nowhere(
     assert all(row["read_back_at"] for row in told)
     manifest = json.loads(bucket.get(published.manifest_key))
     assert "probe" not in json.dumps(manifest)
-    assert len(list(bucket.list("radiographs/probe-v1/"))) == 4
     watch = Watch(canary.tokens)
     assert not any(watch.anywhere(bucket.get(entry.key)) for entry in bucket.list())
     assert canaries.retire(database, chosen.name) == 1

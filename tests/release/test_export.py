@@ -15,7 +15,7 @@ import pydicom
 import pytest
 
 import sluice.release.export as export
-import sluice.release.manifest as publishing
+import sluice.release.publishing as publishing
 import sluice.release.sending as sending
 from sluice.cohorts.freeze import freeze
 from sluice.cohorts.language import parse, parse_text

@@ -33,6 +33,7 @@ from sluice.release.linkage.people import Patient
 from sluice.release.linkage.registered import rotate
 from sluice.release.projects import Project
 from sluice.stack.postgres import EmbeddedPostgres
+from tests.conftest import temporary_database
 from tests.deid.planted import image
 from tests.release.hospital_day import DAY, store_day
 
@@ -52,6 +53,13 @@ def project(bucket: str = "test-bucket", shift: str = "days", profile: str = "lo
             "date_shift": shift,
         }
     )
+
+
+@pytest.fixture
+def database(postgres: EmbeddedPostgres) -> Iterator[Database]:
+    """As its owner: some of these tests go back as the linkage's role."""
+    with temporary_database(postgres, as_owner=True) as fresh:
+        yield fresh
 
 
 def ring(keys: Path) -> Keyring:

@@ -42,6 +42,14 @@ def test_the_projects_of_this_repository_are_valid() -> None:
         ("{modality: [CR]}", "{patient_id: X}", "patient_id identifies patients; write may_use_identifiers"),
         ("bucket:", "may_see: {age: old}\nbucket:", "may_see: age: a number"),
         ("bucket:", "approval: none\npixels: {text: mask, claim: true}\nbucket:", "claim: true needs approval"),
+        ("profile: basic", "profile: basic\nprofiles: [basic, secret]", "profiles: there is no secret"),
+        ("profile: basic", "profile: basic\nprofiles: [longitudinal]", "basic, the profile where nobody chooses"),
+        ("profile: basic", "profile: basic\nprofiles: [basic, public]", "Make the public release a project of its own"),
+        (
+            "profile: basic",
+            "profile: basic\nprofiles: [basic, longitudinal]\noptions: [retain_longitudinal_full_dates]",
+            "options: with longitudinal: .* exclude each other",
+        ),
         ("title: Good", "titel: Good", "titel"),
         ("RAD", "Smith John", "pseudonym_prefix"),
         ("name: good", "name: other", "must agree"),
@@ -67,3 +75,17 @@ def test_options_are_added_to_the_preset(tmp_path: Path) -> None:
     (tmp_path / "good.yaml").write_text(text)
     codes = {code for code, _ in load_project("good", tmp_path).deid_profile().codes()}
     assert codes == {"113100", "113111", "113107", "113105", "113104", "113103"}
+
+
+def test_a_profile_is_chosen_among_those_of_the_file_only(tmp_path: Path) -> None:
+    options = "options: [clean_descriptors, clean_graphics]"  # longitudinal has the first of them already
+    text = GOOD.replace("profile: basic", f"profile: basic\nprofiles: [basic, longitudinal]\n{options}")
+    (tmp_path / "good.yaml").write_text(text)
+    project = load_project("good", tmp_path)
+    assert project.under(None) is project.under("basic") is project
+    assert project.under("longitudinal").deid_profile().options[-1] == "clean_graphics"
+    with pytest.raises(ProjectError, match="may have these profiles: basic, longitudinal"):
+        project.under("public")
+    (tmp_path / "good.yaml").write_text(GOOD)
+    with pytest.raises(ProjectError, match=r"may have these profiles: basic\."):
+        load_project("good", tmp_path).under("longitudinal")

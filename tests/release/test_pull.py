@@ -19,7 +19,7 @@ import pytest
 import sluice.pull as client
 from sluice.database import select
 from sluice.pull import PullError, pull
-from sluice.release.manifest import republish
+from sluice.release.publishing import republish
 from sluice.release.recall.opt_outs import Target, Terms, add
 from sluice.release.recall.recalls import carry_out
 from sluice.release.signing import signing_key

@@ -32,7 +32,7 @@ def released(database: Database, bucket: ObjectStore, tmp_path: Path, monkeypatc
     monkeypatch.setattr("sluice.__main__._stores", lambda home: lambda name: bucket)
     monkeypatch.setattr("sluice.release.recall.recalls.load_project", lambda name: chosen)
     site = Settings(home=tmp_path)
-    for module in ("sluice.release.recall.tombstones", "sluice.release.manifest"):
+    for module in ("sluice.release.recall.recalls", "sluice.release.recall.tombstones", "sluice.release.publishing"):
         monkeypatch.setattr(f"{module}.settings", lambda: site)
     return chosen
 
@@ -43,6 +43,7 @@ def test_a_patient_is_opted_out_recipients_are_told_and_answer(
     released: Project,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    owner: Database,
 ) -> None:
     key = next(entry.key for entry in bucket.list() if entry.key.endswith(".dcm"))
     asked = (("GET", ANA, 200), ("GET", ANA, 404), ("PUT", "eve", 200), ("HEAD", "eve", 200))
@@ -75,7 +76,7 @@ def test_a_patient_is_opted_out_recipients_are_told_and_answer(
     assert main(["recall", "ack", "1", "--recipient", "Uni X", "--note", "again"]) == 1
     assert "before" in capsys.readouterr().err
     assert main(["recall", "overdue"]) == 0
-    with database.transaction() as connection, connection.cursor() as cursor:
+    with owner.transaction() as connection, connection.cursor() as cursor:
         cursor.execute("alter table recall disable trigger append_only")
         cursor.execute("update recall set due_on = current_date - 1")
         cursor.execute("alter table recall enable trigger append_only")

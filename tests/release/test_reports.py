@@ -17,7 +17,7 @@ from sluice.deid.reread import reread
 from sluice.deid.text import clean_report
 from sluice.release import reports
 from sluice.release.export import verify
-from sluice.release.manifest import republish
+from sluice.release.publishing import republish
 from sluice.release.reports import sections_of
 from sluice.release.review import open_review, remember
 from sluice.release.review.strings import retained

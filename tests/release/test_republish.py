@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sluice.database import select
-from sluice.release.manifest import republish
+from sluice.release.publishing import republish
 from sluice.release.signing import SigningKeyError, signing_key
 from tests.release.flaky_s3 import Reader
 from tests.release.scene import Scene

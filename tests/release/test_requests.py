@@ -75,6 +75,22 @@ def test_the_quota_refuses_says_so_and_an_engineer_lets_pass(database: Database,
     assert requests(database, []) == []
 
 
+def test_a_profile_is_chosen_among_the_projects_and_each_counts_against_the_quota(
+    database: Database, chosen: Project, version: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(CohortRequestError, match="may have these profiles: basic"):
+        ask(database, ASKED | {"version": 1, "profile": "longitudinal"}, "rita", is_engineer=False)
+    both = chosen.model_copy(update={"profiles": ("basic", "longitudinal")})
+    monkeypatch.setattr("sluice.release.requests.registry._project", lambda name: both)
+    kept = ask(database, ASKED | {"version": 1, "profile": "longitudinal"}, "rita", is_engineer=False)
+    assert request_of(database, kept.request_id).profile == kept.profile == "longitudinal"
+    seen = assess(database, kept.wanted)
+    assert (seen["profile"], seen["profiles"]) == ("basic", ["basic", "longitudinal"])
+    assert (seen["used"]["instances"], len(seen["over"])) == (6, 1)  # the other six would leave, too
+    assert assess(database, kept.wanted, "longitudinal")["over"] == []
+    assert assess(database, kept.wanted, "own")["profile"] == "basic"
+
+
 def test_a_list_is_estimated_by_what_is_known_of_its_rows(database: Database, chosen: Project, version: int) -> None:
     wanted = ASKED | {"name": "l1", "csv": "accession\nACC9081726\nA2\n*\n"}
     kept = ask(database, wanted, "otto", is_engineer=True, override_why="a test")
@@ -110,6 +126,19 @@ def test_discreet_keeps_the_words_of_the_language() -> None:
     assert discreet("all[2].age.min: a number, not a text", "all: [age: {min: x}]") == (
         "all[2].age.min: a number, not a text"
     )
+
+
+def test_what_was_here_before_anybody_asked_counts(
+    database: Database, chosen: Project, version: int, tmp_path: Path
+) -> None:
+    by_filter = ask(database, ASKED | {"filter": "modality: CT"}, "rita", is_engineer=False)
+    by_list = ask(database, ASKED | {"name": "t2", "csv": "accession\nACC9081726\n"}, "otto", True, "a test")
+    prepare(database, chosen, by_filter.wanted.window_key, keys=tmp_path / "keys", version_id=version)
+    for kept in (by_filter, by_list):
+        row = one_request(database, kept.request_id)
+        assert row is not None
+        seen = progress(database, row)
+        assert (seen["found"], seen["received"], seen["checked"]) == (6, 6, 6)
 
 
 def test_progress_follows_a_request_to_its_release(
@@ -167,4 +196,14 @@ def test_progress_follows_a_request_to_its_release(
     (refused,), end = rows(database, row, following or 0, 2)
     assert (refused["state"], end) == ("refused", None)
     assert "ACC9081726" not in str(shown)
+    # A release under another profile is another request's.
+    prepare(
+        database,
+        chosen.model_copy(update={"profiles": ("basic", "longitudinal")}),
+        window,
+        keys=keys,
+        list_id=kept.wanted.kept.list_id,
+        profile="longitudinal",
+    )
+    assert now()["state"] == "released"
     assert not set(uids) & set(str(shown).split("'"))

@@ -20,8 +20,8 @@ from sluice.database import Database, select
 from sluice.deid.reread import reread
 from sluice.objects import ObjectStore
 from sluice.release.export import ReleaseError, ReleasePlan, export_batch, prepare, publish, verify
-from sluice.release.manifest import republish
 from sluice.release.projects import Project
+from sluice.release.publishing import republish
 from sluice.release.review import ReviewError, approved, decide, open_review, remember, standing
 from sluice.release.review.rules import without
 from sluice.release.review.strings import Retained, retained

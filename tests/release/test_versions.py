@@ -155,3 +155,43 @@ def test_an_object_of_an_earlier_version_that_is_gone_is_made_anew(scene: Scene)
     assert export_batch(*given, keys=scene.keys).uploaded == 1
     assert verify(scene.database, scene.bucket, planned.release_id).objects == 5
     assert len(written(scene, 2)) == 2
+
+
+def test_another_profile_opens_a_line_of_its_own_and_names_nothing_of_the_first(scene: Scene) -> None:
+    two_days(scene)
+    project = scene.project(profiles=("basic", "longitudinal"))
+    cohort = freeze(scene.database, "c", parse_text("modality: CT"), "rita", "a test", "radiographs")
+    whose = {"window": "cohort/radiographs/c", "version_id": cohort.version_id}
+    scene.release(project, **whose)
+    dated = scene.release(project, **whose, profile="longitudinal")
+    assert sum(part.reused for part in scene.exported) == 0
+    assert keys(scene, dated.version) == written(scene, dated.version)
+    said = manifest(scene, dated.version)
+    assert (said["profile"]["name"], said["line"]) == ("longitudinal", "cohort/radiographs/c@longitudinal")
+    # A reader of the second must not delete what they have of the first.
+    assert (said["previous"], said["removed"], said["contains"]) == (None, [], [])
+
+    # Each goes on from its own: the next version with more formats names what the one of its profile holds.
+    more = scene.project(profiles=("basic", "longitudinal"), formats=("dicom", "tables"))
+    for profile, first in (("longitudinal", 2), (None, 1)):
+        again = scene.release(more, **whose, profile=profile)
+        assert sum(part.reused for part in scene.exported) == 7
+        assert keys(scene, again.version) == written(scene, first)
+        assert manifest(scene, again.version)["previous"]["version"] == first
+
+
+def test_a_profile_that_the_file_no_longer_allows_is_not_exported(scene: Scene) -> None:
+    two_days(scene)
+    project = scene.project(profiles=("basic", "longitudinal"))
+    chosen = prepare(scene.database, project, DAY, keys=scene.keys, profile="longitudinal")
+
+    def export_with(now: Any, planned: Any) -> Any:
+        place = (scene.database, scene.archive, scene.bucket)
+        return export_batch(*place, now, planned.release_id, planned.batches[0], scene.keys)
+
+    with pytest.raises(ReleaseError, match=r"prepared with the profile longitudinal\. .* profiles: basic\."):
+        export_with(scene.project(), chosen)
+    # Another default changes nothing of a release that was prepared with a profile that is still allowed.
+    own = prepare(scene.database, project, DAY, keys=scene.keys)
+    other = scene.project(profile="longitudinal", profiles=("basic", "longitudinal"))
+    assert export_with(other, own).uploaded == 4

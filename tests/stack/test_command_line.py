@@ -67,7 +67,7 @@ def test_a_database_of_a_mounted_secret_counts(tmp_path: Path, monkeypatch: pyte
 
 
 def test_missing_names_reasons_and_advice(
-    database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    database: Database, owner: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from datetime import date
 
@@ -85,11 +85,11 @@ def test_missing_names_reasons_and_advice(
         ):
             assert main(["missing", unknown]) == 1
             assert said in capsys.readouterr().err
-        database.execute("alter table sweep_window rename to sweep_window_away")
+        owner.execute("alter table sweep_window rename to sweep_window_away")
         try:
             assert main(["missing", DAY]) == 1
         finally:
-            database.execute("alter table sweep_window_away rename to sweep_window")
+            owner.execute("alter table sweep_window_away rename to sweep_window")
         assert "sluice migrate" in capsys.readouterr().err
         remember_window(database, Window.of_day(date.fromisoformat(DAY)))
         assert main(["missing", DAY]) == 0

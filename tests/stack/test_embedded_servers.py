@@ -29,9 +29,9 @@ def test_an_unreachable_database_is_explained_without_its_password() -> None:
     assert "hunter2" not in str(caught.value)
 
 
-def test_copied_rows_come_back_as_they_went_in(database: Database) -> None:
+def test_copied_rows_come_back_as_they_went_in(owner: Database) -> None:
     rows = [("a", {"x": 'quote " and \\N'}, 'te"xt,\n\\N'), ("b", {}, None), ("c", {}, "\\N"), ("d", {}, "")]
-    with database.transaction() as connection, connection.cursor() as cursor:
+    with owner.transaction() as connection, connection.cursor() as cursor:
         cursor.execute("create table sample (id text primary key, doc jsonb, words text)")
         assert copy_rows(connection, "sample", ("id", "doc", "words"), rows) == 4
         assert copy_rows(connection, "sample", ("id", "doc", "words"), rows) == 0

@@ -27,7 +27,8 @@ def add(database: Database, project: Project, by: str, site: Settings | None = N
     """
     from sluice.archive.imports import import_files, import_window
 
-    canary = made(tuple(code for code, _ in project.deid_profile().codes()))
+    profiles = [project.under(name).deid_profile() for name in project.allowed_profiles]
+    canary = made(tuple({code for profile in profiles for code, _ in profile.codes()}))
     with database.transaction() as connection:
         _remember(connection, project.name, canary, by)
     if to is not None:

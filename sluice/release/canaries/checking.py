@@ -121,7 +121,21 @@ def check(database: Database, store: ObjectStore, release_id: int, logs: Sequenc
         found.append(CanaryFinding("table", "what the database says of the released objects"))
     found += _tables(store, release["prefix"], watch)
     found += [CanaryFinding("log", str(path)) for folder in logs for path in _marked_files(folder, watch)]
+    if not found:
+        _remove(database, store, release)
     return list(dict.fromkeys(found))
+
+
+def _remove(database: Database, store: ObjectStore, release: dict[str, Any]) -> None:
+    """Take the canaries out of the bucket: they proved what they were there for. Where one was seen they stay."""
+    keys = [entry.key for entry in store.list(probe_prefix(release))]
+    if keys:
+        store.delete(keys)
+    database.execute(
+        "update canary_probe set removed_at = now() where release_id = %s and object_key is not null "
+        "and removed_at is null",
+        (release["release_id"],),
+    )
 
 
 def watch_of(database: Database, release_id: int) -> Watch:
@@ -151,7 +165,9 @@ def _members(database: Database, release_id: int) -> list[dict[str, Any]]:
 def _read_back(
     database: Database, store: ObjectStore, probes: list[dict[str, Any]], watch: Watch
 ) -> Iterator[CanaryFinding]:
-    for key, sha256 in {(one["object_key"], one["sha256"]) for one in probes if one["object_key"] is not None}:
+    for key, sha256 in {
+        (one["object_key"], one["sha256"]) for one in probes if one["object_key"] and not one["removed_at"]
+    }:
         data = store.get(key)
         if hashlib.sha256(data).hexdigest() != sha256:
             yield CanaryFinding("changed", f"{key} is not what was uploaded, or two workers produced it differently")

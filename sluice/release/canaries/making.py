@@ -67,7 +67,7 @@ def made(codes: tuple[str, ...] = ()) -> Canary:
     """A new canary.
 
     Args:
-        codes: CID 7050 codes of the project's profile: what an option keeps on purpose carries no token.
+        codes: CID 7050 codes of the project's profiles: what an option keeps on purpose carries no token.
     """
     marker = MARKER + base64.b32encode(secrets.token_bytes(5)).decode()[: MARKER_LETTERS - len(MARKER)]
     canary = Canary(marker, f"{marker}PID", _uid())

@@ -237,6 +237,13 @@ class _Deriver:
                     (self.release_id, [key for key, _ in files]),
                 )
             self._note(connection, notes)
+            late = select(
+                connection,
+                "select object_key from recall_object where release_id = %s and object_key = any(%s)",
+                (self.release_id, [key for key, _ in files]),
+            )
+        if late:  # recalled while they were on their way
+            self.store.delete(sorted({row["object_key"] for row in late if row["object_key"].startswith(prefix)}))
         self.summary.made += len(files)
         self.summary.bytes += sum(len(made.data) for _, made in files)
 

@@ -114,6 +114,9 @@ def record_entries(connection: Connection, identities: Identities, project: str,
                 lines = []
         copy_lines(connection, "linkage_staged", COLUMNS, lines)
         names = ", ".join(COLUMNS)
+        # The trigger looks each pseudonym up by a plan that is made with the first row: of a small table it would read
+        # all of it, and go on so while the table grows.
+        cursor.execute("set local enable_seqscan = off")
         try:
             cursor.execute(
                 f"insert into linkage.entry ({names}) select {names} from linkage_staged "
@@ -129,7 +132,7 @@ def record_entries(connection: Connection, identities: Identities, project: str,
                 "This database user may not write to linkage.entry. As an administrator run: "
                 "select linkage.give_to_role('USER'), with the user that the pipeline connects as."
             ) from error
-        cursor.execute("drop table linkage_staged")
+        cursor.execute("set local enable_seqscan to default; drop table linkage_staged")
 
 
 def entries_of(connection: Connection, sealer: Sealer, pseudonyms: Iterable[str]) -> dict[str, Original]:

@@ -22,9 +22,9 @@ from psycopg2.extras import Json, execute_values
 
 from sluice.database import Database, named_query, select
 from sluice.objects import ObjectStore, ObjectStoreError
-from sluice.release.manifest import one_at_a_time, republish
 from sluice.release.plan import ReleaseError, note_gaps
 from sluice.release.projects import Project, ProjectError, load_project
+from sluice.release.publishing import one_at_a_time, republish
 from sluice.release.recall.opt_outs import follow_merges
 from sluice.release.recall.tombstones import write_tombstones
 from sluice.release.signing import SigningKeyError, house_key
@@ -81,6 +81,7 @@ def carry_out(
             cursor.execute("select pg_advisory_xact_lock(%s)", (RECALL_LOCK,))
         with database.transaction() as connection:
             follow_merges(connection)
+        database.execute(named_query("recall_forget"))
         affected = database.rows("recall_affected", {"release_id": release_id})
         if release_id is not None and (affected or database.rows("recall_due", {"release_id": release_id})):
             release_id = None  # versions share objects: none is deleted that the manifest of another one names

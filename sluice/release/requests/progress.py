@@ -29,7 +29,7 @@ def one_request(database: Database, request_id: int) -> dict[str, Any] | None:
 
 def progress(database: Database, request: dict[str, Any], now: datetime | None = None) -> dict[str, Any]:
     """Instances of a request by step, with `share` (0 to 1), `state`, and `ready_at` where it can be told."""
-    asked = {name: request[name] for name in ("kind", "window_key", "version_id", "project")}
+    asked = {name: request[name] for name in ("kind", "window_key", "version_id", "list_id", "project", "profile")}
     (row,) = database.rows("request_progress", asked)
     release = row["release"]
     share = _share(row, request["instances"])
@@ -45,7 +45,7 @@ def progress(database: Database, request: dict[str, Any], now: datetime | None =
 
 def rows(database: Database, request: dict[str, Any], after: int, size: int) -> tuple[list[dict[str, Any]], int | None]:
     """Rows of the request's list by line, each with its answer in words and how far its instances are."""
-    asked = {name: request[name] for name in ("list_id", "project", "window_key")}
+    asked = {name: request[name] for name in ("list_id", "project", "window_key", "profile")}
     found = database.rows("request_rows", asked | {"after": after, "size": size + 1})
     shown = [_shown(row) for row in found[:size]]
     return shown, found[size - 1]["line"] if len(found) > size else None

@@ -25,6 +25,7 @@ from sluice.release.projects import Project, ProjectError, load_project
 from sluice.release.requests.estimate import Estimate, estimate
 from sluice.release.requests.form import CohortRequestError, Wanted, read_form
 
+OWN_PROFILE = "own"  # as a form says that nobody chose
 QUOTA_LOCK = 7_350_005  # first key of the advisory lock; the second is the project
 
 
@@ -41,22 +42,25 @@ class KeptRequest:
     estimate: dict[str, Any]
     asked_by: str
     formats: list[str]
+    profile: str
 
 
-def assess(database: Database, wanted: Wanted) -> dict[str, Any]:
+def assess(database: Database, wanted: Wanted, profile: str | None = None) -> dict[str, Any]:
     """Estimate and quota of what is asked for, as a page shows them before anything is started; `over` says in
-    sentences what is above the quota.
+    sentences what is above the quota, `profiles` what may be chosen in place of `profile`.
 
     Raises:
         CohortRequestError: the project may not ask for it, or it cannot be counted.
     """
-    project = _project(wanted.project)
+    project = _under(_project(wanted.project), profile)
     counted = _estimate(database, wanted)
     with database.transaction() as connection:
-        used = _used(connection, wanted)
+        used = _used(connection, wanted, project.profile)
     return {
         "estimate": counted.as_dict(),
         "formats": list(project.formats),
+        "profile": project.profile,
+        "profiles": list(project.allowed_profiles),
         "quota": project.quota.model_dump(),
         "used": used,
         "over": _over(project, counted, used),
@@ -73,13 +77,15 @@ def ask(
     """Keep what a form or page asks for, if the project may have it.
 
     Args:
+        params: as `read_form` takes them, and `formats` and `profile`, of what the project's file allows
+            (`own`, or none: as it says).
         is_engineer: whether who asks may ask for every project, and may say `override_why`, which lets a request pass
             above the quota.
 
     Raises:
         CohortRequestError: it cannot be understood, is not allowed, or is above the quota (`QuotaError`).
     """
-    project = may_ask(params["project"], by, is_engineer)
+    project = _under(may_ask(params["project"], by, is_engineer), params.get("profile"))
     formats = _formats(project, params.get("formats"))
     wanted = read_form(params, database, by)
     counted = _estimate(database, wanted)
@@ -87,7 +93,7 @@ def ask(
     with database.transaction() as connection:
         with connection.cursor() as cursor:  # two requests at once must not both find room for themselves
             cursor.execute("select pg_advisory_xact_lock(%s, hashtext(%s))", (QUOTA_LOCK, project.name))
-        over = _over(project, counted, _used(connection, wanted))
+        over = _over(project, counted, _used(connection, wanted, project.profile))
         if over and not override:
             raise QuotaError(
                 f"{' '.join(over)} Ask for less, or ask an engineer, who can let a request pass on the page Cohorts, "
@@ -121,7 +127,7 @@ def ask(
                 "by": by,
             },
         )
-    return KeptRequest(row["request_id"], wanted, counted.as_dict(), by, formats)
+    return KeptRequest(row["request_id"], wanted, counted.as_dict(), by, formats, project.profile)
 
 
 def request_of(database: Database, request_id: int) -> KeptRequest:
@@ -153,7 +159,7 @@ def request_of(database: Database, request_id: int) -> KeptRequest:
         row["version_id"],
         versions[0]["version"] if versions else None,
     )
-    return KeptRequest(request_id, wanted, row["estimate"], row["asked_by"], row["formats"])
+    return KeptRequest(request_id, wanted, row["estimate"], row["asked_by"], row["formats"], row["profile"])
 
 
 def request_of_run(database: Database, run_id: str) -> int | None:
@@ -199,6 +205,13 @@ def _formats(project: Project, asked: Any) -> list[str]:
     return [name for name in project.formats if name == "dicom" or name in asked]
 
 
+def _under(project: Project, profile: Any) -> Project:
+    try:
+        return project.under(None if profile in (None, "", OWN_PROFILE) else str(profile))
+    except ProjectError as error:
+        raise CohortRequestError(str(error)) from None
+
+
 def _project(name: str) -> Project:
     try:
         return load_project(name)
@@ -215,11 +228,11 @@ def _estimate(database: Database, wanted: Wanted) -> Estimate:
         raise CohortRequestError(str(error)) from None
 
 
-def _used(connection: Connection, wanted: Wanted) -> dict[str, int]:
-    """What the project's other requests of the last 30 days were; the same cohort again counts once."""
-    (row,) = select(
-        connection, named_query("request_quota_used"), {"project": wanted.project, "window_key": wanted.window_key}
-    )
+def _used(connection: Connection, wanted: Wanted, profile: str) -> dict[str, int]:
+    """What the project's other requests of the last 30 days were; the same cohort under the same profile again counts
+    once."""
+    asked = {"project": wanted.project, "window_key": wanted.window_key, "profile": profile}
+    (row,) = select(connection, named_query("request_quota_used"), asked)
     return {"instances": row["instances"], "bytes": row["bytes"]}
 
 

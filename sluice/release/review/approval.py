@@ -89,13 +89,16 @@ def approved(connection: Connection, release_id: int) -> bool:
     return standing(connection, release_id).state in ("not-needed", "approved", "published")
 
 
-def standing(connection: Connection, release_id: int) -> Standing:
+def standing(connection: Connection, release_id: int, digest: str | None = None) -> Standing:
     """Where the approval of a release stands now.
+
+    Args:
+        digest: of its state, where it was computed a moment ago; it is read from every object.
 
     Raises:
         ReviewError: there is no such release.
     """
-    digest = digest_of(connection, release_id)
+    digest = digest or digest_of(connection, release_id)
     release = select(connection, "select * from release where release_id = %s", (release_id,))[0]
     said = select(connection, named_query("review_said"), {"release_id": release_id})
     now = [row for row in said if row["digest"] == digest]
@@ -184,7 +187,7 @@ def decide(database: Database, release_id: int, person: str, verdict: str, diges
                 ("release_id", "digest", "verdict", "decided_by", "reason"),
                 [(release_id, before.digest, verdict, person, reason.strip())],
             )
-        return standing(connection, release_id)
+        return standing(connection, release_id, before.digest)  # as it was said of; publish looks again
 
 
 def _check(
@@ -203,7 +206,7 @@ def _check(
     if release["approvers"] and person not in release["approvers"]:
         raise ReviewError(f"The project names who approves its releases ({', '.join(release['approvers'])}).")
     if len(digest) < 12 or not now.digest.startswith(digest):
-        raise ReviewError("The release changed since you looked at it. Load the page again and look at what is new.")
+        raise ReviewError("The release changed since you looked at it. Look at what is new, then decide anew.")
     if verdict == "rejected":
         if not reason.strip():
             raise ReviewError("Say why it is rejected: who asked for it wants to know.")

@@ -44,8 +44,13 @@ def open_review(database: Database, release_id: int) -> Opened:
     """
     with database.transaction() as connection:
         with connection.cursor() as cursor:
+            cursor.execute("set local work_mem = '64MB'")  # objects of a large release are sorted for the digest
             cursor.execute("select pg_advisory_xact_lock(%s, %s)", (OPENING_LOCK, release_id % (1 << 31)))
             cursor.execute(named_query("review_inherit"), {"release_id": release_id})
+            if cursor.rowcount or not _shown(connection, release_id):
+                # Of a release that was exported a moment ago the planner knows no row yet, and would compare each
+                # object with each.
+                cursor.execute("analyze released_object, released_strings, retained_set")
         if not select(connection, "select 1 from release where release_id = %s", (release_id,)):
             raise ReviewError(f"There is no release {release_id}. Run prepare first.")
         redo = mark_redo(connection, release_id)
@@ -60,9 +65,14 @@ def open_review(database: Database, release_id: int) -> Opened:
     return Opened(release_id, digest, counted["strings"], counted["new"], redo)
 
 
+def _shown(connection: Connection, release_id: int) -> str | None:
+    """Digest of the state that was counted last."""
+    rows = select(connection, "select digest from release_review where release_id = %s", (release_id,))
+    return rows[0]["digest"] if rows else None
+
+
 def _count(connection: Connection, release_id: int, digest: str) -> None:
-    shown = select(connection, "select digest from release_review where release_id = %s", (release_id,))
-    if shown and shown[0]["digest"] == digest:
+    if _shown(connection, release_id) == digest:
         return
     with connection.cursor() as cursor:
         cursor.execute("delete from review_string where release_id = %s", (release_id,))

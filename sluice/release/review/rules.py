@@ -121,16 +121,7 @@ def mark_redo(connection: Connection, release_id: int) -> int:
     with connection.cursor() as cursor:
         cursor.execute(named_query("review_redo"), {"release_id": release_id})
         if cursor.rowcount:
-            cursor.execute(
-                """
-                update released_object o set uploaded_at = null
-                  from review_redo r
-                 where r.release_id = %s and o.release_id = r.release_id
-                   and (o.sop_instance_uid = r.sop_instance_uid or r.sop_instance_uid = any(o.sources))
-                   and o.uploaded_at is not null
-                """,
-                (release_id,),
-            )
+            cursor.execute(named_query("review_redo_objects"), {"release_id": release_id})
             cursor.execute(named_query("review_redo_derived"), {"release_id": release_id})
             cursor.execute("update release set verified_at = null where release_id = %s", (release_id,))
     rows = select(connection, "select count(*) as n from review_redo where release_id = %s", (release_id,))

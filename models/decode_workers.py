@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 TIME_LIMIT_S = 120.0
 """A frame that takes longer is given up."""
 AHEAD = 4  # files a worker is asked for before the first of them is waited for
+PIPE = 1 << 19  # bytes: a picture goes through at once
 _HEADER = struct.Struct("<?II")  # whether there is a picture; bytes of JSON, bytes of the picture
 
 
@@ -143,6 +144,7 @@ class _Child:
                     stderr=subprocess.DEVNULL,
                     cwd=Path(__file__).resolve().parents[1],
                     env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+                    pipesize=PIPE,
                 )
             return self.process
 
@@ -188,7 +190,8 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
 
 def _answer(answers: BinaryIO, good: bool, said: object, pixels: bytes) -> None:
     words = json.dumps(said).encode()
-    answers.write(_HEADER.pack(good, len(words), len(pixels)) + words + pixels)
+    answers.write(_HEADER.pack(good, len(words), len(pixels)) + words)
+    answers.write(pixels)
     answers.flush()
 
 

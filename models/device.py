@@ -12,7 +12,7 @@ from torch import Tensor
 
 log = logging.getLogger(__name__)
 
-CPU_BATCH = 64
+CPU_BATCH = 32
 CUDA_BATCH = 512
 
 

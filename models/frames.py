@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -209,8 +210,8 @@ class FirstFrame:
             ]
         except ValueError:  # runs that go on in the next row: the general decoder bears them
             raise _Whole from None
-        values = planes[0] if count == 1 else (planes[0].astype(np.uint16) << 8) | planes[1]
-        return Values(values.view(f"i{bits // 8}") if signed else values, 1)
+        values = planes[0] if count == 1 else cv2.merge(planes[::-1]).view("<u2")[..., 0]
+        return Values(values.view(f"<i{bits // 8}") if signed else values, 1)
 
     def _jpeg(self, data: bytes, side: int) -> Values:
         rows, columns, _, _ = self._sizes()
@@ -249,14 +250,17 @@ class FirstFrame:
         return pixel_array(self._path, index=0, raw=True, **options)
 
     def _without_dirt(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Bits above Bits Stored hold no grey value (PS3.5 8.1.1): old devices keep overlays there."""
+        """Bits above Bits Stored hold no grey value (PS3.5 8.1.1): old devices keep overlays there.
+
+        Every sixteenth row is looked at: letters are higher than that.
+        """
         if values.dtype.kind != "u":
             return values
         try:
             stored, high = int(self.header.BitsStored), int(self.header.HighBit)
         except (AttributeError, TypeError, ValueError):
             return values
-        if high != stored - 1 or not 1 <= stored < values.dtype.itemsize * 8 or int(values.max()) >> stored == 0:
+        if high != stored - 1 or not 1 <= stored < values.dtype.itemsize * 8 or int(values[::16].max()) >> stored == 0:
             return values
         masked: NDArray[Any] = values & values.dtype.type((1 << stored) - 1)
         return masked

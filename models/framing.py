@@ -34,7 +34,7 @@ class NotReadable(RuntimeError):  # noqa: N818 - the name the other rooms call i
 
 def percentile_levels(values: FloatImage, content: FloatImage) -> FloatImage:
     """Grey levels between the 1st and 99th percentile of the content."""
-    low, high = np.percentile(content.ravel()[:: max(1, content.size // 100_000)], (1, 99))
+    low, high = np.percentile(content.ravel()[:: max(1, content.size // 30_000)], (1, 99))
     if high <= low:
         low, high = content.min(), content.max()
     levels = (values - np.float32(low)) * np.float32(1 / (high - low))
@@ -78,7 +78,7 @@ def fitted(grey: FloatImage) -> NDArray[np.uint8]:
     resized = cv2.resize(np.ascontiguousarray(grey, dtype=np.float32), (width, height), interpolation=method)
     out = np.zeros((SIZE, SIZE), dtype=np.uint8)
     top, left = (SIZE - height) // 2, (SIZE - width) // 2
-    out[top : top + height, left : left + width] = np.clip(resized * 255 + 0.5, 0, 255).astype(np.uint8)
+    out[top : top + height, left : left + width] = cv2.convertScaleAbs(resized, alpha=255)
     return out
 
 

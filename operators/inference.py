@@ -18,16 +18,18 @@ from typing import TYPE_CHECKING, Any
 from operators.pictures import Pictures, in_groups
 
 if TYPE_CHECKING:
+    from models.decode_workers import DecodeWorkers
     from sluice.anatomy.fast_path import Certainty
     from sluice.batches import Batch
     from sluice.canonical.shards import Pixels
     from sluice.database import Database
-    from sluice.predictions import PendingImage
+    from sluice.predictions import PendingImage, Prediction
     from sluice.registry.registry import RunningModel
 
 log = logging.getLogger(__name__)
 
 BUFFERS = 3  # one being filled, one waiting, one with the network
+TOGETHER = 256  # answers that are stored together
 LOOK_S = 0.5  # how often a thread that waits looks whether it still has to
 SHOWS_CAVA = frozenset({"abdominal", "spine", "adult_chest", "unknown"})
 """Labels whose pictures may show the inferior vena cava: the infrarenal cava lies beside L2 and L3, the lower edge of
@@ -92,7 +94,7 @@ def read_batch(
     task: str,
     canonical_root: Path,
     device: str = "auto",
-    workers: int | None = None,
+    workers: int | DecodeWorkers | None = None,
     certainty: Certainty | None = None,
 ) -> InferenceSummary:
     """Let a task's model read what it has not read of a batch, then its shadows the same. Again: reads nothing.
@@ -102,7 +104,7 @@ def read_batch(
         task: `body_part` or `ivc_filter`.
         canonical_root: folder of the canonical images.
         device: `auto`, `cpu` or `cuda`.
-        workers: processes that decode what is not there as a canonical image.
+        workers: processes that decode what is not there as a canonical image: how many, or such that run already.
         certainty: from when on a header decides the body part in place of the network; None: never.
 
     Returns:
@@ -151,7 +153,7 @@ def read_with(
     task: str,
     root: Path,
     stage: str = "production",
-    workers: int | None = None,
+    workers: int | DecodeWorkers | None = None,
     certainty: Certainty | None = None,
 ) -> InferenceSummary:
     """Let one loaded model read what it has not read of a batch; see `read_batch`."""
@@ -196,19 +198,23 @@ def _read_images(
     task: str,
     root: Path,
     images: list[PendingImage],
-    workers: int | None,
+    workers: int | DecodeWorkers | None,
     summary: InferenceSummary,
 ) -> None:
     with Pictures(database, archive, root, summary, workers) as pictures, ThreadPoolExecutor(1, "store") as storing:
         stored: Future[None] | None = None
+        answers: list[Prediction] = []
         with _Feeder(pictures, images, reader) as groups:
             for group, pixels in groups:
-                answers = _answers(reader, task, group, pixels)
-                if stored is not None:
-                    stored.result()
-                stored = storing.submit(_store, database, reader.model_id, task, group, answers, summary)
+                answers += _answers(reader, task, group, pixels)
+                if len(answers) >= TOGETHER:
+                    if stored is not None:
+                        stored.result()
+                    stored = storing.submit(_store, database, reader.model_id, task, answers, summary)
+                    answers = []
         if stored is not None:
             stored.result()
+        _store(database, reader.model_id, task, answers, summary)
 
 
 class _Feeder:
@@ -268,16 +274,16 @@ class _Feeder:
             pictures.close()  # type: ignore[attr-defined]
 
 
-def _answers(
-    reader: Any, task: str, group: list[PendingImage], pixels: Pixels
-) -> list[tuple[str, float, dict[str, Any]]]:
+def _answers(reader: Any, task: str, group: list[PendingImage], pixels: Pixels) -> list[Prediction]:
+    from sluice.predictions import Prediction
+
     if task == "body_part":
-        readings = reader.read(pixels, ages=[image.age_years for image in group])
-        return [(reading.label, reading.router5_score, reading.detail()) for reading in readings]
-    return [
-        ("present" if reading.present else "absent", _probability(reading), reading.detail())
-        for reading in reader.read(pixels)
-    ]
+        read = reader.read(pixels, ages=[image.age_years for image in group])
+        answers = [(reading.label, reading.router5_score, reading.detail()) for reading in read]
+    else:
+        read = reader.read(pixels)
+        answers = [("present" if one.present else "absent", _probability(one), one.detail()) for one in read]
+    return [Prediction(image.sop_instance_uid, *answer) for image, answer in zip(group, answers, strict=True)]
 
 
 def _probability(reading: Any) -> float:
@@ -285,17 +291,9 @@ def _probability(reading: Any) -> float:
     return float(reading.score if reading.present else 1.0 - reading.score)
 
 
-def _store(
-    database: Database,
-    model_id: str,
-    task: str,
-    group: list[PendingImage],
-    answers: list[tuple[str, float, dict[str, Any]]],
-    summary: InferenceSummary,
-) -> None:
-    from sluice.predictions import Prediction, store
+def _store(database: Database, model_id: str, task: str, answers: list[Prediction], summary: InferenceSummary) -> None:
+    from sluice.predictions import store
 
-    rows = [Prediction(image.sop_instance_uid, *answer) for image, answer in zip(group, answers, strict=True)]
-    summary.read += store(database, model_id, task, rows)
-    for label, _, _ in answers:
-        summary.labels[label] = summary.labels.get(label, 0) + 1
+    summary.read += store(database, model_id, task, answers)
+    for answer in answers:
+        summary.labels[answer.label] = summary.labels.get(answer.label, 0) + 1

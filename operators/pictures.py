@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from sluice.database import Database
     from sluice.predictions import PendingImage
 
-TOGETHER = 64  # pictures that are written and indexed together: a killed task loses no more
+TOGETHER = 128  # pictures that are written and indexed together: a killed task loses no more
 
 
 @dataclass
@@ -153,7 +154,8 @@ class Pictures:
 
         if not images:
             return
-        with DecodeWorkers(self._workers) as workers:
+        given = self._workers
+        with nullcontext(given) if isinstance(given, DecodeWorkers) else DecodeWorkers(given) as workers:
             decoded = workers.canonical(self._archive / image.path for image in images)
             for image, made in zip(images, decoded, strict=True):
                 if isinstance(made, NotReadable):

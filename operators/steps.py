@@ -335,8 +335,10 @@ def _fuse_body_part(window: str) -> Counts:
     """Puts together what header and model say of each radiograph, for searches by body part."""
     from operators.connections import database
     from sluice.anatomy.fusion import fuse
+    from sluice.batches import EVERYTHING
 
-    return {"window_key": require_window(window), **fuse(database(), window).as_dict()}
+    key = require_window(window)
+    return {"window_key": key, **fuse(database(), None if key == EVERYTHING else key).as_dict()}
 
 
 def _report_utilization(window: str) -> Counts:

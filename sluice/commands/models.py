@@ -65,7 +65,7 @@ def run(options: argparse.Namespace, database: Callable[[], Database], site: Cal
             print(f"{options.model} reads no more.")
         case "promote":
             print("\n".join(_verdict(stages.promote(store, options.model, _me(), options.why))))
-            print(f"{options.model} is in production. Run a backfill of its DAG, and older images are read by it too.")
+            print(f"{options.model} is in production. Trigger read_archive, and it reads older images too.")
         case "rollback":
             taken, before = stages.roll_back(store, options.task, _me(), options.why)
             print(f"{taken} is out of production; {before} serves again.")

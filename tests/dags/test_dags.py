@@ -21,7 +21,9 @@ CHAIN = {
     "route_predictions": {"predictions_ivc_filter"},
     "export_release": {"quality", "predictions_body_part", "predictions_ivc_filter"},
 }
-DAYLESS = {"backfill_cohort", "sweep_recent", "sweep_again", "recall", "send_reports", "train_models"}
+DAYLESS = {
+    "backfill_cohort", "read_archive", "sweep_recent", "sweep_again", "recall", "send_reports", "train_models",
+}  # fmt: skip
 
 
 def stored(dag: Any) -> Any:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -20,6 +21,7 @@ from pydicom.uid import (
 )
 
 from models.decode_workers import DecodeWorkers
+from models.frames import FirstFrame
 from models.framing import NotReadable
 from models.preprocess import Canonical, canonical
 from tests.models.films import body, body_film, film, written
@@ -91,18 +93,7 @@ def test_big_endian(tmp_path: Path, golden: np.ndarray) -> None:
 def test_jpeg_lossless_by_gdcm(tmp_path: Path, golden: np.ndarray) -> None:
     gdcm = pytest.importorskip("gdcm")
     source, target = written(body_film(), tmp_path, "plain.dcm"), tmp_path / "jpeg.dcm"
-    reader = gdcm.ImageReader()
-    reader.SetFileName(str(source))
-    assert reader.Read()
-    change = gdcm.ImageChangeTransferSyntax()
-    change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGLosslessProcess14_1))
-    change.SetInput(reader.GetImage())
-    assert change.Change()
-    writer = gdcm.ImageWriter()
-    writer.SetFileName(str(target))
-    writer.SetFile(reader.GetFile())
-    writer.SetImage(change.GetOutput())
-    assert writer.Write()
+    assert _recoded(gdcm, source, target, gdcm.TransferSyntax.JPEGLosslessProcess14_1)
     assert apart(canonical(target).image, golden) == 0
 
 
@@ -197,6 +188,91 @@ def test_float_pixels_with_nan(tmp_path: Path, golden: np.ndarray) -> None:
     dataset.FloatPixelData = values.tobytes()
     image = canonical(written(dataset, tmp_path)).image
     assert np.abs(image.astype(int) - golden).mean() < 3
+
+
+LARGE = (2200, 1800)
+
+
+def large_film(bits: int = 12, signed: bool = False) -> FileDataset:
+    """A film of four megapixels with the noise of a detector."""
+    noise = np.random.default_rng(5).normal(0, 4, LARGE)
+    grey = body(*LARGE) * 3800 + 100 + noise
+    if bits == 8:
+        return film((grey / 16).astype(np.uint8), bits=8)
+    return film((grey - 2000).astype(np.int16)) if signed else film(grey.astype(np.uint16))
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless, JPEG2000Lossless])
+@pytest.mark.parametrize("kind", [{"bits": 12}, {"bits": 8}, {"bits": 12, "signed": True}])
+def test_a_large_film_is_the_same_however_little_of_it_is_decoded(
+    syntax: str, kind: dict[str, int], tmp_path: Path
+) -> None:
+    plain = canonical(written(large_film(**kind), tmp_path, "plain.dcm"))
+    packed = large_film(**kind)
+    packed.compress(syntax, generate_instance_uid=False)
+    found = canonical(written(packed, tmp_path, "packed.dcm"))
+    assert (found.source_rows, found.source_columns, found.windowing) == (*LARGE, plain.windowing)
+    assert np.abs(found.image.astype(int) - plain.image).mean() < 1.5
+    if syntax != JPEG2000Lossless:
+        assert apart(found.image, plain.image) == 0
+
+
+def test_jpeg_2000_and_jpeg_are_decoded_no_larger_than_needed(tmp_path: Path) -> None:
+    packed = large_film()
+    packed.compress(JPEG2000Lossless, generate_instance_uid=False)
+    with FirstFrame(written(packed, tmp_path)) as frame:
+        found = frame.values(512)
+        assert (found.reduced, found.array.shape) == (4, (550, 450))
+        assert found.array.max() < 4096, "not scaled up to 16 bits"
+        assert frame.values(2000).array.shape == LARGE
+
+
+def test_jpeg_baseline_by_gdcm(tmp_path: Path) -> None:
+    gdcm = pytest.importorskip("gdcm")
+    source, target = written(large_film(bits=8), tmp_path, "plain.dcm"), tmp_path / "jpeg.dcm"
+    assert _recoded(gdcm, source, target, gdcm.TransferSyntax.JPEGBaselineProcess1)
+    with FirstFrame(target) as frame:
+        assert frame.values(512).array.shape == (550, 450)
+    difference = np.abs(canonical(target).image.astype(int) - canonical(source).image)
+    assert difference.mean() < 1.5
+
+
+def test_bits_above_bits_stored_hold_no_grey_value(tmp_path: Path, golden: np.ndarray) -> None:
+    pixels = (body() * 3800 + 100).astype(np.uint16)
+    pixels[100:140] |= 0x8000  # an overlay of old devices
+    assert apart(canonical(written(film(pixels), tmp_path)).image, golden) == 0
+
+
+def test_where_much_is_cut_away_the_rest_has_all_its_pixels_and_its_place_is_known(tmp_path: Path) -> None:
+    pixels = np.zeros((3000, 3000), np.uint16)
+    pixels[900:1700, 600:1200] = (body(800, 600) * 3800 + 100).astype(np.uint16)
+    pixels[900:1700:4, 600:1200] += 200  # finer than a look at the whole film can show
+    found = canonical(written(film(pixels), tmp_path))
+    row, column, rows, columns = found.crop
+    assert (row, column) == (pytest.approx(900, abs=8), pytest.approx(600, abs=8))
+    assert (rows, columns) == (pytest.approx(800, abs=16), pytest.approx(600, abs=16))
+    assert np.abs(np.diff(found.image[200:300, 150].astype(int))).max() > 5
+
+
+def test_wrong_photometric_interpretations(tmp_path: Path) -> None:
+    for name in ("RGB", "PALETTE COLOR", "YBR_FULL", "", None):
+        assert reason(body_film(PhotometricInterpretation=name), tmp_path) == "pixels-unsuitable"
+
+
+def _recoded(gdcm: Any, source: Path, target: Path, syntax: Any) -> bool:
+    reader = gdcm.ImageReader()
+    reader.SetFileName(str(source))
+    change, writer = gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
+    change.SetTransferSyntax(gdcm.TransferSyntax(syntax))
+    if not reader.Read():
+        return False
+    change.SetInput(reader.GetImage())
+    if not change.Change():
+        return False
+    writer.SetFileName(str(target))
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    return bool(writer.Write())
 
 
 def reason(dataset: object, folder: Path) -> str:

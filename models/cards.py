@@ -64,20 +64,38 @@ def write_card(
 ) -> None:
     """Write `<name>.card.json` beside the weights and `<name>.md` into the docs."""
     name = weights.stem
+    card = write_card_file(weights, name, model_id, settings, figures, sources, TRAINING[name])
+    docs.mkdir(parents=True, exist_ok=True)
+    (docs / f"{name}.md").write_text(page(name, card), encoding="utf-8")
+
+
+def write_card_file(
+    weights: Path,
+    task: str,
+    model_id: str,
+    settings: dict[str, Any],
+    figures: dict[str, Any],
+    sources: list[dict[str, str]],
+    training: str,
+) -> dict[str, Any]:
+    """Write the card beside the weights, and return it.
+
+    Args:
+        training: how they were trained, in words.
+    """
     card = {
         "model_id": model_id,
         "weights_sha256": digest(weights),
         "weights_bytes": weights.stat().st_size,
         "settings": settings,
-        "training": TRAINING[name],
+        "training": training,
         "figures": _rounded(figures),
-        "published": PUBLISHED[name],
+        "published": PUBLISHED[task],
         "sources": sources,
-        "limits": LIMITS[name],
+        "limits": LIMITS[task],
     }
     card_path(weights).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-    docs.mkdir(parents=True, exist_ok=True)
-    (docs / f"{name}.md").write_text(page(name, card), encoding="utf-8")
+    return card
 
 
 def _rounded(value: Any) -> Any:

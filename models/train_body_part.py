@@ -12,6 +12,7 @@ import hashlib
 import logging
 import math
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -35,6 +36,7 @@ from models.weights_files import Weights, load_weights, save_weights
 log = logging.getLogger("models.train_body_part")
 NAME = "body_part"
 CHECKPOINT_EVERY_S = 60.0
+Progress = Callable[[int, float], None]
 
 
 @dataclass(frozen=True)
@@ -140,24 +142,34 @@ class Training:
         self.step = 0
         self.seconds = 0.0
 
-    def run(self, limit_s: float | None = None, checkpoint: Path | None = None) -> list[float]:
-        """Take the recipe's steps, or those that fit into `limit_s` seconds, and return their losses."""
+    def run(
+        self, limit_s: float | None = None, checkpoint: Path | None = None, progress: Progress | None = None
+    ) -> list[float]:
+        """Take the recipe's steps, or those that fit into `limit_s` seconds, and return their losses.
+
+        Args:
+            progress: told now and then, and at the end, of the step and the mean loss of the last ones.
+        """
         losses: list[Tensor] = []
         clock = Clock(self.recipe.steps, limit_s)
         clock.at_start = clock.progress(self.step)
         saved = time.monotonic()
         self.network.train()
-        while (progress := clock.progress(self.step)) < 1:
-            losses.append(self.take_step(learning_rate(progress, self.recipe.peak_rate)))
+        while (done := clock.progress(self.step)) < 1:
+            losses.append(self.take_step(learning_rate(done, self.recipe.peak_rate)))
             if self.step % 25 == 0:
                 # Reading a loss waits for the device: now and then is enough, and keeps its queue short.
                 mean = float(torch.stack(losses[-25:]).mean())
                 if self.step % 250 == 0 or self.device.type == "cpu":
-                    log.info("step %d of %d, %.0f %%: loss %.3f", self.step, self.recipe.steps, 100 * progress, mean)
+                    log.info("step %d of %d, %.0f %%: loss %.3f", self.step, self.recipe.steps, 100 * done, mean)
+                if progress is not None:
+                    progress(self.step, mean)
             if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_EVERY_S:
                 self.save(checkpoint)
                 saved = time.monotonic()
         self.seconds = time.monotonic() - clock.began
+        if progress is not None and losses:
+            progress(self.step, float(torch.stack(losses[-25:]).mean()))
         return torch.stack(losses).tolist() if losses else []
 
     def take_step(self, rate: float) -> Tensor:
@@ -307,6 +319,7 @@ def train(
     limit_s: float | None = None,
     start: Path | None = None,
     teachers: list[Path] | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Train by a recipe, from given weights or from scratch, and write weights; figures of held-out films are logged.
 
@@ -322,7 +335,7 @@ def train(
         log.info("continuing at step %d", training.step)
     elif start is not None:
         start_from(load_weights(start), training)
-    training.run(limit_s, checkpoint)
+    training.run(limit_s, checkpoint, progress)
     training.write(path, hold_out)
     checkpoint.unlink(missing_ok=True)
     if held.any():

@@ -6,6 +6,7 @@ those are stored. Each group is stored when it is done, so that a task that dies
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from sluice.canonical.shards import Pixels
     from sluice.database import Database
     from sluice.predictions import PendingImage, Prediction
+    from sluice.registry.registry import RunningModel
+
+log = logging.getLogger(__name__)
 
 BUFFERS = 3  # one being filled, one waiting, one with the network
 TOGETHER = 256  # answers that are stored together
@@ -49,6 +53,8 @@ class InferenceSummary:
         unreadable: noted with a reason.
         decoded: canonical images that were not there yet and were made on the way.
         labels: answers by label.
+        shadow_read: answers of shadow models that were stored, which count for nothing.
+        shadows_failed: shadow models that could not read; production is not held up by them.
     """
 
     model_id: str
@@ -62,6 +68,8 @@ class InferenceSummary:
     unreadable: int = 0
     decoded: int = 0
     labels: dict[str, int] = field(default_factory=dict)
+    shadow_read: int = 0
+    shadows_failed: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """The summary as XCom carries it, each label as a count of its own."""
@@ -70,19 +78,13 @@ class InferenceSummary:
         return values | {f"label_{name}": count for name, count in sorted(labels.items())}
 
 
-@dataclass(frozen=True)
-class ModelToRun:
-    """Weights to read with, and the stage that their model is registered in."""
+def models_to_run(database: Database, task: str) -> list[RunningModel]:
+    """The models that a task reads with: the one in production, then its shadows. The registry decides it."""
+    from sluice.registry import registry
+    from sluice.registry.weights import folder_of
+    from sluice.settings import settings
 
-    path: Path
-    stage: str = "production"
-
-
-def models_to_run(database: Database, task: str) -> list[ModelToRun]:
-    """The weights that a task reads with, the ones in production first. The one place that decides it."""
-    from models.weights_files import SHIPPED
-
-    return [ModelToRun(SHIPPED / f"{task}.pt")]
+    return registry.models_to_run(database, task, folder_of(settings()))
 
 
 def read_batch(
@@ -95,7 +97,7 @@ def read_batch(
     workers: int | DecodeWorkers | None = None,
     certainty: Certainty | None = None,
 ) -> InferenceSummary:
-    """Let a task's models read what they have not read of a batch. Again: reads nothing.
+    """Let a task's model read what it has not read of a batch, then its shadows the same. Again: reads nothing.
 
     Args:
         archive: root of the DICOM files.
@@ -106,23 +108,31 @@ def read_batch(
         certainty: from when on a header decides the body part in place of the network; None: never.
 
     Returns:
-        What the first model did, the one in production.
+        What the model in production did, with a count of what its shadows did.
 
     Raises:
         WeightsUnusable: the model's weights are missing or damaged.
         DeviceUnusable: the device is not there, or too small.
-        PredictionError: the model cannot be registered.
+        RegistryError: no model of the task is in production.
         ShardError: canonical images cannot be kept.
     """
     from models.device import choose
 
     chosen = choose(device)
-    runs = (task, canonical_root)
-    summaries = [
-        read_with(_load(task, model.path, chosen), database, archive, batch, *runs, model.stage, workers, certainty)
-        for model in models_to_run(database, task)
-    ]
-    return summaries[0]
+
+    def read(model: RunningModel) -> InferenceSummary:
+        reader, runs = _load(task, model.path, chosen), (task, canonical_root)
+        return read_with(reader, database, archive, batch, *runs, model.stage, workers, certainty)
+
+    serving, *shadows = models_to_run(database, task)
+    summary = read(serving)
+    for shadow in shadows:
+        try:
+            summary.shadow_read += read(shadow).read
+        except Exception as error:  # whatever a shadow does, production has read
+            log.warning("The shadow model %s could not read (%s): %s", shadow.model_id, type(error).__name__, error)
+            summary.shadows_failed += 1
+    return summary
 
 
 def _load(task: str, weights: Path, device: Any) -> Any:

@@ -11,7 +11,22 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from plugins import anatomy, api, cohort_lists, cohorts, files, find, pacs, recalls, requests, review, trend
+from plugins import (
+    anatomy,
+    api,
+    cohort_lists,
+    cohorts,
+    files,
+    find,
+    ivc_filters,
+    models,
+    pacs,
+    recalls,
+    requests,
+    review,
+    routing,
+    trend,
+)
 from plugins.refused import refused
 from sluice.database import DatabaseError
 
@@ -30,6 +45,10 @@ RECALLERS_OF = "recall"
 DECIDERS_OF = "check_quality"
 # Whoever may answer requests of this DAG may approve releases, where a project does not name its approvers.
 APPROVERS_OF = "export_release"
+# Whoever may start runs of this DAG may move models between stages.
+PROMOTERS_OF = "train_models"
+# Whoever may start runs of this DAG may correct the registry of IVC filters.
+CORRECTORS_OF = "detect_ivc_filter"
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
@@ -54,6 +73,8 @@ def behind_login() -> FastAPI:
     starts_cohorts = requires_access_dag("POST", DagAccessEntity.RUN, COHORTS_OF)
     answers = requires_access_dag("PUT", DagAccessEntity.HITL_DETAIL, APPROVERS_OF)
     starts_recalls = requires_access_dag("POST", DagAccessEntity.RUN, RECALLERS_OF)
+    starts_training = requires_access_dag("POST", DagAccessEntity.RUN, PROMOTERS_OF)
+    starts_detection = requires_access_dag("POST", DagAccessEntity.RUN, CORRECTORS_OF)
     looks = requires_access_dag("GET", param_dag_id=READERS_OF)
     logged_in = Depends(get_user)
 
@@ -79,6 +100,8 @@ def behind_login() -> FastAPI:
             wake=lambda task: wake(user, task),
             may_recall=may(starts_recalls),
             may_look=may(looks),
+            may_promote=may(starts_training),
+            may_correct=may(starts_detection),
         )
 
     asks = requires_access_dag("GET", param_dag_id=COHORTS_OF)
@@ -105,6 +128,9 @@ def build(
     app.include_router(recalls.routes(person), prefix="/api/recalls", dependencies=inside)
     app.include_router(trend.routes(person), prefix="/api", dependencies=inside)
     app.include_router(anatomy.routes(person), prefix="/api", dependencies=inside)
+    app.include_router(models.routes(person), prefix="/api", dependencies=inside)
+    app.include_router(ivc_filters.routes(person), prefix="/api", dependencies=inside)
+    app.include_router(routing.routes(person), prefix="/api", dependencies=inside)
     app.include_router(review.routes(person), prefix="/api/review")
     app.include_router(files.routes(person))
     app.include_router(files.router, dependencies=inside)

@@ -60,7 +60,7 @@ def routes(person: Callable[..., Person]) -> APIRouter:
     @open_to_all.get("/api/me")
     def me(who: Person = who) -> dict[str, Any]:
         """Which pages whoever asks may see."""
-        hospital = ["./", "find", "anatomy", "trend", "pacs"] if who.may_look else []
+        hospital = ["./", "find", "anatomy", "models", "filters", "routing", "trend", "pacs"] if who.may_look else []
         recalls = ["recalls"] if who.may_recall and who.may_look else []
         reviews = ["review"] if who.may_look and (who.may_approve or who.may_change(CONNECTION)) else []
         return {"name": who.name, "pages": [*hospital, "cohorts", "requests", *reviews, *recalls]}
@@ -103,6 +103,24 @@ def trend_page() -> FileResponse:
 def anatomy_page() -> FileResponse:
     """The page where people teach words for body parts, sequences and phases."""
     return _file(PAGES / "anatomy.html")
+
+
+@router.get("/models")
+def models_page() -> FileResponse:
+    """The page of the registry of models."""
+    return _file(PAGES / "models.html")
+
+
+@router.get("/filters")
+def filters_page() -> FileResponse:
+    """The page of the registry of IVC filters."""
+    return _file(PAGES / "filters.html")
+
+
+@router.get("/routing")
+def routing_page() -> FileResponse:
+    """The page of rules and decisions."""
+    return _file(PAGES / "routing.html")
 
 
 @router.get("/review")

@@ -41,6 +41,8 @@ class Person:
         may_recall: whether they may start runs of `recall`, and so see and acknowledge recalls.
         may_look: whether they may read `sweep`, and so see what the hospital has: windows, images, scanners.
         may_approve: whether they may answer requests of `export_release`, and so approve releases.
+        may_promote: whether they may start runs of `train_models`, and so move models between stages.
+        may_correct: whether they may start runs of `detect_ivc_filter`, and so correct the registry of IVC filters.
         wake: tells an Airflow task that waits for an answer to look again.
     """
 
@@ -53,6 +55,8 @@ class Person:
     wake: Callable[[Mapping[str, Any]], bool] = lambda task: False
     may_recall: bool = False
     may_look: bool = True
+    may_promote: bool = False
+    may_correct: bool = False
 
     def projects(self) -> list[str] | None:
         """The projects whose cohorts they see; None for all."""

@@ -13,7 +13,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sluice import pull
-from sluice.commands import WrongUsage, anatomy, cohorts, headers, identities, pixels, quality, recall, release
+from sluice.commands import (
+    WrongUsage,
+    anatomy,
+    cohorts,
+    headers,
+    identities,
+    ivc_filters,
+    models,
+    pixels,
+    quality,
+    recall,
+    release,
+    report,
+    route,
+)
 from sluice.settings import CHECKOUT, SECRETS, settings
 
 if TYPE_CHECKING:
@@ -105,6 +119,14 @@ def command_line() -> argparse.ArgumentParser:
     )
     words = "count what a filter takes, freeze it, list what a filter can name; lists of studies"
     cohorts.add_orders(add("cohort", _of_room(cohorts.run), words), _path, _said)
+    words = "which models read, how they were measured, promotion and rollback"
+    models.add_orders(add("models", _of_site(models.run), words), _path, _said)
+    words = "what the models saw of a study, as a DICOM structured report (TID 1500)"
+    report.add_orders(add("report", _of_room(report.run), words), _path, _said)
+    words = "rules for where studies go by what was predicted: check, dry run, decisions"
+    route.add_orders(add("route", _of_room(route.run), words), _path, _said)
+    words = "who has an IVC filter by the pictures, since when, whose retrieval is due; corrections"
+    ivc_filters.add_orders(add("ivc-filters", _of_room(ivc_filters.run), words), _path, _said)
     _add_identities(add)
     words = "whose images must not be used: add from standard input, list, withdraw"
     recall.add_opt_outs(add("opt-out", _of_recall(recall.run_opt_outs), words), _path, _said)

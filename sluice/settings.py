@@ -111,6 +111,12 @@ class Settings(BaseSettings):
             (CeleryExecutor: `airflow celery worker --queues gpu`); without it any worker takes them.
         decode_processes: processes that one task decodes films with; as many as it has cores.
         keys_file: mounted file with the projects' keys, where they are not in `keys`; docs/identities.md.
+        gate_margin: by how much a model may be worse than the one that it replaces, on the same films;
+            docs/models/registry.md.
+        shadow_films: images that a model must have read beside production before it can be promoted.
+        routing: file of the rules that say where studies go by what was predicted of them; docs/routing.md.
+        ivc_filter_due_days: days after an IVC filter was first seen at which its retrieval is due; docs/ivc-filters.md.
+        training_data: folder of the films that train_models trains on and measures with.
     """
 
     model_config = SettingsConfigDict(
@@ -160,6 +166,11 @@ class Settings(BaseSettings):
     gpu_queue: str | None = None
     decode_processes: int = Field(default_factory=lambda: len(os.sched_getaffinity(0)), ge=1)
     keys_file: Path | None = None
+    gate_margin: float = Field(default=0.02, ge=0, le=1)
+    shadow_films: int = Field(default=100, ge=0)
+    routing: Path | None = None
+    ivc_filter_due_days: int = Field(default=54, ge=1)
+    training_data: Path = CHECKOUT.parent / "shared" / "data"
 
     @property
     def archive(self) -> Path:

@@ -99,7 +99,7 @@ function picture(row) {
 }
 
 // Boxes are corners in pixels of the canonical image: x0, y0, x1, y1.
-function mark(image, boxes) {
+export function mark(image, boxes) {
   const frame = image.parentElement;
   frame.style.aspectRatio = `${image.naturalWidth} / ${image.naturalHeight}`;
   frame.classList.add(image.naturalWidth > image.naturalHeight ? "wide" : "tall");

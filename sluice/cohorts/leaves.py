@@ -229,7 +229,8 @@ def of_prediction(condition: PredictionIs, bound: Parameters) -> OfInstance:
             " and exists (select from model m where m.model_id = p.model_id and m.stage = 'production' and not exists "
             "(select from prediction newer join model n on n.model_id = newer.model_id and n.stage = 'production' "
             "where newer.sop_instance_uid = p.sop_instance_uid and newer.task = p.task "
-            "and (n.registered_at, n.model_id) > (m.registered_at, m.model_id)))"
+            "and (coalesce(n.production_since, n.registered_at), n.model_id) "
+            "> (coalesce(m.production_since, m.registered_at), m.model_id)))"
         )
     return OfInstance(f"select p.block_id, p.block_position from prediction p where {asked}")
 

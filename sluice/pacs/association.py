@@ -2,14 +2,14 @@
 
 Everything that is asked of a PACS goes through `associate`: presentation contexts, time limits, PDU size,
 TCP_NODELAY (Nagle's algorithm adds 40 ms to each small request), a clean release, and errors that a person
-can act on. C-ECHO, C-FIND and C-MOVE go over our own requestor; where we serve something ourselves on the association
-(C-GET, the report of a storage commitment) it is pynetdicom's.
+can act on. C-ECHO, C-FIND, C-MOVE and C-STORE go over our own requestor; where we serve something ourselves on the
+association (C-GET, the report of a storage commitment) it is pynetdicom's.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -30,6 +30,7 @@ from sluice.pacs.errors import PacsStatusError, ServiceNotOffered, broke_off, st
 from sluice.pacs.governor.stops import GovernorStop
 from sluice.pacs.node import PacsNode
 from sluice.pacs.outcomes import Found, Moved
+from sluice.pacs.proposal import SYNTAXES
 from sluice.pacs.requestor import Requestor
 from sluice.pacs.serving import Serving, ServingLink, connect_serving
 
@@ -109,6 +110,25 @@ class PacsAssociation:
             return Moved(error=broke_off(self.node, "C-MOVE"))
         return self._requestor.move(self._offered(MOVE[0], "C-MOVE"), identifier, progress, has_to_end)
 
+    def store(self, sop_class: UID, sop_instance: UID, encoded: Callable[[UID], bytes]) -> str:
+        """C-STORE of one object; the status in four hex digits.
+
+        Args:
+            encoded: gives the dataset in the transfer syntax that the PACS accepted for the SOP class.
+
+        Raises:
+            PacsAborted, PacsTimedOut: the association ended before the response.
+            ServiceNotOffered: the PACS does not take this SOP class in a transfer syntax that was proposed.
+        """
+        if not self.is_open:
+            raise broke_off(self.node, "C-STORE")
+        if not self.offers(sop_class):
+            raise ServiceNotOffered(
+                f"The PACS {self.node.address} does not take {sop_class.name} in the transfer syntax that we have. "
+                "Ask its administrator to allow it to our AE title."
+            )
+        return self._requestor.store(sop_class, sop_instance, encoded)
+
     def get(self, identifier: Dataset, fetching: Fetching, has_to_end: Callable[[], bool] | None = None) -> Moved:
         """C-GET over this association, which was opened with `fetching`; always returns, with `error` set when it
         broke off, or `interrupted` when we ended it. The time limit runs only while nothing at all arrives.
@@ -160,20 +180,25 @@ class PacsAssociation:
 
 @contextmanager
 def associate(
-    node: PacsNode, contexts: tuple[UID, ...], fetching: Serving | None = None, governor: Governor | None = None
+    node: PacsNode,
+    contexts: tuple[UID, ...],
+    fetching: Serving | None = None,
+    governor: Governor | None = None,
+    syntaxes: Sequence[UID] = SYNTAXES,
 ) -> Iterator[PacsAssociation]:
     """An association with `node` for the abstract syntaxes `contexts`, released at the end.
 
     Args:
         fetching: what we serve ourselves on it: `Fetching` for C-GET, or the report of a storage commitment.
         governor: what every request has to pass; None for tests and the Test button of the connection.
+        syntaxes: transfer syntaxes that are proposed; other than the default ones for C-STORE only.
 
     Raises:
         PacsUnreachable, PacsRefused, PacsTimedOut, PacsAborted, TlsError: it was not established.
         GovernorStop: the PACS must not be asked now.
     """
     with ExitStack() as stack:
-        connect = partial(_connect, node, contexts, fetching)
+        connect = partial(_connect, node, contexts, fetching, syntaxes)
         if governor is None:
             association = PacsAssociation(node, connect())
         else:
@@ -192,8 +217,10 @@ def associate(
             association.release()
 
 
-def _connect(node: PacsNode, contexts: tuple[UID, ...], fetching: Serving | None) -> Link:
-    return connect(node, contexts) if fetching is None else connect_serving(node, contexts, fetching)
+def _connect(
+    node: PacsNode, contexts: tuple[UID, ...], fetching: Serving | None, syntaxes: Sequence[UID] = SYNTAXES
+) -> Link:
+    return connect(node, contexts, syntaxes) if fetching is None else connect_serving(node, contexts, fetching)
 
 
 def identifier_of(level: str, keys: Mapping[str, str | list[str]], return_keys: tuple[str, ...] = ()) -> Dataset:

@@ -99,11 +99,14 @@ def response(request: Command, status: int) -> bytes:
     return _set(parts)
 
 
-def request(field: int, sop_class: str, message_id: int, destination: str | None = None) -> bytes:
-    """The command set of a C-ECHO, C-FIND or C-MOVE; the latter two with an identifier after it (PS3.7 9.3).
+def request(
+    field: int, sop_class: str, message_id: int, destination: str | None = None, instance: str | None = None
+) -> bytes:
+    """The command set of a C-ECHO, C-FIND, C-MOVE or C-STORE; but for the first with a dataset after it (PS3.7 9.3).
 
     Args:
         destination: the move destination's AE title, of a C-MOVE.
+        instance: SOP Instance UID, of a C-STORE.
     """
     parts = [_raw(AFFECTED_CLASS, sop_class.encode("ascii")), _short(FIELD, field), _short(MESSAGE_ID, message_id)]
     if destination is not None:
@@ -112,6 +115,8 @@ def request(field: int, sop_class: str, message_id: int, destination: str | None
     if field != C_ECHO_RQ:
         parts.append(_short(PRIORITY, LOW_PRIORITY))
     parts.append(_short(DATASET_TYPE, NO_DATASET if field == C_ECHO_RQ else DATASET))
+    if instance is not None:
+        parts.append(_raw(AFFECTED_INSTANCE, instance.encode("ascii")))
     return _set(parts)
 
 

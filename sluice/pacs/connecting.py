@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from pydicom.uid import UID
 
@@ -21,13 +21,13 @@ from sluice.pacs.errors import (
 )
 from sluice.pacs.node import PacsNode
 from sluice.pacs.pdu import UNEXPECTED_PDU, Gone, Violation, Wire
-from sluice.pacs.proposal import Answer, associate_rq, read_answer
+from sluice.pacs.proposal import SYNTAXES, Answer, associate_rq, read_answer
 from sluice.pacs.requestor import Requestor
 from sluice.pacs.tls import TlsError, client_tls, handshake_fault, why_not
 
 
-def connect(node: PacsNode, abstract_syntaxes: Collection[UID]) -> Requestor:
-    """Open an association for these abstract syntaxes.
+def connect(node: PacsNode, abstract_syntaxes: Collection[UID], syntaxes: Sequence[UID] = SYNTAXES) -> Requestor:
+    """Open an association for these abstract syntaxes, each in any of the transfer syntaxes.
 
     Raises:
         PacsUnreachable, PacsRefused, PacsTimedOut, PacsAborted, TlsError: it was not established.
@@ -39,7 +39,7 @@ def connect(node: PacsNode, abstract_syntaxes: Collection[UID]) -> Requestor:
         if secure is not None:
             connection = _secured(node, connection, *secure)
         wire = Wire(connection, node.timeout_s)
-        requestor = Requestor(node, connection, wire, _negotiated(node, wire, proposed))
+        requestor = Requestor(node, connection, wire, _negotiated(node, wire, proposed, syntaxes))
         if not requestor.accepted:
             requestor.release()
             raise nothing_accepted(node)
@@ -72,14 +72,14 @@ def _secured(node: PacsNode, connection: socket.socket, context: ssl.SSLContext,
         raise TlsError(f"The TLS name {name!r} of the connection {node.name!r} is none. Correct it there.") from error
 
 
-def _negotiated(node: PacsNode, wire: Wire, proposed: tuple[UID, ...]) -> Answer:
+def _negotiated(node: PacsNode, wire: Wire, proposed: tuple[UID, ...], syntaxes: Sequence[UID]) -> Answer:
     """What the PACS answers to our A-ASSOCIATE-RQ."""
     with contextlib.suppress(Gone):  # it may have rejected us unheard, and that can still be read
-        wire.send(associate_rq(node, proposed))
+        wire.send(associate_rq(node, proposed, syntaxes))
     try:
         kind, body = wire.read()
         if kind == pdu.ASSOCIATE_AC:
-            return read_answer(bytes(body), proposed)
+            return read_answer(bytes(body), proposed, syntaxes)
         if kind == pdu.ASSOCIATE_RJ and len(body) == 4:
             raise rejected(node, *body[1:])
         if kind != pdu.ABORT:

@@ -40,9 +40,9 @@ class Answer:
     max_pdu: int
 
 
-def associate_rq(node: PacsNode, abstract_syntaxes: Sequence[UID]) -> bytes:
-    """An A-ASSOCIATE-RQ with a presentation context for each abstract syntax."""
-    transfers = b"".join(item(0x40, uid.encode("ascii")) for uid in SYNTAXES)
+def associate_rq(node: PacsNode, abstract_syntaxes: Sequence[UID], syntaxes: Sequence[UID] = SYNTAXES) -> bytes:
+    """An A-ASSOCIATE-RQ with a presentation context for each abstract syntax, each in any of the transfer syntaxes."""
+    transfers = b"".join(item(0x40, uid.encode("ascii")) for uid in syntaxes)
     contexts = [
         item(0x20, struct.pack(">B3x", number) + item(0x30, uid.encode("ascii")) + transfers)
         for number, uid in _numbered(abstract_syntaxes)
@@ -61,7 +61,7 @@ def associate_rq(node: PacsNode, abstract_syntaxes: Sequence[UID]) -> bytes:
     return HEADER.pack(ASSOCIATE_RQ, len(body)) + body
 
 
-def read_answer(body: bytes, abstract_syntaxes: Sequence[UID]) -> Answer:
+def read_answer(body: bytes, abstract_syntaxes: Sequence[UID], syntaxes: Sequence[UID] = SYNTAXES) -> Answer:
     """Decode the variable field of an A-ASSOCIATE-AC.
 
     A context counts only when it was proposed, and with a transfer syntax that was.
@@ -76,7 +76,7 @@ def read_answer(body: bytes, abstract_syntaxes: Sequence[UID]) -> Answer:
         if kind == 0x21 and len(data) >= _CONTEXT.size:
             number, result = _CONTEXT.unpack_from(data)
             syntax = next((_uid(value) for kind, value in items(data[_CONTEXT.size :]) if kind == 0x40), None)
-            if result == 0 and number in proposed and syntax in SYNTAXES:
+            if result == 0 and number in proposed and syntax is not None and syntax in syntaxes:
                 contexts[proposed[number]] = Accepted(number, UID(syntax))
         elif kind == 0x50:
             for kind_of, value in items(data):

@@ -1,4 +1,4 @@
-"""An association that asks a PACS, on a blocking socket in the caller's thread: C-ECHO, C-FIND, C-MOVE.
+"""An association that asks a PACS, on a blocking socket in the caller's thread: C-ECHO, C-FIND, C-MOVE, C-STORE.
 
 One request at a time (PS3.7 D.3.3.3 is not negotiated). Whatever else the PACS sends meanwhile is answered as the
 standard asks: its requests are refused, its A-RELEASE-RQ is granted, answers to another request are passed over.
@@ -24,6 +24,7 @@ from sluice.pacs.command import (
     C_ECHO_RQ,
     C_FIND_RQ,
     C_MOVE_RQ,
+    C_STORE_RQ,
     COMPLETED,
     FAILED,
     MOST_COMMAND_BYTES,
@@ -49,6 +50,7 @@ PENDING = (0xFF00, 0xFF01)
 MOST_IDENTIFIER_BYTES = 1 << 24  # a list of 200,000 failed instances
 RELEASE_S = 5.0  # for the PACS to answer an A-RELEASE-RQ; its time limit where that is shorter
 IDLE_LOOK_S = 0.05
+SENT_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -178,8 +180,25 @@ class Requestor:
             moved.error = error
         return interruption.settle(moved)
 
+    def store(self, sop_class: UID, sop_instance: UID, encoded: Callable[[UID], bytes]) -> str:
+        """C-STORE; the status in four hex digits.
+
+        Args:
+            encoded: gives the dataset in the transfer syntax that the PACS accepted.
+        """
+        data = encoded(self._contexts[sop_class].transfer_syntax)
+        patience = Patience(self.node.timeout_s)
+        *_, answer = self._answers("C-STORE", C_STORE_RQ, sop_class, data, patience, sop_instance)
+        return f"{answer.command.status:04X}"
+
     def _answers(
-        self, service: str, field: int, model: UID, identifier: Dataset | None, patience: Patience
+        self,
+        service: str,
+        field: int,
+        model: UID,
+        dataset: Dataset | bytes | None,
+        patience: Patience,
+        instance: UID | None = None,
     ) -> Iterator[_Message]:
         """Send a request; its responses up to the final one, each with a status.
 
@@ -189,7 +208,7 @@ class Requestor:
         context = self._contexts[model]
         self._message_id = self._message_id % 0xFFFF + 1
         try:
-            self._ask(field, model, context, identifier)
+            self._ask(field, model, context, dataset, instance)
             status: int | None = PENDING[0]
             while status in PENDING:
                 answer = self._awaited(field | RESPONSE, context, patience)
@@ -206,17 +225,21 @@ class Requestor:
             self._close()
             raise broke_off(self.node, service) from gone
 
-    def _ask(self, field: int, model: UID, context: Accepted, identifier: Dataset | None) -> None:
+    def _ask(
+        self, field: int, model: UID, context: Accepted, dataset: Dataset | bytes | None, instance: UID | None
+    ) -> None:
         destination = self.node.move_destination if field == C_MOVE_RQ else None
-        command = request(field, model, self._message_id, destination)
+        command = request(field, model, self._message_id, destination, instance)
         data = pdu.command_pdus(context.id, command, self._max_pdu)
-        if identifier is not None:
-            encoded = encode(identifier, context.transfer_syntax.is_implicit_VR, True)
-            if encoded is None:
+        if isinstance(dataset, Dataset):
+            dataset = encode(dataset, context.transfer_syntax.is_implicit_VR, True)
+            if dataset is None:
                 raise ValueError("The identifier of the request cannot be encoded.")
-            data += pdu.dataset_pdus(context.id, encoded, self._max_pdu)
-        self._wire.allow(self.node.timeout_s)
-        self._wire.send(data)
+        if dataset is not None:
+            data += pdu.dataset_pdus(context.id, dataset, self._max_pdu)
+        for at in range(0, len(data), SENT_AT_ONCE):  # the limit is for a piece: a large image takes its time
+            self._wire.allow(self.node.timeout_s)
+            self._wire.send(data[at : at + SENT_AT_ONCE])
 
     def _awaited(self, field: int, context: Accepted, patience: Patience) -> _Message:
         """The next response to our request. What answers another request is none; what asks us is refused."""

@@ -1,19 +1,17 @@
--- What the models saw, beside what the header says; the newest answer of each model task.
+-- What the models saw, beside what the header says; the answers that count.
 -- Parameters: window_key; label, null for all; show: 'all', 'disagree' (header and picture name different regions),
 -- 'ivc' (a filter was found); after, the last SOP Instance UID of the page before or ''; page_size.
 with body_part as (
-    select distinct on (p.sop_instance_uid) p.*
-      from prediction p
+    select p.*
+      from prediction_in_use p
       join window_member m using (sop_instance_uid)
      where m.window_key = %(window_key)s and p.task = 'body_part'
-     order by p.sop_instance_uid, p.predicted_at desc, p.model_id
 ),
 ivc_filter as (
-    select distinct on (p.sop_instance_uid) p.*
-      from prediction p
+    select p.*
+      from prediction_in_use p
       join window_member m using (sop_instance_uid)
      where m.window_key = %(window_key)s and p.task = 'ivc_filter'
-     order by p.sop_instance_uid, p.predicted_at desc, p.model_id
 ),
 answer as (
     select sop_instance_uid,

@@ -7,14 +7,13 @@ select i.sop_instance_uid, r.path, i.sop_class_uid, i.image_type, i.patient_age_
   join instance i on i.sop_instance_uid = r.sop_instance_uid
   join series s on s.series_instance_uid = i.series_instance_uid
   left join canonical_image c on c.sop_instance_uid = i.sop_instance_uid and c.recipe = %(recipe)s
-  left join lateral (select label
-                       from prediction
-                      where prediction.sop_instance_uid = i.sop_instance_uid and prediction.task = 'body_part'
-                      order by predicted_at desc limit 1) b on true
+  left join lateral (select p.label
+                       from prediction_in_use p
+                      where p.sop_instance_uid = i.sop_instance_uid and p.task = 'body_part') b on true
   left join lateral (select router5
-                       from header_answer
-                      where header_answer.sop_instance_uid = i.sop_instance_uid
-                      order by decided_at desc limit 1) h on true
+                        from header_answer
+                       where header_answer.sop_instance_uid = i.sop_instance_uid
+                       order by decided_at desc limit 1) h on true
  where r.receipt_id between %(first)s and %(last)s
    and (%(window_key)s = '*'
         or exists (select from window_member m

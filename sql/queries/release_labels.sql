@@ -8,8 +8,7 @@ select o.path, o.object_key as key, o.columns,
   left join body_part_reading r using (sop_instance_uid)
   left join body_part_answer a using (sop_instance_uid)
   left join lateral (select p.label, p.score, p.model_id
-                       from prediction p join model m on m.model_id = p.model_id and m.stage = 'production'
-                      where p.sop_instance_uid = o.sop_instance_uid and p.task = 'ivc_filter'
-                      order by m.registered_at desc, m.model_id desc limit 1) i on true
+                       from prediction_in_use p
+                      where p.sop_instance_uid = o.sop_instance_uid and p.task = 'ivc_filter') i on true
  where o.kind = 'dicom'
  order by o.path collate "C"

@@ -18,9 +18,12 @@ CHAIN = {
     "detect_ivc_filter": {"predictions_body_part"},
     "scanner_utilization": {"headers"},
     "clock_skew": {"headers"},
+    "route_predictions": {"predictions_ivc_filter"},
     "export_release": {"quality", "predictions_body_part", "predictions_ivc_filter"},
 }
-DAYLESS = {"backfill_cohort", "read_archive", "sweep_recent", "sweep_again", "recall"}
+DAYLESS = {
+    "backfill_cohort", "read_archive", "sweep_recent", "sweep_again", "recall", "send_reports", "train_models",
+}  # fmt: skip
 
 
 def stored(dag: Any) -> Any:
@@ -61,8 +64,8 @@ def test_every_dag_says_what_it_is_and_what_to_do(dag_bag: Any) -> None:
         assert dag.dagrun_timeout is not None
         # runs that wait for the governor of the PACS must not keep an urgent one from beginning
         # and of those that a clock starts again and again, one that waits is enough
-        of_the_clock = dag.dag_id in {"sweep_recent", "sweep_again", "recall"}
-        governed = "pacs" in dag.tags or "cohort" in dag.tags
+        of_the_clock = dag.dag_id in {"sweep_recent", "sweep_again", "recall", "send_reports", "train_models"}
+        governed = "pacs" in dag.tags or "cohort" in dag.tags or dag.dag_id == "route_predictions"
         # a release that waits for its approval must not keep another from beginning
         waits_for_people = dag.dag_id in {"export_release", "backfill_cohort"}
         expected = 1 if of_the_clock else 32 if waits_for_people else 16 if governed else 2

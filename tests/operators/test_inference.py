@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, RLELossless
 
+from models.weights_files import SHIPPED, WeightsUnusable
 from operators import inference
 from operators.inference import read_batch
 from operators.pictures import keep_batch
@@ -19,6 +20,7 @@ from sluice.batches import EVERYTHING, Batch, plan_radiographs
 from sluice.canonical.shards import RECORD, shard_path
 from sluice.database import Database, select
 from sluice.predictions import register_model
+from sluice.registry.registry import disagreement
 from tests.ledger_rows import DAY, DX_IMAGE, LedgerRows
 from tests.models.films import body, film, written
 
@@ -47,6 +49,14 @@ class Network:
         ]
 
 
+LOAD = inference._load
+
+
+def running(path: Any) -> SimpleNamespace:
+    """A model as the registry names one."""
+    return SimpleNamespace(path=path, stage="production", model_id="of the test")
+
+
 @pytest.fixture
 def day(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Four radiographs in an archive, the last one damaged, and networks in place of the real ones."""
@@ -73,6 +83,9 @@ def day(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         dataset.save_as(archive / f"{uid}.dcm", enforce_file_format=True)
         rows.instance(series, number)
     networks = {task: Network(task) for task in ("body_part", "ivc_filter")}
+    for network in networks.values():
+        register_model(database, network.model_id, network.task, "fake", network.weights_sha256, network.card)
+    monkeypatch.setattr(inference, "models_to_run", lambda _, task: [running(task)])
     monkeypatch.setattr(inference, "_load", lambda task, *_: networks[task])
     (batch,) = plan_radiographs(database, KEY)
     root = tmp_path / "canonical"
@@ -167,6 +180,33 @@ def test_a_new_model_reads_what_the_one_before_has_read(day: Any) -> None:
     assert day.run("body_part")["pending"] == 0
 
 
+def test_a_shadow_reads_beside_production_and_neither_counts_nor_holds_it_up(
+    day: Any, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shadow = Network("body_part")
+    shadow.model_id, shadow.shown = "body_part-fake-111111111111", 1  # its answers are off by one
+    register_model(database, shadow.model_id, "body_part", "fake", "0" * 64, {}, stage="shadow")
+    serving = day.networks["body_part"]
+
+    def load(_: str, path: Any, __: Any) -> Network:
+        if path == "broken":
+            raise WeightsUnusable("the weights are for another network")
+        return shadow if path == "shadow" else serving
+
+    monkeypatch.setattr(inference, "models_to_run", lambda *_: [running(name) for name in ("it", "broken", "shadow")])
+    monkeypatch.setattr(inference, "_load", load)
+    done = day.run("body_part")
+    assert (done["read"], done["shadow_read"], done["shadows_failed"], done["decoded"]) == (4, 4, 1, 4)
+    with database.transaction() as connection:
+        counting = select(connection, "select distinct model_id from body_part_reading")
+        both = select(connection, "select count(*) as n from prediction where task = 'body_part'")
+    assert [row["model_id"] for row in counting] == [serving.model_id]
+    assert both[0]["n"] == 8
+    pairs = disagreement(database, shadow.model_id)
+    assert sum(pair["images"] for pair in pairs) == 4
+    assert not any(pair["agree"] for pair in pairs)
+
+
 def test_headers_that_decide_spare_the_network_films_but_for_a_sample(
     day: Any, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,10 +288,9 @@ def test_weights_that_are_missing_or_a_gpu_that_is_are_one_clear_error(
     import torch
 
     from models.device import DeviceUnusable
-    from models.weights_files import WeightsUnusable
 
-    monkeypatch.undo()
-    monkeypatch.setattr(inference, "models_to_run", lambda *_: [inference.ModelToRun(tmp_path / "none.pt")])
+    monkeypatch.setattr(inference, "_load", LOAD)
+    monkeypatch.setattr(inference, "models_to_run", lambda *_: [running(tmp_path / "none.pt")])
     with pytest.raises(WeightsUnusable, match="no weights at"):
         day.run("body_part")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -265,7 +304,8 @@ def test_memory_of_a_gpu_that_runs_out_halves_the_batch_of_a_task(day: Any, monk
 
     from models.body_part import BodyPartReader
 
-    monkeypatch.undo()
+    monkeypatch.setattr(inference, "_load", LOAD)
+    monkeypatch.setattr(inference, "models_to_run", lambda *_: [running(SHIPPED / "body_part.pt")])
     shapes, forward = [], BodyPartReader._forward
 
     def small_gpu(reader: BodyPartReader, images: Any) -> Any:

@@ -22,7 +22,8 @@ def routes() -> list[tuple[str, str]]:
 
     filled = {"name": "app.js", "sop_instance_uid": "1.2.3", "path": "quality/x/index.html", "field": "modality"}
     filled |= dict.fromkeys(("release_id", "list_id", "cohort_id", "version_id", "request_id", "recall_id"), "1") | {
-        "what": "studies"
+        "what": "studies",
+        "model_id": "body_part-x-000000000000",
     }
     paths = {
         (method, route.path.replace(":path}", "}").format(**filled))

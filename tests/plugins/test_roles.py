@@ -71,6 +71,13 @@ MATRIX: list[tuple[str, str, Any, set[str]]] = [
     ("POST", "/sluice/api/review/1/decisions", {"path": "0008,103E", "decision": "keep"}, RECALLERS),
     ("POST", "/sluice/api/review/1/redo", None, RECALLERS),
     ("POST", "/sluice/api/review/1/approval", {"verdict": "approved", "digest": 64 * "0"}, {"approver", "admin"}),
+    ("GET", "/sluice/api/models", None, HOSPITAL),
+    ("POST", "/sluice/api/models/moves", {"model": "x", "to": "shadow", "reason": "y"}, ENGINEERS),
+    ("POST", "/sluice/api/models/rollbacks", {"task": "body_part", "reason": "y"}, ENGINEERS),
+    ("POST", "/sluice/api/filters/patients", {}, HOSPITAL),
+    ("POST", "/sluice/api/filters/corrections", {"patient": "x", "kind": "confirmed"}, ENGINEERS),
+    ("POST", "/sluice/api/routing/rules", {}, HOSPITAL),
+    ("POST", "/sluice/api/routing/reports", {"study": "1.2", "node": "x"}, ENGINEERS),
     ("GET", "/api/v2/connections", None, ENGINEERS),
     ("GET", "/api/v2/variables", None, ENGINEERS),
     ("GET", "/api/v2/plugins", None, ALL),
@@ -162,7 +169,8 @@ def test_every_route_of_the_pages_stands_in_the_table(ours: TestClient) -> None:
 
     known = {path.split("?")[0].removeprefix("/sluice") for _, path, _, _ in MATRIX}
     roots = {"/".join(path.split("/")[:4]) for path in known if path.startswith("/api/")}
-    roots |= {"/api/anatomy"}  # one dependency for all; those that write say themselves who may
+    # one dependency for all; those that write say themselves who may
+    roots |= {"/api/anatomy", "/api/models", "/api/filters", "/api/routing"}
     for route in app.build([]).routes:
         path = route.path
         if path.startswith("/api/"):

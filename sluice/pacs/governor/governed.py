@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
 
 from sluice.pacs.association import Link, PacsAssociation
 from sluice.pacs.errors import PacsError
@@ -63,6 +64,21 @@ class GovernedAssociation(PacsAssociation):
         with self._asking("C-GET") as request:
             before = self._hold.newest_receipt()
             return self._told(request, identifier, super().get(identifier, fetching, request.has_to_end), before)
+
+    def store(self, sop_class: UID, sop_instance: UID, encoded: Callable[[UID], bytes]) -> str:
+        """See `PacsAssociation.store`."""
+        with self._asking("C-STORE") as request:
+            sent = 0
+
+            def counted(syntax: UID) -> bytes:
+                nonlocal sent
+                data = encoded(syntax)
+                sent = len(data)
+                return data
+
+            status = super().store(sop_class, sop_instance, counted)
+            request.answered(status, sent, 1)
+        return status
 
     def _told(self, request: Request, identifier: Dataset, moved: Moved, before: int) -> Moved:
         if moved.interrupted:

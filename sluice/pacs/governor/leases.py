@@ -43,7 +43,7 @@ class Use:
     """Who wants the PACS and what for. Nothing in it may come from a patient's data.
 
     Attributes:
-        purpose: `sweep`, `retrieve`, `cohort` or `test`.
+        purpose: `sweep`, `retrieve`, `cohort`, `send` or `test`.
         who: the task or the person, as the page names it.
         priority: what the run asks for; an order on the window's retrieval overrules it.
         window: key of the window; orders to pause or cancel concern `retrieve` and `cohort`.

@@ -1,0 +1,1 @@
+"""What the models saw, as DICOM structured reports for the PACS, on request."""

@@ -7,6 +7,7 @@ is cleared or retried goes on from its last checkpoint, and one that is done is 
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,7 @@ def form() -> dict[str, Param]:
             0,
             5000,
             "Films of this site",
-            "Of each region, at most: those on which header and model agree. 0: none.",
+            "Of each region, at most: those on which header and model agree. 0: none. Confirmed annotations always.",
         ),
         "labels": Param(
             None,
@@ -121,7 +122,8 @@ def _snapshot(params: dict[str, Any]) -> dict[str, Any]:
 
         bundle.parent.mkdir(parents=True, exist_ok=True)
         pack(selection + of_site, np.concatenate([images, *([pictures] if len(of_site) else [])]), bundle)
-    return {"digest": digest, "films": len(selection), "site_films": len(of_site)}
+    origins = dict(Counter(film.source for film in of_site))
+    return {"digest": digest, "films": len(selection), "site_films": len(of_site), "origins": origins}
 
 
 def _train(snapshot: dict[str, Any], architecture: str, params: dict[str, Any], run_id: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from plugins import (
     anatomy,
+    annotation,
     api,
     cohort_lists,
     cohorts,
@@ -130,6 +131,7 @@ def build(
     app.include_router(anatomy.routes(person), prefix="/api", dependencies=inside)
     app.include_router(models.routes(person), prefix="/api", dependencies=inside)
     app.include_router(ivc_filters.routes(person), prefix="/api", dependencies=inside)
+    app.include_router(annotation.routes(person), prefix="/api", dependencies=inside)
     app.include_router(routing.routes(person), prefix="/api", dependencies=inside)
     app.include_router(review.routes(person), prefix="/api/review")
     app.include_router(files.routes(person))

@@ -16,6 +16,7 @@ from sluice import pull
 from sluice.commands import (
     WrongUsage,
     anatomy,
+    annotate,
     cohorts,
     headers,
     identities,
@@ -125,6 +126,8 @@ def command_line() -> argparse.ArgumentParser:
     report.add_orders(add("report", _of_room(report.run), words), _path, _said)
     words = "rules for where studies go by what was predicted: check, dry run, decisions"
     route.add_orders(add("route", _of_room(route.run), words), _path, _said)
+    words = "what readers of films said: agreement, confirmed labels, drift of the model's answers by station"
+    annotate.add_orders(add("annotate", _of_room(annotate.run), words), _path)
     words = "who has an IVC filter by the pictures, since when, whose retrieval is due; corrections"
     ivc_filters.add_orders(add("ivc-filters", _of_room(ivc_filters.run), words), _path, _said)
     _add_identities(add)

@@ -116,6 +116,8 @@ class Settings(BaseSettings):
         shadow_films: images that a model must have read beside production before it can be promoted.
         routing: file of the rules that say where studies go by what was predicted of them; docs/routing.md.
         ivc_filter_due_days: days after an IVC filter was first seen at which its retrieval is due; docs/ivc-filters.md.
+        annotation_double_share: share of the films to annotate that two readers see; docs/annotation.md.
+        annotation_single_reader: whether training takes what a single reader said, where nobody else has read it.
         training_data: folder of the films that train_models trains on and measures with.
     """
 
@@ -170,6 +172,8 @@ class Settings(BaseSettings):
     shadow_films: int = Field(default=100, ge=0)
     routing: Path | None = None
     ivc_filter_due_days: int = Field(default=54, ge=1)
+    annotation_double_share: float = Field(default=0.2, ge=0, le=1)
+    annotation_single_reader: bool = False
     training_data: Path = CHECKOUT.parent / "shared" / "data"
 
     @property

@@ -26,6 +26,7 @@ ENGINEERS = {"engineer", "admin"}
 RECALLERS = {"approver", "engineer", "admin"}
 
 DECISION = {"rule": "r", "level": "instance", "object": "1.2", "decision": "accept", "reason": "x"}
+FILM = {"task": "body_part", "sop_instance_uid": "1.2"}
 HITL = "/api/v2/dags/sweep/dagRuns/x/taskInstances/y/-1/hitlDetails"  # answering a Required Action
 # What each route is, and who gets anything else than a refusal. Whoever is refused gets 401 or 403, or of what is not
 # theirs 404.
@@ -76,6 +77,13 @@ MATRIX: list[tuple[str, str, Any, set[str]]] = [
     ("POST", "/sluice/api/models/rollbacks", {"task": "body_part", "reason": "y"}, ENGINEERS),
     ("POST", "/sluice/api/filters/patients", {}, HOSPITAL),
     ("POST", "/sluice/api/filters/corrections", {"patient": "x", "kind": "confirmed"}, ENGINEERS),
+    ("POST", "/sluice/api/annotation/queue", {"task": "body_part"}, HOSPITAL),
+    ("POST", "/sluice/api/annotation/answers", FILM | {"label": "x"}, ENGINEERS),
+    ("POST", "/sluice/api/annotation/accepted", FILM | {"model_id": "x"}, ENGINEERS),
+    ("POST", "/sluice/api/annotation/differing", {"task": "body_part"}, ENGINEERS),
+    ("POST", "/sluice/api/annotation/adjudications", FILM | {"label": "x"}, ENGINEERS),
+    ("POST", "/sluice/api/annotation/agreement", {"task": "body_part"}, HOSPITAL),
+    ("POST", "/sluice/api/annotation/drift", {"task": "body_part"}, HOSPITAL),
     ("POST", "/sluice/api/routing/rules", {}, HOSPITAL),
     ("POST", "/sluice/api/routing/reports", {"study": "1.2", "node": "x"}, ENGINEERS),
     ("GET", "/api/v2/connections", None, ENGINEERS),
@@ -170,7 +178,7 @@ def test_every_route_of_the_pages_stands_in_the_table(ours: TestClient) -> None:
     known = {path.split("?")[0].removeprefix("/sluice") for _, path, _, _ in MATRIX}
     roots = {"/".join(path.split("/")[:4]) for path in known if path.startswith("/api/")}
     # one dependency for all; those that write say themselves who may
-    roots |= {"/api/anatomy", "/api/models", "/api/filters", "/api/routing"}
+    roots |= {"/api/anatomy", "/api/models", "/api/filters", "/api/routing", "/api/annotation"}
     for route in app.build([]).routes:
         path = route.path
         if path.startswith("/api/"):

@@ -1,0 +1,1 @@
+"""What people see on films: answers of several readers, who decides between them, and what training takes from it."""

@@ -67,17 +67,6 @@ create view annotation_verdict as
           from annotation_now
          group by task, sop_instance_uid
     ),
-    seen as (
-        select s.task, s.sop_instance_uid,
-               array(select region
-                       from (select unnest(n.visible) as region
-                               from annotation_now n
-                              where n.task = s.task and n.sop_instance_uid = s.sop_instance_uid) named
-                      group by region
-                     having 2 * count(*) > s.readers or region = s.examined
-                      order by region) as visible
-          from said s
-    ),
     decided as (
         select distinct on (task, sop_instance_uid) *
           from adjudication
@@ -91,5 +80,11 @@ create view annotation_verdict as
            case when d.adjudication_id is not null then d.visible when s.agree then v.visible end as visible,
            d.adjudicator, coalesce(d.decided_at, s.decided_at) as decided_at
       from said s
-      join seen v using (task, sop_instance_uid)
-      left join decided d using (task, sop_instance_uid);
+      left join decided d using (task, sop_instance_uid)
+      cross join lateral (select array(select region
+                                         from (select unnest(n.visible) as region
+                                                 from annotation_now n
+                                                where n.task = s.task and n.sop_instance_uid = s.sop_instance_uid) named
+                                        group by region
+                                       having 2 * count(*) > s.readers or region = s.examined
+                                        order by region) as visible) v;

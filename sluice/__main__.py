@@ -20,6 +20,7 @@ from sluice.commands import (
     cohorts,
     headers,
     identities,
+    installation,
     ivc_filters,
     models,
     pixels,
@@ -29,15 +30,13 @@ from sluice.commands import (
     report,
     route,
 )
-from sluice.settings import CHECKOUT, SECRETS, settings
+from sluice.commands.installation import DEMO_HOME, UP_HOME
+from sluice.settings import settings
 
 if TYPE_CHECKING:
     from sluice.database import Database
-    from sluice.objects import ObjectStore
     from sluice.settings import Settings
 
-UP_HOME = CHECKOUT / "var" / "up"
-DEMO_HOME = CHECKOUT / "var" / "demo"
 OF_A_PATH = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS)
 NOT_MIGRATED = ("42P01", "42703", "42883")  # SQLSTATE: no such table, column, function
 MISSING = 3  # exit code: it was done, and something is missing or was not taken
@@ -155,30 +154,34 @@ def _of_site(
     run: Callable[[argparse.Namespace, Callable[[], Database], Callable[[], Settings]], int],
 ) -> Callable[[argparse.Namespace], int]:
     """A command of `sluice.commands`, which needs the folders of the installation beside its database."""
-    return lambda options: run(options, lambda: _database(options.home), lambda: _site(options.home))
+    return lambda options: run(
+        options, lambda: installation.database_of(options.home), lambda: installation.settings_of(options.home)
+    )
 
 
 def _of_person(
     run: Callable[[argparse.Namespace, Callable[[], Database], Callable[[], Settings]], int],
 ) -> Callable[[argparse.Namespace], int]:
     """A command of who may become the linkage's role: by their own login where a setting names it."""
-    return lambda options: run(options, lambda: _owners_database(options.home), lambda: _site(options.home))
+    return lambda options: run(
+        options, lambda: installation.owners_database_of(options.home), lambda: installation.settings_of(options.home)
+    )
 
 
 def _of_owner(run: Callable[[argparse.Namespace, Callable[[], Database]], int]) -> Callable[[argparse.Namespace], int]:
     """A command that changes what tables there are."""
-    return lambda options: run(options, lambda: _owners_database(options.home))
+    return lambda options: run(options, lambda: installation.owners_database_of(options.home))
 
 
 def _of_recall(
     run: Callable[[argparse.Namespace, Callable[[], Database], recall.StoreOf], int],
 ) -> Callable[[argparse.Namespace], int]:
-    return lambda options: run(options, lambda: _database(options.home), _stores)
+    return lambda options: run(options, lambda: installation.database_of(options.home), installation.stores_of)
 
 
 def _of_room(run: Callable[[argparse.Namespace, Callable[[], Database]], int]) -> Callable[[argparse.Namespace], int]:
     """A command of `sluice.commands`, which opens the database when it needs it."""
-    return lambda options: run(options, lambda: _database(options.home))
+    return lambda options: run(options, lambda: installation.database_of(options.home))
 
 
 def add_missing(added: argparse.ArgumentParser) -> None:
@@ -308,13 +311,13 @@ def _pacs(options: argparse.Namespace) -> int:
     if options.order is None:
         if options.priority:
             return _wrong("A priority is a window's: say what to do with which, like resume 2026-10-26.")
-        print("\n".join(lines(pacs_now(_database(options.home)))))
+        print("\n".join(lines(pacs_now(installation.database_of(options.home)))))
         return 0
     if not options.window:
         return _wrong(f"Name the window to {options.order}, like 2026-10-26 or cohort/<project>/<name>.")
     state = {"pause": "paused", "resume": "active", "cancel": "cancelled"}[options.order]
     priority = Priority[options.priority.upper()] if options.priority else None
-    database = _database(options.home)
+    database = installation.database_of(options.home)
     before = retrieval_state(database, options.window)
     now = order_retrieval(database, options.window, f"{getuser()} at a terminal", state, priority)
     print(f"{options.window}: {now.state}{f', {now.priority.name.lower()}' if now.priority is not None else ''}")
@@ -340,7 +343,7 @@ def _missing(options: argparse.Namespace) -> int:
     )
     if asked == Asked(pacs=options.pacs):
         return _wrong("Say what to look for: a window, or --study, --series, --instance, --accession or --patient.")
-    database = _database(options.home)
+    database = installation.database_of(options.home)
     if options.window and not database.rows("window", {"window_key": options.window}):
         return _fail(_no_window(options.window))
     write = ledger_report.write_json if options.json else ledger_report.write_text
@@ -364,8 +367,8 @@ def _import(options: argparse.Namespace) -> int:
     from sluice.archive import import_report
     from sluice.archive.imports import import_files, import_window
 
-    database = _database(options.home)
-    site = _site(options.home)
+    database = installation.database_of(options.home)
+    site = installation.settings_of(options.home)
     window = import_window(options.paths, options.name)
     try:
         summary = import_files(database, site, window, options.paths, import_report.progress_line(sys.stderr))
@@ -374,70 +377,6 @@ def _import(options: argparse.Namespace) -> int:
         raise
     print(import_report.report(summary, import_report.reasons(database)))
     return 0 if summary.is_complete else MISSING
-
-
-def _site(home: Path | None) -> Settings:
-    """The settings of the installation that `_database` finds: its folders are below its home."""
-    from sluice.settings import Settings
-    from sluice.stack.daily import running_home
-
-    if home is None and _names_database():
-        return settings()
-    return Settings(home=running_home(_homes(home)))
-
-
-def _database(home: Path | None) -> Database:
-    """The database that the user means: of the setting, else of the stack that runs here."""
-    from sluice.database import Database
-    from sluice.stack.daily import database_url
-
-    if home is None and _names_database():
-        return Database(settings().database_url)
-    return Database(database_url(_homes(home)))
-
-
-def _owners_database(home: Path | None) -> Database:
-    """The same database as its owner, where that is another user than the one of tasks and pages."""
-    from sluice.database import Database
-    from sluice.stack.daily import database_url
-
-    if home is None and _names_database():
-        return Database(settings().database_owner_url or settings().database_url)
-    return Database(database_url(_homes(home), as_owner=True))
-
-
-def _stores(home: Path | None) -> Callable[[str], ObjectStore] | None:
-    """Buckets by name, of the settings or else of the stack that `_database` finds; None where they lack them."""
-    from sluice.objects import connect
-    from sluice.settings import FirstConnections
-    from sluice.stack.daily import running_home
-    from sluice.stack.home import Ports
-    from sluice.stack.s3 import EmbeddedS3
-
-    if home is None and _names_database():
-        named = FirstConnections()
-        if named.s3_endpoint is None or named.s3_access_key is None or named.s3_secret_key is None:
-            return None
-        endpoint, access, secret = named.s3_endpoint, named.s3_access_key, named.s3_secret_key.get_secret_value()
-    else:
-        root = running_home(_homes(home))
-        server = EmbeddedS3(root / "s3", Ports(root, {}).of_running("s3"))
-        access, secret = ((server.folder / name).read_text().strip() for name in ("access-key", "secret-key"))
-        endpoint = server.endpoint_url
-    return lambda bucket: connect(endpoint, access, secret, bucket)
-
-
-def _homes(home: Path | None) -> list[Path]:
-    """Folders whose stack may be meant: the one named, else that of SLUICE_HOME and those of `up` and `demo`."""
-    if home is not None:
-        return [home]
-    named = os.environ.get("SLUICE_HOME")
-    return [*([Path(named)] if named else []), UP_HOME, DEMO_HOME]
-
-
-def _names_database() -> bool:
-    """Whether a setting says where the database is: SLUICE_DATABASE_URL, or a secret that is mounted."""
-    return bool(os.environ.get("SLUICE_DATABASE_URL")) or (SECRETS / "sluice_database_url").is_file()
 
 
 def _caught(work: Callable[[], int]) -> int:

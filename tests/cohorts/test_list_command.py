@@ -12,7 +12,7 @@ from sluice.database import Database
 
 @pytest.fixture(autouse=True)
 def _named(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sluice.__main__._database", lambda home: database)
+    monkeypatch.setattr("sluice.commands.installation.database_of", lambda home: database)
 
 
 def test_a_list_is_added_shown_answered_and_deleted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,8 +28,8 @@ def released(database: Database, bucket: ObjectStore, tmp_path: Path, monkeypatc
     store_day(database, archive, [image(1), image(1, "PID-88", "Larkspur^Bo", DX, study=2, modality="DX")])
     chosen = project(bucket).model_copy(update={"recipients": (Recipient(name="Uni X", contact="x@uni.example"),)})
     run(database, archive, bucket, tmp_path / "keys", chosen)
-    monkeypatch.setattr("sluice.__main__._database", lambda home: database)
-    monkeypatch.setattr("sluice.__main__._stores", lambda home: lambda name: bucket)
+    monkeypatch.setattr("sluice.commands.installation.database_of", lambda home: database)
+    monkeypatch.setattr("sluice.commands.installation.stores_of", lambda home: lambda name: bucket)
     monkeypatch.setattr("sluice.release.recall.recalls.load_project", lambda name: chosen)
     site = Settings(home=tmp_path)
     for module in ("sluice.release.recall.recalls", "sluice.release.recall.tombstones", "sluice.release.publishing"):

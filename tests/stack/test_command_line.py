@@ -47,7 +47,7 @@ def test_without_a_stack_the_advice_is_to_start_one(
 
 
 def test_the_stack_of_the_home_that_is_set_is_asked_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sluice.__main__ import DEMO_HOME, UP_HOME, _homes
+    from sluice.commands.installation import DEMO_HOME, UP_HOME, _homes
 
     monkeypatch.setenv("SLUICE_HOME", str(tmp_path))
     assert _homes(None) == [tmp_path, UP_HOME, DEMO_HOME]
@@ -57,13 +57,13 @@ def test_the_stack_of_the_home_that_is_set_is_asked_first(tmp_path: Path, monkey
 
 
 def test_a_database_of_a_mounted_secret_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sluice.__main__ as command_line
+    import sluice.commands.installation as installation
 
     monkeypatch.delenv("SLUICE_DATABASE_URL", raising=False)
-    monkeypatch.setattr(command_line, "SECRETS", tmp_path)
-    assert not command_line._names_database()
+    monkeypatch.setattr(installation, "SECRETS", tmp_path)
+    assert not installation._names_database()
     (tmp_path / "sluice_database_url").write_text("postgresql://sluice@db/sluice")
-    assert command_line._names_database()
+    assert installation._names_database()
 
 
 def test_missing_names_reasons_and_advice(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from sluice.__main__ import main
 from sluice.annotation.agreement import agreement, cohen_kappa, fleiss_kappa
 from sluice.annotation.answers import Answer, adjudicate, annotate
+from sluice.settings import settings
 from tests.annotation.films import Films
 
 HAND, FOOT = Answer("others", "HAND"), Answer("others", "FOOT")
@@ -32,7 +34,9 @@ def test_where_chance_alone_agrees_there_is_no_kappa() -> None:
     assert cohen_kappa([("y", "n"), ("n", "y")]) == pytest.approx(-1)
 
 
-def test_pairs_fleiss_confusion_and_who_decided(films: Films) -> None:
+def test_pairs_fleiss_confusion_and_who_decided(
+    films: Films, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     store = films.database
     both, apart, three, alone = (films.film() for _ in range(4))
     for uid, said in ((both, (HAND, HAND)), (apart, (HAND, FOOT)), (three, (FOOT, FOOT, FOOT)), (alone, (HAND,))):
@@ -52,3 +56,12 @@ def test_pairs_fleiss_confusion_and_who_decided(films: Films) -> None:
     assert [(row["adjudicator"], row["reader"], row["as_reader"]) for row in found["adjudicators"]] == [
         ("dora", "ada", 0), ("dora", "ben", 1),
     ]  # fmt: skip
+    monkeypatch.setenv("SLUICE_DATABASE_URL", store.url)
+    settings.cache_clear()
+    assert main(["annotate", "agreement"]) == 0
+    settings.cache_clear()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "1 adjudicated, 2 agreed, 1 single"
+    assert "examined: ada and ben: kappa 0.400, 2 of 3 films" in lines
+    assert "examined: FOOT / HAND: 1 times" in lines
+    assert lines[-1] == "decided by dora: 1 of 1 films as ben said"

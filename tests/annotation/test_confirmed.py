@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from operators.site_films import site_films
+from operators.training import _snapshot
 from sluice.anatomy.measures import read_labels
 from sluice.annotation.answers import Answer, annotate
 from sluice.annotation.confirmed import confirmed, write_csv
+from sluice.settings import Settings
 from tests.annotation.conftest import settle
 from tests.annotation.films import Films
 
@@ -73,3 +75,21 @@ def test_the_snapshot_takes_them_from_the_database_with_their_origin(
     }
     assert {film.split for film in taken} == {"train"}
     assert all(len(film.group) == 16 and "PAT" not in film.group for film in taken)
+
+
+def test_a_snapshot_says_where_its_films_come_from(
+    films: Films, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = np.zeros((512, 512), dtype=np.uint8)
+    monkeypatch.setattr("sluice.canonical.index.picture_of", lambda *_: picture)
+    monkeypatch.setattr("models.pack.training_films", lambda *_: ([], np.zeros((0, 512, 512), dtype=np.uint8)))
+    monkeypatch.setattr("operators.connections.database", lambda: films.database)
+    monkeypatch.setattr("sluice.settings.settings", lambda: Settings(home=tmp_path))
+    params = {"architectures": ["mobilenet_v3_small"], "seed": 1, "site_films": 0, "labels": None}
+    uid = films.film()
+    two(films, uid, BOTH, PART)
+    first = _snapshot(params)
+    assert (first["site_films"], first["origins"]) == (1, {"annotated-agreed": 1})
+    annotate(films.database, "body_part", uid, Answer("spine", "SPINE"), "ada")
+    annotate(films.database, "body_part", uid, Answer("spine", "SPINE"), "ben")
+    assert _snapshot(params)["digest"] != first["digest"], "another label is another snapshot"

@@ -116,7 +116,7 @@ def test_a_thousand_at_once(database: Database, tmp_path: Path) -> None:
             for connection in held:
                 connection.close()
         eventually(lambda: is_served(running), "a normal sender is served", 30)
-        eventually(lambda: is_freed(running, *before), "descriptors and threads are freed", 30)
+        eventually(lambda: is_freed(running, *before), "descriptors and threads are freed", 90)  # idle ones after 30
         assert running.incoming == []
 
 

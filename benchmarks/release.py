@@ -69,6 +69,7 @@ def run(work: Path) -> list[Row]:
             selection={"modality": "CT"},
             bucket="releases",
             pseudonym_prefix="BEN",
+            approval="none",
         )
         access = (server.endpoint_url, server.access_key, server.secret_key, "releases")
         place = _Place(database.url, access, work / "archive", work / "keys", project)

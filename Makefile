@@ -19,7 +19,7 @@ down:  ## stop what `make up` started
 
 test: install-test lint  ## all checks and all tests; installs what they need
 	@scripts/debian-packages
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: install-test  ## ruff, ruff format, mypy, import-linter
 	$(BIN)/ruff check .

@@ -26,15 +26,6 @@ os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", "var/hypothesis")
 hypothesis.settings.register_profile("sluice", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("sluice")
 
-# Begun first, so that no worker sits idle at the end while one of these runs.
-LONGEST = ("stack/test_demo.py", "dags/test_chain.py", "stack/test_stack.py", "release/test_faults.py")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that take minutes come before all others; within a file nothing changes."""
-    place = {name: number for number, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: place.get("/".join(item.path.parts[-2:]), len(LONGEST)))
-
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:

@@ -217,7 +217,8 @@ def test_no_list_and_no_filter_of_a_form_reaches_airflow(ours: TestClient, ledge
     listed = start(vera, project="open", name="t9", csv="patient_id,study_date\nP-4711,2026-10-26\n")
     filtered = start(vera, project="open", name="t8", filter="modality: CT")
     for answer in (listed, filtered):
-        assert answer.status_code == 404, "the test keeps no DAGs in Airflow, so it stops behind the door"
+        # Airflow itself refuses it, behind the door: it knows no such DAG, or one that tests before left half there.
+        assert answer.status_code in (400, 404)
         assert "4711" not in answer.text
     kept = {row["name"]: row for row in rows(ledger, "select * from cohort_request where project = 'open'")}
     assert kept["t9"]["asked_by"] == "vera"

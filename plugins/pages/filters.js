@@ -1,20 +1,13 @@
 // The page IVC filters: patients by how pressing they are, their pictures with boxes, and what people say.
 
 import { element, moment, nothing, number, opens, percent, plural, sent, tell, whyNot } from "./dom.js";
+import { begin, notice, place } from "./frame.js";
 import { mark } from "./predictions.js";
-import { followTheme } from "./theme.js";
 
-const place = (id) => document.getElementById(id);
 const STATES = ["due", "dwelling", "seen after retrieval", "retrieved", "rejected"];
 const BADGES = { due: "badge bad", "seen after retrieval": "badge bad", dwelling: "badge quarantine", retrieved: "badge good", rejected: "badge" };
 const SAID = { confirmed: "confirmed", not_a_filter: "no filter", retrieved: "retrieved", withdrawn: "taken back" };
 let chosen = null;
-
-function notice(words, kind = "bad") {
-  place("notice").textContent = words ?? "";
-  place("notice").className = `notice ${kind}`;
-  place("notice").hidden = !words;
-}
 
 async function say(patient, kind, more, words) {
   try {
@@ -96,14 +89,4 @@ async function refresh() {
     answer.more ? element("p", { class: "soft" }, "There are more: the CSV has them all.") : "");
 }
 
-async function begin() {
-  followTheme();
-  try {
-    await refresh();
-  } catch (problem) {
-    notice(problem.message);
-  }
-  document.body.dataset.state = "drawn";
-}
-
-begin();
+begin(refresh);

@@ -1,16 +1,9 @@
 // The page Models: what reads, what would like to, how they were measured, and moves between stages.
 
 import { ask, element, moment, nothing, number, opens, percent, plural, table, tell } from "./dom.js";
-import { followTheme } from "./theme.js";
+import { begin, notice, place } from "./frame.js";
 
-const place = (id) => document.getElementById(id);
 const TASKS = { body_part: "Body part", ivc_filter: "IVC filter" };
-
-function notice(words, kind = "bad") {
-  place("notice").textContent = words ?? "";
-  place("notice").className = `notice ${kind}`;
-  place("notice").hidden = !words;
-}
 
 function stage(model) {
   if (model.serves) return element("span", { class: "badge good" }, "production, reads");
@@ -108,14 +101,4 @@ async function refresh() {
   place("trainings").replaceChildren(answer.trainings.length ? element("ul", { "aria-label": "Trainings" }, answer.trainings.map(training)) : nothing("Nothing was trained here yet. Trigger train_models."));
 }
 
-async function begin() {
-  followTheme();
-  try {
-    await refresh();
-  } catch (problem) {
-    notice(problem.message);
-  }
-  document.body.dataset.state = "drawn";
-}
-
-begin();
+begin(refresh);

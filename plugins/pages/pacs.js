@@ -2,19 +2,13 @@
 
 import { airflowLink } from "./airflow.js";
 import { ask, bytes, element, moment, nothing, number, plural, table, tell } from "./dom.js";
+import { notice, place } from "./frame.js";
 import { followTheme } from "./theme.js";
 import { editor } from "./hours.js";
 
 const EVERY_MS = 2000;
-const place = (id) => document.getElementById(id);
 const nodes = new Map(); // name of a PACS -> its panel
 let drawn = "";
-
-function notice(text, kind = "bad") {
-  place("notice").textContent = text ?? "";
-  place("notice").className = `notice ${kind}`;
-  place("notice").hidden = !text;
-}
 
 function since(text, now) {
   const seconds = Math.max(0, Math.round((new Date(now) - new Date(text)) / 1000));

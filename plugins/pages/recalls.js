@@ -1,17 +1,10 @@
 // The page Recalls: per release what was taken back, whether it is gone, and who did not yet answer.
 
 import { ask, element, moment, nothing, number, plural, tell } from "./dom.js";
-import { followTheme } from "./theme.js";
+import { begin, notice, place } from "./frame.js";
 
-const place = (id) => document.getElementById(id);
 const STATES = { tombstone: "tombstone written", manifest: "manifest written", deleted: "deleted, not proven yet", refused: "the bucket refused", returned: "came back, taken out again" };
 const REASONS = { withdrawn: "consent ended or objection", error: "error in the release" };
-
-function notice(words, kind = "bad") {
-  place("notice").textContent = words ?? "";
-  place("notice").className = `notice ${kind}`;
-  place("notice").hidden = !words;
-}
 
 function drawn(one) {
   const state = one.is_gone ? element("span", { class: "badge good" }, "gone") : element("span", { class: "badge bad" }, STATES[one.event] ?? "decided");
@@ -72,14 +65,4 @@ async function refresh() {
   place("recalls").replaceChildren(all.length ? element("ul", {}, all.map(drawn)) : nothing("Nothing was recalled yet."));
 }
 
-async function begin() {
-  followTheme();
-  try {
-    await refresh();
-  } catch (problem) {
-    notice(problem.message);
-  }
-  document.body.dataset.state = "drawn";
-}
-
-begin();
+begin(refresh);

@@ -1,16 +1,9 @@
 // The page Routing: a dry run, the rules, the decisions, and reports that people ask for.
 
 import { element, moment, nothing, plural, table, tell } from "./dom.js";
-import { followTheme } from "./theme.js";
+import { begin, notice, place } from "./frame.js";
 
-const place = (id) => document.getElementById(id);
 let mayOrder = false;
-
-function notice(words, kind = "bad") {
-  place("notice").textContent = words ?? "";
-  place("notice").className = `notice ${kind}`;
-  place("notice").hidden = !words;
-}
 
 const code = (text) => element("code", {}, text);
 const why = (restsOn) => Object.entries(restsOn).sort().map(([task, said]) => `${task} ${said.label} ${said.score}`).join(", ");
@@ -71,16 +64,6 @@ async function askForReport(submitted) {
   }
 }
 
-async function begin() {
-  followTheme();
-  place("try").addEventListener("submit", tryStudy);
-  place("report").addEventListener("submit", askForReport);
-  try {
-    await Promise.all([drawRules(), drawDecisions()]);
-  } catch (problem) {
-    notice(problem.message);
-  }
-  document.body.dataset.state = "drawn";
-}
-
-begin();
+place("try").addEventListener("submit", tryStudy);
+place("report").addEventListener("submit", askForReport);
+begin(() => Promise.all([drawRules(), drawDecisions()]));

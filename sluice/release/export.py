@@ -109,7 +109,7 @@ def export_batch(
         ObjectStoreError: the bucket cannot be used; what was uploaded before stays recorded.
     """
     project = as_project(project)
-    part = ReleasePart.of(part) if isinstance(part, dict) else part
+    part = ReleasePart.of(part)
     release, project, identities = _open_release(database, project, keys, release_id)
     summary = ExportSummary()
     members, out = _members(database, release_id, part)

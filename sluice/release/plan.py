@@ -53,9 +53,9 @@ class ReleasePart:
         return asdict(self)
 
     @classmethod
-    def of(cls, value: dict[str, Any]) -> Self:
-        """The part that `as_dict` gave."""
-        return cls(**value)
+    def of(cls, value: Self | dict[str, Any]) -> Self:
+        """A part, also as `as_dict` gave it to a task."""
+        return cls(**value) if isinstance(value, dict) else value
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def read_back(
     Raises:
         ObjectStoreError: the bucket cannot be used.
     """
-    part = ReleasePart.of(part) if isinstance(part, dict) else part
+    part = ReleasePart.of(part)
     asked = {"release_id": release_id, "first": part.first, "last": part.last}
     with database.transaction() as connection:
         (clock,) = select(connection, "select clock_timestamp() as began")

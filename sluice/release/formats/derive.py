@@ -74,7 +74,7 @@ def derive(
         ReleaseError: there is no such release, or members of the series are not exported yet.
         ObjectStoreError: the bucket cannot be used.
     """
-    part = ReleasePart.of(part) if isinstance(part, dict) else part
+    part = ReleasePart.of(part)
     with database.transaction() as connection:
         found = select(connection, "select * from release where release_id = %s", (release_id,))
     if not found:

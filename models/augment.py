@@ -133,9 +133,10 @@ class Augmenter:
         n = len(x)
         chosen = self._some(n, 0.3)
         x[chosen] = self._greys_of_another(x[chosen])
-        chosen = self._some(n, 0.35)
+        chosen = self._some(n, 0.4)
         many = len(chosen)
-        equalised = torch.sigmoid(local_contrast(x[chosen], 12) * _column(self._uniform(many, 0.7, 2.0)))
+        near = local_contrast(x[chosen], int(self._number(6, 30)))
+        equalised = torch.sigmoid(near * _column(self._uniform(many, 0.7, 3.0)))
         x[chosen] += _column(self._uniform(many, 0.3, 1.0)) * (equalised - x[chosen])
         x = x.clamp_min(1e-4) ** torch.exp(_column(self._uniform(n, -0.5, 0.5)))
         low, high = _column(self._uniform(n, -0.1, 0.12)), _column(self._uniform(n, 0.8, 1.15))
@@ -171,7 +172,7 @@ class Augmenter:
         return functional.interpolate(x, size=self.side, mode="bilinear")
 
     def _metal(self, x: Tensor) -> Tensor:
-        """A bright rod on every sixth picture: implants and leads say nothing about the part."""
+        """A bright rod on every fifth picture, half of them with a ball: implants and leads say nothing of the part."""
         n = len(x)
         axis = torch.linspace(-1, 1, self.side, device=self.device)
         ends = self._rand(n, 2, 2) * 1.6 - 0.8
@@ -180,8 +181,11 @@ class Augmenter:
         cosine, sine = _column(torch.cos(angle)), _column(torch.sin(angle))
         dx, dy = axis[None, None, None, :] - _column(middle[:, 0]), axis[None, None, :, None] - _column(middle[:, 1])
         along, beside = dx * cosine + dy * sine, dy * cosine - dx * sine
-        rod = (along.abs() < _column(length)) & (beside.abs() < _column(width)) & _column(self._chance(n, 0.16))
-        return torch.where(rod, torch.maximum(x, _column(self._uniform(n, 0.8, 1.05))), x)
+        rod = (along.abs() < _column(length)) & (beside.abs() < _column(width))
+        radius = torch.where(self._chance(n, 0.5), self._uniform(n, 0.06, 0.22), torch.zeros(n, device=self.device))
+        ball = (along - _column(length)) ** 2 + beside**2 < _column(radius) ** 2
+        metal = (rod | ball) & _column(self._chance(n, 0.2))
+        return torch.where(metal, torch.maximum(x, _column(self._uniform(n, 0.8, 1.05))), x)
 
     def _markers(self, x: Tensor) -> Tensor:
         """Small bright blocks where side letters and labels stand, on every third picture."""

@@ -152,7 +152,7 @@ def _body_part(figures: dict[str, Any]) -> list[str]:
     router, examined, visible = figures["router5"], figures["examined36"], figures["visible36"]
     lines = [
         "Films of patients that training never saw. *Internal*: sources of which other patients were trained on;",
-        "*external*: sources wholly unseen; *hospital films*: those that the simulated hospital shows.",
+        "*external*: sources wholly unseen. The simulated hospital shows films of these patients alone.",
         "Intervals: 95 %, patients resampled.",
         "",
         "## Router classes (from the picture alone)",

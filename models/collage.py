@@ -1,12 +1,13 @@
 """Films of scarce regions put together from training films: spines from chests and abdomens, clavicles from chests.
 
-Whole-spine films are few in training. A narrow strip of a real chest film above one of a real abdomen has the
-texture of a film, which renderings from CT lack; a film of the clavicles is the top of a chest film, one of a hip half
-of a pelvis. Made from the training films alone, at the start of a run.
+Whole-spine films are few in training. A real chest film above a real abdomen has the texture of a film, which
+renderings from CT lack; a film of the clavicles is the top of a chest film, one of a hip half of a pelvis. Made from
+the training films alone, at the start of a run.
 """
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,7 +21,7 @@ Grey = NDArray[np.float32]
 def collages(
     selection: list[Film], images: NDArray[np.uint8], count: int, seed: int
 ) -> tuple[list[Film], NDArray[np.uint8]]:
-    """About `count` pictures of whole spines, and half as many of each other kind, with their canonical images.
+    """About `count` pictures of whole spines, and a quarter as many of each other kind, with their canonical images.
 
     Args:
         selection: training films.
@@ -30,20 +31,21 @@ def collages(
     frontal = [i for i, film in enumerate(selection) if film.view in ("AP", "PA", "FRONTAL")]
     frontal = [i for i in frontal if selection[i].source not in SYNTHETIC]
     chests = [i for i in frontal if selection[i].router5 == "adult_chest"]
+    trunks = chests + [i for i in frontal if selection[i].router5 == "pediatric_chest"]
     bellies = [i for i in frontal if selection[i].router5 == "abdominal"]
     pelves = [i for i in frontal if selection[i].examined == "PELVIS"]
     made: list[Film] = []
     pictures: list[NDArray[np.uint8]] = []
     if not count or not chests or not bellies or not pelves:
         return made, np.zeros((0, *images.shape[1:]), dtype=np.uint8)
-    for number in range(3 * count):
+    for number in range(9 * count // 4):
+        kind = max(0, number % 9 - 3)  # four of nine are whole spines
         width = generator.uniform(0.24, 0.5)
         chest, belly, pelvis = (images[generator.choice(rows)] for rows in (chests, bellies, pelves))
         upper, lower = _middle(chest, width, generator), _middle(belly, width, generator)
         lower_part = lower[: int(len(lower) * generator.uniform(0.7, 1))]
-        kind = number % 6
         if kind == 0:
-            region, picture = "SPINE", _stacked(upper, lower, generator)
+            region, picture = "SPINE", whole_spine(images[generator.choice(trunks)], belly, generator)
         elif kind == 1:
             region, picture = "SPINE", _beside(upper, lower_part)
         elif kind == 2:
@@ -101,18 +103,35 @@ def _middle(image: NDArray[np.uint8], width: float, generator: np.random.Generat
     return strip.astype(np.float32) / 255
 
 
-def _stacked(upper: Grey, lower: Grey, generator: np.random.Generator) -> Grey:
-    """One strip above the other with a blended seam, its rows shifted along a curve as in a scoliosis."""
-    width = min(upper.shape[1], lower.shape[1])
-    upper, lower = _narrowed(upper, width), _narrowed(lower, width)
+def whole_spine(chest: NDArray[np.uint8], belly: NDArray[np.uint8], generator: np.random.Generator) -> Grey:
+    """A film of the whole spine: the trunk of a chest film above that of an abdomen, on a curve as in a scoliosis.
+
+    Such a film is taken from the neck to the sacrum or the hips, coned down to a quarter or left at the whole width of
+    the trunk, and most devices raise its local contrast.
+    """
+    uniform = generator.uniform
+    upper = _part(chest, (uniform(0, 0.12), uniform(0.8, 1)), (0, 1))
+    lower = _part(belly, (uniform(0.02, 0.2), uniform(0.6, 1)), (0, 1))
+    wide = max(upper.shape[1], lower.shape[1])
+    upper, lower = (cv2.resize(part, (wide, max(16, len(part) * wide // part.shape[1]))) for part in (upper, lower))
+    if uniform() < 0.8:
+        upper, lower = (_equalised(part, uniform(1, 4)) for part in (upper, lower))
     blend = max(4, min(len(upper), len(lower)) // 6)
     shift = float(np.median(lower[:blend]) - np.median(upper[-blend:]))
-    upper = np.clip(upper + shift * generator.uniform(0.5, 1), 0, 1)
+    upper = np.clip(upper + shift * uniform(0.5, 1), 0, 1)
     ramp = np.linspace(1, 0, blend, dtype=np.float32)[:, None]
-    stacked = np.vstack([upper[:-blend], upper[-blend:] * ramp + lower[:blend] * (1 - ramp), lower[blend:]])
-    phase, depth = generator.uniform(0, 6.28), generator.uniform(0, 0.15) * width
-    shifts = depth * np.sin(phase + np.linspace(0, generator.uniform(3, 7), len(stacked)))
-    return np.stack([np.roll(row, int(by)) for row, by in zip(stacked, shifts, strict=True)]).astype(np.float32)
+    trunk = np.vstack([upper[:-blend], upper[-blend:] * ramp + lower[:blend] * (1 - ramp), lower[blend:]])
+    rows, columns = np.mgrid[: trunk.shape[0], : trunk.shape[1]].astype(np.float32)
+    bend = uniform(0, 0.12) * wide * np.sin(uniform(0, 6.28) + rows / len(trunk) * uniform(3, 8))
+    trunk = cv2.remap(trunk, columns + bend.astype(np.float32), rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    coned = min(wide, int(len(trunk) * uniform(0.2, 0.75)))
+    return _narrowed(trunk, max(40, coned))
+
+
+def _equalised(grey: Grey, limit: float) -> Grey:
+    """Contrast-limited adaptive equalisation (Zuiderveld 1994) over about eight tiles a side."""
+    tiles = cv2.createCLAHE(limit, (8, 8)).apply((np.clip(grey, 0, 1) * 255).astype(np.uint8))
+    return tiles.astype(np.float32) / 255
 
 
 def _narrowed(strip: Grey, width: int) -> Grey:

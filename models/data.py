@@ -1,7 +1,7 @@
 """Training data: the shared films with their labels and splits, as cached 320-pixel canonical images.
 
-Hold-out rule: a film whose SHA-256 starts with c, d, e or f is a test film (the simulated hospital shows those), and
-nobody with a film among them is trained on. A source without patient ids is one group, so Hannover, CADMA and the
+Hold-out rule: a patient with a film whose SHA-256 starts with e or f is a test patient: nobody trains on any film of
+his, and the simulated hospital shows them. A source without patient ids is one group, so Hannover, CADMA and the
 shoulder implants are wholly unseen in training: they are the external sources of every figure.
 """
 
@@ -33,6 +33,7 @@ from models.rendering import TRAINING_VOLUMES, renderings
 
 log = logging.getLogger(__name__)
 CACHE_SIDE = 320
+TEST_DIGITS, VALIDATION_DIGITS = "ef", "cd"
 SYNTHETIC = ("rendered", "collage")
 EXTERNAL_SOURCES = ("hannover", "cadma", "shoulder")
 
@@ -54,7 +55,7 @@ class Film:
         path: the file; None for a rendering.
         source: folder of the shared data (`unifesp`, …) or `rendered`.
         group: patient, or the whole source where patients are not told apart.
-        split: `train`, `validation`, `test` (hash rule), or `held_out` (not a test film itself, but of a test patient).
+        split: `train`, `validation` or `test`, by patient (hash rule).
         router5: class.
         examined: the one region examined, None when not known.
         visible: regions named visible, None when not known.
@@ -103,7 +104,7 @@ def films(data: Path) -> list[Film]:
             continue
         regions = regions_of(row["label"])
         source = row["file"].split("/")[1]
-        split = split_of(row["sha256"][0], digits[row["group"]])
+        split = split_of(digits[row["group"]])
         view, remark = read.get(row["sha256"][:16], ("", ""))
         if remark == CONTRADICTS_LABEL and split in ("train", "validation"):
             continue
@@ -123,13 +124,11 @@ def films(data: Path) -> list[Film]:
     return result
 
 
-def split_of(digit: str, group_digits: set[str]) -> str:
-    """Split of a film by the first hex digit of its hash and those of all films of its group."""
-    if digit in "cdef":
+def split_of(digits: set[str]) -> str:
+    """Split of a patient by the first hex digits of the hashes of all his films."""
+    if digits & set(TEST_DIGITS):
         return "test"
-    if group_digits & set("cdef"):
-        return "held_out"
-    return "validation" if group_digits & set("ab") else "train"
+    return "validation" if digits & set(VALIDATION_DIGITS) else "train"
 
 
 def _age(extra: str) -> float | None:
@@ -272,9 +271,14 @@ def sampling_weights(selection: list[Film]) -> NDArray[np.float64]:
     keys = [(film.router5, film.examined or "?", film.source) for film in selection]
     for key in keys:
         cells[key] = cells.get(key, 0) + 1
-    weights = np.array([(SYNTHETIC_SHARE if key[2] in SYNTHETIC else 1) / np.sqrt(cells[key]) for key in keys])
+    weights = np.array([_share(*key[1:]) / np.sqrt(cells[key]) for key in keys])
     classes = np.array([film.router5 for film in selection])
     # 'others' holds most regions, so it gets twice the share of one class.
     for name in set(classes):
         weights[classes == name] *= (2.0 if name == "others" else 1.0) / weights[classes == name].sum()
     return np.asarray(weights / weights.sum())
+
+
+def _share(region: str, source: str) -> float:
+    # Real films of whole spines are too few to speak for that kind of film.
+    return SYNTHETIC_SHARE if source in SYNTHETIC and (region, source) != ("SPINE", "collage") else 1.0

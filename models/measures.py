@@ -84,7 +84,7 @@ def of_body_part(reader: BodyPartReader, selection: list[Film], images: NDArray[
 
 def of_filter(reader: IvcFilterReader, selection: list[Film], data: Path) -> Measured:
     """Sensitivity on films with rendered filters (synthetic), specificity on real films without one."""
-    chosen = _without_filter(selection)
+    chosen = thinned(selection, FILTER_FILMS)
     pictures = np.stack([canonical_film(film) for film in chosen])
     carriers = [i for i, film in enumerate(chosen) if can_carry_filter(film)]
     scenes = positive_scenes([chosen[i] for i in carriers], pictures[carriers], FILTER_SCENES, DESIGNS, SEED)
@@ -113,11 +113,7 @@ def evaluation_set(task: str, data: Path) -> str:
         DataMissing: there is no data.
     """
     selection = unseen_films(data)
-    return _digest(data, selection if task == "body_part" else _without_filter(selection), task)
-
-
-def _without_filter(selection: list[Film]) -> list[Film]:
-    return thinned([film for film in selection if film.split == "test"], FILTER_FILMS)
+    return _digest(data, selection if task == "body_part" else thinned(selection, FILTER_FILMS), task)
 
 
 def _digest(data: Path, selection: list[Film], task: str) -> str:

@@ -139,7 +139,7 @@ def renderings(folder: Path, count: int, seed: int) -> list[Rendering]:
 
 def _stack(thorax: Image, at_chest: int, belly: Image, at: int, generator: np.random.Generator) -> Image:
     """A whole-spine strip: the thorax above the abdomen, both centred on the spine, blended over 5 cm."""
-    half, blend = int(generator.uniform(20, 48)), 20
+    half, blend = int(generator.uniform(20, 75)), 20
     upper = strip(thorax, at_chest, half, generator.uniform(0, 0.1), 0.85)
     lower = strip(belly, at, half, 0.18, generator.uniform(0.75, 1.0))
     width = min(upper.shape[1], lower.shape[1])

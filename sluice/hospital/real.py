@@ -1,7 +1,7 @@
 """Real images for the simulated day, where `../shared/data` stands beside the checkout.
 
-Radiographs are taken only from the share of files that training leaves alone: the first hexadecimal digit of
-their SHA-256 is c, d, e or f. What is wrapped keeps its picture; its header is the hospital's.
+Radiographs are taken only of patients that training leaves alone: the first hexadecimal digit of the SHA-256 of one
+of their films is e or f. What is wrapped keeps its picture; its header is the hospital's.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sluice.hospital.pictures import BITS
 from sluice.hospital.plan import Day, Exam, Image, uid
 from sluice.hospital.spine import ivc_filter
 
-NOT_FOR_TRAINING = "cdef"
+NOT_FOR_TRAINING = "ef"
 _LABELS = {
     "Chest": "CHEST",
     "Abdomen": "ABDOMEN",
@@ -52,18 +52,19 @@ class Radiographs:
         """(region, child) → files, in an order drawn from the seed."""
         result: dict[tuple[str, bool], list[str]] = {}
         with (self.shared_data / "manifest.csv").open(newline="", encoding="utf-8") as table:
-            for row in csv.DictReader(table):
-                region = _LABELS.get(row["label"])
-                router5 = row["router5"]
-                if (
-                    region is None
-                    or not row["file"].startswith("radiographs/")
-                    or row["sha256"][0] not in NOT_FOR_TRAINING
-                    or router5.startswith(("exclude", "review"))
-                    or not (self.shared_data / row["file"]).exists()
-                ):
-                    continue
-                result.setdefault((region, _WITH_CHILDREN.get(router5, False)), []).append(row["file"])
+            rows = [row for row in csv.DictReader(table) if row["file"].startswith("radiographs/")]
+        untrained = {row["group"] for row in rows if row["sha256"][0] in NOT_FOR_TRAINING}
+        for row in rows:
+            region = _LABELS.get(row["label"])
+            router5 = row["router5"]
+            if (
+                region is None
+                or row["group"] not in untrained
+                or router5.startswith(("exclude", "review"))
+                or not (self.shared_data / row["file"]).exists()
+            ):
+                continue
+            result.setdefault((region, _WITH_CHILDREN.get(router5, False)), []).append(row["file"])
         for key, files in sorted(result.items()):
             files.sort()
             random.Random(f"{self.seed}/{key}").shuffle(files)

@@ -16,19 +16,20 @@ Matrix = dict[str, Any]
 
 CELL, LINE, GAP = 34, 16, 28  # pixels: a cell's side, a line of text, between matrices
 LETTER = 7.4  # width of one at 11 pixels, at most about
-# Filled by share of the row: one hue, so that colours need not be told apart; the count stands in each cell.
+# Filled by share of the row: one hue, light enough for the count in it. The paper is drawn, too: the page around may be
+# dark without the browser saying so.
 STYLE = """
+.paper { fill: #ffffff }
 text { font: 11px system-ui, sans-serif; fill: #1c2b33 }
 .title { font-size: 13px; font-weight: 600 }
 .soft { fill: #5a6b75 }
-.cell { fill: #0b6e8f; stroke: #c9d3d8; stroke-width: .5 }
-.full { fill: #ffffff }
+.cell { fill: #58b4d1; stroke: #c9d3d8; stroke-width: .5 }
 .right { fill: none; stroke: #1c2b33; stroke-width: 1.5 }
 @media (prefers-color-scheme: dark) {
+  .paper { fill: #12181e }
   text { fill: #e4edf1 }
   .soft { fill: #9fb2bc }
-  .cell { fill: #6cc5e0; stroke: #41525b }
-  .full { fill: #06222a }
+  .cell { fill: #1d6a85; stroke: #41525b }
   .right { stroke: #e4edf1 }
 }
 """
@@ -83,6 +84,7 @@ def svg(title: str, matrices: Mapping[str, Matrix]) -> str:
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide}" height="{height}" viewBox="0 0 {wide} {height}" '
             f'role="img" aria-label="{escape(title)}">',
             f"<style>{STYLE}</style>",
+            f'<rect class="paper" width="{wide}" height="{height}"/>',
             f'<text class="title" x="8" y="20">{escape(title)}</text>',
             *body,
             "</svg>",
@@ -123,6 +125,5 @@ def _cell(x: float, y: float, count: int, of_row: int, is_right: bool) -> list[s
         inner = f'x="{x + 1.5:.1f}" y="{y + 1.5:.1f}" width="{CELL - 3}" height="{CELL - 3}"'
         lines.append(f'<rect class="right" {inner}/>')
     if count:
-        full = ' class="full"' if share > 0.5 else ""
-        lines.append(f'<text{full} x="{x + CELL / 2:.0f}" y="{y + 21:.0f}" text-anchor="middle">{count}</text>')
+        lines.append(f'<text x="{x + CELL / 2:.0f}" y="{y + 21:.0f}" text-anchor="middle">{count}</text>')
     return lines

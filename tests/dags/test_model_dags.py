@@ -23,7 +23,9 @@ from tests.peers.test_sending import received, storescp
 from tests.reports.scene import ReadStudy
 
 pytestmark = [pytest.mark.airflow, pytest.mark.slow, pytest.mark.timeout(600)]
-TINY = {"steps": 3, "batch": 4, "side": 64, "seed": 3, "site_films": 0, "minutes": None, "labels": None}
+TINY = {
+    "steps": 3, "filter_steps": 2, "batch": 4, "side": 64, "seed": 3, "site_films": 0, "minutes": None, "labels": None,
+}  # fmt: skip
 RULES = """\
 rules:
   - name: abdomens

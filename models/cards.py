@@ -123,6 +123,7 @@ def page(name: str, card: dict[str, Any]) -> str:
         f"Model `{card['model_id']}`, {card['weights_bytes'] / 1e6:.1f} MB,",
         f"weights SHA-256 `{card['weights_sha256']}`.",
         f"Written by `python -m models.evaluate` from `models/weights/{name}.card.json`; do not edit.",
+        "Beside goals, published figures and trivial answers: [accuracy](accuracy.md).",
         "",
         f"Recipe: {recipe}; {steps} steps taken. {card.get('training', '')}".rstrip(),
         "",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from models.confusions import svg
 from models.weights_files import card_path, digest
+
+NUMBERS = re.compile(r"\[\s+([-\d.e+,\s]+?)\s+\]")
 
 LIMITS = {
     "body_part": [
@@ -100,7 +103,9 @@ def write_card_file(
         "sources": sources,
         "limits": LIMITS[task],
     }
-    card_path(weights).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    # Numbers of a list on one line: a row of a confusion matrix is then one to read, too.
+    text = re.sub(NUMBERS, lambda found: f"[{' '.join(found[1].split())}]", json.dumps(card, indent=1))
+    card_path(weights).write_text(text + "\n", encoding="utf-8")
     return card
 
 

@@ -24,7 +24,7 @@ from models.confusions import matrix, of_filter
 from models.data import EXTERNAL_SOURCES, Film, canonical_film, films, images_of
 from models.filter_data import Scene, can_carry_filter, compose
 from models.framing import SIZE, canonical_of_values
-from models.ivc_filter import IvcFilterReader, IvcReading
+from models.ivc_filter import IvcFilterReader
 from models.labels import REASONABLE, REGIONS36, ROUTER5
 from models.rendering import UNSEEN_VOLUME, grey, load_volume, project
 from models.scores import calibration_error, confusion, per_class, summary, wilson
@@ -228,11 +228,12 @@ def evaluate_filter(
     """All figures of the detector; every positive is synthetic."""
     carriers = [i for i, film in enumerate(selection) if can_carry_filter(film)]
     chosen, pictures = [selection[i] for i in carriers], images[carriers]
+    sensitivity = {}
     asked = (("training_designs", tuple(TRAINING_DESIGNS), 100), ("unseen_design", (UNSEEN_DESIGN,), 40))
-    scenes = {name: positive_scenes(chosen, pictures, count, designs, 202) for name, designs, count in asked}
-    scenes["unseen_volume_rendered"] = _rendered_scenes(data)
-    seen = {name: reader.read([scene.image for scene in some]) for name, some in scenes.items()}
-    sensitivity = {name: _found(some, seen[name]) for name, some in scenes.items()}
+    for name, designs, count in asked:
+        scenes = positive_scenes(chosen, pictures, count, designs, 202)
+        sensitivity[name] = _found(reader, scenes)
+    sensitivity["unseen_volume_rendered"] = _found(reader, _rendered_scenes(data))
     false: dict[str, Any] = {}
     readings = reader.read(list(images))
     for source in ["all", *sorted({film.source for film in selection})]:
@@ -244,13 +245,13 @@ def evaluate_filter(
         for i in generator.choice(carriers, min(80, len(carriers)), replace=False)
     ]
     false["trunk_films_with_drawn_metal"] = _false_alarms(sum(r.present for r in reader.read(metal)), len(metal))
+    scores = {name: one.pop("scores") for name, one in sensitivity.items()}
     figures: dict[str, Any] = {
         "threshold": reader.threshold,
         "sensitivity_synthetic": sensitivity,
-        "at_99_specificity": at_specificity([one.score for one in readings],
-                                            {name: [one.score for one in some] for name, some in seen.items()}),
+        "at_99_specificity": at_specificity([reading.score for reading in readings], scores),
         "false_positives_real_films": false,
-    }  # fmt: skip
+    }
     return figures | {"confusions": {"ivc_filter": of_filter(figures)}}
 
 
@@ -281,8 +282,9 @@ def at_specificity(without: list[float], scenes: dict[str, list[float]], wanted:
     }
 
 
-def _found(scenes: list[Scene], readings: list[IvcReading]) -> dict[str, Any]:
-    """Share of filters found: the picture is called present, and a box of it holds the filter's middle."""
+def _found(reader: IvcFilterReader, scenes: list[Scene]) -> dict[str, Any]:
+    """Share of filters found: the picture is called present, and a box of it holds the filter's middle; all scores."""
+    readings = reader.read([scene.image for scene in scenes])
     said = sum(reading.present for reading in readings)
     placed = 0
     for scene, reading in zip(scenes, readings, strict=True):
@@ -295,6 +297,7 @@ def _found(scenes: list[Scene], readings: list[IvcReading]) -> dict[str, Any]:
         "sensitivity": said / max(1, n),
         "sensitivity_ci95": wilson(said, n),
         "located": placed / max(1, n),
+        "scores": [reading.score for reading in readings],
     }
 
 

@@ -46,22 +46,22 @@ class WatchedTraining(Training):
         if self.progress is not None and self.step % TOLD_EVERY in (0, self.recipe.steps % TOLD_EVERY):
             self.progress(self.step, float(torch.stack(self.losses).mean()))
         if time.monotonic() - self.saved > CHECKPOINT_EVERY_S:
-            self.save()
+            self.save(self.checkpoint)
+            self.saved = time.monotonic()
         return loss
 
-    def save(self) -> None:
+    def save(self, path: Path) -> None:
         """Write a checkpoint that `resume` continues from."""
         state = {"step": self.step, "network": self.network.state_dict(), "average": self.average.state_dict()}
-        partial = self.checkpoint.with_suffix(".part")
+        partial = path.with_suffix(".part")
         torch.save({**state, "optimiser": self.optimiser.state_dict(), "recipe": asdict(self.recipe)}, partial)
-        partial.rename(self.checkpoint)
-        self.saved = time.monotonic()
+        partial.rename(path)
 
-    def resume(self) -> bool:
+    def resume(self, path: Path) -> bool:
         """Continue from a checkpoint of the same recipe; False when there is none."""
-        if not self.checkpoint.is_file():
+        if not path.is_file():
             return False
-        state = torch.load(self.checkpoint, weights_only=True, map_location=self.device)
+        state = torch.load(path, weights_only=True, map_location=self.device)
         if state["recipe"] != asdict(self.recipe):
             return False
         self.network.load_state_dict(state["network"])
@@ -90,7 +90,7 @@ def train(
     """
     checkpoint = path.with_suffix(".checkpoint")
     training = WatchedTraining(recipe, SceneSource(selection, images, recipe), device, checkpoint, progress)
-    if training.resume():
+    if training.resume(checkpoint):
         log.info("continuing at step %d", training.step)
     training.run(limit_s, workers)
     training.write(path)

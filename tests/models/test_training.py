@@ -96,13 +96,13 @@ def test_a_stopped_filter_training_continues_as_if_it_had_not_stopped(tmp_path: 
     stopped = training("stopped")
     for step in range(4):
         stopped.take_step(stopped.source.batch(step), learning_rate(step / recipe.steps, recipe.peak_rate))
-    stopped.save()
+    stopped.save(tmp_path / "stopped")
     continued = training("stopped")
-    assert continued.resume()
+    assert continued.resume(tmp_path / "stopped")
     assert continued.run() == pytest.approx(whole[4:], abs=1e-4)
     assert [step for step, _ in told] == [6, 6], "told of the last step"
     other = WatchedTraining(replace(recipe, seed=3), continued.source, "cpu", tmp_path / "stopped")
-    assert not other.resume(), "another recipe starts anew"
+    assert not other.resume(tmp_path / "stopped"), "another recipe starts anew"
 
 
 @pytest.mark.parametrize("architecture", list(TRUNKS))

@@ -46,11 +46,13 @@ class ByHeader:
 
     Attributes:
         place: of the film in the selection.
+        named: regions that the header names.
         header, fused: the one region named, None where it is none or several.
         header_class, fused_class: router class that follows, a chest's by the header's age; None for none.
     """
 
     place: int
+    named: frozenset[str]
     header: str | None
     header_class: str | None
     fused: str | None
@@ -92,6 +94,7 @@ def by_header(
         found.append(
             ByHeader(
                 places[uid],
+                named,
                 _single(named),
                 "others" if coarse else _class_of(named, ages[uid]),
                 _single(fused),

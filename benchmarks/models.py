@@ -68,7 +68,9 @@ def run(work: Path) -> list[Row]:
     readings = reader.read(list(images))
     headers = by_header(work, selection, readings, reader)
     together = _together(selection, readings, headers)
-    body_part = _body_part(selection, evaluate_body_part(reader, selection, images), together)
+    body_part = _body_part(
+        selection, evaluate_body_part(reader, selection, images), _alone(selection, headers, together)
+    )
     filters = figures_of(detector, SHARED, results_folder().parent / "models")
     rows = [*body_part, *_filters(filters)]
     page = page_of([reader.model_id, detector.model_id], body_part, together, len(headers), len(selection), filters)
@@ -77,11 +79,30 @@ def run(work: Path) -> list[Row]:
     return [*rows, *together]
 
 
-def _body_part(selection: Sequence[Film], figures: dict[str, Any], together: Sequence[Figure]) -> list[Figure]:
-    """Each head on internal films, external ones, and each source of these."""
+def _alone(
+    selection: Sequence[Film], headers: Sequence[ByHeader], together: Sequence[Figure]
+) -> dict[tuple[str, str], float | None]:
+    """Figures of the header alone by figure and subset; for the visible regions, all that it names are right."""
     from models.data import EXTERNAL_SOURCES
 
-    alone = {(row.figure, row.subset): row.header for row in together}
+    found = {(row.figure, row.subset): row.header for row in together}
+    for subset in ("internal", "external", *EXTERNAL_SOURCES):
+        right = [
+            one.named == set(visible)
+            for one in headers
+            if _is_of(selection[one.place], subset) and (visible := selection[one.place].visible) is not None
+        ]
+        if right:
+            found[FIGURES["visible36"], subset] = round(sum(right) / len(right), 4)
+    return found
+
+
+def _body_part(
+    selection: Sequence[Film], figures: dict[str, Any], alone: dict[tuple[str, str], float | None]
+) -> list[Figure]:
+    """Each head on internal films, external ones, and each source of these, beside the header alone."""
+    from models.data import EXTERNAL_SOURCES
+
     likeliest = {head: _likeliest(head, [film for film in selection if _is_of(film, "internal")]) for head in FIGURES}
     rows = []
     for subset in ("internal", "external", *EXTERNAL_SOURCES):

@@ -12,13 +12,12 @@ import torch
 from models.augment import Augmenter, Changes, content_boxes, jpeg, side_by_side
 from models.collage import collages
 from models.data import SYNTHETIC, DataMissing, Film, films, sampling_weights, split_of, targets_of
-from models.filter_data import SIDE, compose, heat_target
-from models.filter_run import WatchedTraining
+from models.filter_data import compose, heat_target
 from models.labels import REGIONS36, ROUTER5, examined_of, regions_of
 from models.losses import distillation_loss, loss_of
 from models.networks import HEADS, TRUNKS, BodyPartNetwork, FilterNetwork, local_contrast
 from models.pack import pack, unpack
-from models.train_body_part import Recipe, Training, held_out_of, learning_rate
+from models.train_body_part import Recipe, Training, held_out_of
 from models.train_ivc_filter import Recipe as FilterRecipe
 from models.train_ivc_filter import SceneSource
 from models.train_ivc_filter import Training as FilterTraining
@@ -80,29 +79,6 @@ def test_filter_losses_fall() -> None:
     recipe = FilterRecipe(side=96, steps=16, batch=4, positives=1.0, seed=2)
     losses = FilterTraining(recipe, SceneSource(known, images, recipe)).run()
     assert np.mean(losses[-4:]) < 0.8 * np.mean(losses[:4])
-
-
-def test_a_stopped_filter_training_continues_as_if_it_had_not_stopped(tmp_path: Path) -> None:
-    generator = np.random.default_rng(1)
-    images = np.stack([generator.integers(60, 120, (SIDE, SIDE)).astype(np.uint8) for _ in range(2)])
-    known = [Film(None, "drawn", "p", "train", "abdominal", "ABDOMEN", ("ABDOMEN",))] * 2
-    recipe, told = FilterRecipe(side=96, steps=6, batch=2, seed=2), []
-
-    def training(name: str) -> WatchedTraining:
-        source = SceneSource(known, images, recipe)
-        return WatchedTraining(recipe, source, "cpu", tmp_path / name, lambda *said: told.append(said))
-
-    whole = training("whole").run()
-    stopped = training("stopped")
-    for step in range(4):
-        stopped.take_step(stopped.source.batch(step), learning_rate(step / recipe.steps, recipe.peak_rate))
-    stopped.save(tmp_path / "stopped")
-    continued = training("stopped")
-    assert continued.resume(tmp_path / "stopped")
-    assert continued.run() == pytest.approx(whole[4:], abs=1e-4)
-    assert [step for step, _ in told] == [6, 6], "told of the last step"
-    other = WatchedTraining(replace(recipe, seed=3), continued.source, "cpu", tmp_path / "stopped")
-    assert not other.resume(tmp_path / "stopped"), "another recipe starts anew"
 
 
 @pytest.mark.parametrize("architecture", list(TRUNKS))

@@ -207,6 +207,7 @@ def _visible(selection: list[Film], readings: list[BodyPartReading], groups: lis
         figures = summary(np.ones(len(right), dtype=np.int64), right.astype(np.int64), 2, [groups[i] for i in chosen])
         return {
             "films": len(chosen),
+            "patients": figures["patients"],
             "subset_accuracy": figures["accuracy"],
             "subset_accuracy_ci95": figures["accuracy_ci95"],
             "micro_f1": 2 * hits / max(1, sum(map(len, truth)) + sum(map(len, said))),

@@ -38,8 +38,8 @@ text { font: 11px system-ui, sans-serif; fill: #1c2b33 }
 def matrix(truth: NDArray[np.int64], said: NDArray[np.int64], names: Sequence[str]) -> Matrix:
     """Films by truth and answer; rows of classes that films have, columns also of classes that were answered."""
     counts = confusion(truth, said, len(names))
-    rows = np.flatnonzero(counts.sum(1))
-    columns = np.flatnonzero(counts.sum(0) + counts.sum(1))
+    rows = np.flatnonzero(counts.sum(1)).tolist()
+    columns = np.flatnonzero(counts.sum(0) + counts.sum(1)).tolist()
     return {
         "truth": [names[row] for row in rows],
         "said": [names[column] for column in columns],
@@ -71,7 +71,7 @@ def svg(title: str, matrices: Mapping[str, Matrix]) -> str:
     A cell's fill is its share of the row's films; its number counts films; the answers that are right are framed.
     """
     body: list[str] = []
-    top, width = 2 * LINE + 8, 8 + len(title) * 8.6
+    top, width = 2.0 * LINE + 8, 8 + len(title) * 8.6
     for name, one in matrices.items():
         drawn, right, top = _drawn(name, one, top)
         body += drawn

@@ -85,7 +85,7 @@ def evaluate_body_part(reader: BodyPartReader, selection: list[Film], images: ND
         return summary(truth[chosen], answers[chosen], len(ROUTER5), [groups[i] for i in np.flatnonzero(chosen)])
 
     counts = confusion(truth, said, len(ROUTER5))
-    apart = {name: subsets[name] for name in ("internal", "external") if name in subsets}
+    apart = {name: chosen for name, chosen in subsets.items() if name in ("internal", "external")}
     aged = np.array([ROUTER5.index(reading.router5) for reading in with_age])
     confident = np.array([reading.confident for reading in readings])
     score = np.array([reading.router5_score for reading in readings])
@@ -371,10 +371,9 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(arguments.threads)
-    readers = {"body_part": BodyPartReader, "ivc_filter": IvcFilterReader}
-    for name in readers if arguments.only is None else [arguments.only]:
+    for name in ("body_part", "ivc_filter") if arguments.only is None else (arguments.only,):
         weights = arguments.out / f"{name}.pt"
-        reader = readers[name].load(weights)
+        reader = BodyPartReader.load(weights) if name == "body_part" else IvcFilterReader.load(weights)
         figures = figures_of(reader, arguments.data, arguments.cache, arguments.films)
         write_card(weights, arguments.docs, reader.model_id, reader.settings, figures, SOURCES)
 

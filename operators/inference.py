@@ -204,17 +204,26 @@ def _read_images(
     with Pictures(database, archive, root, summary, workers) as pictures, ThreadPoolExecutor(1, "store") as storing:
         stored: Future[None] | None = None
         answers: list[Prediction] = []
+        features: list[Any] = []
+
+        def keep(answers: list[Prediction], features: list[Any]) -> None:
+            _store(database, reader.model_id, task, answers, summary)
+            if features:
+                _keep_features(database, root, reader.model_id, answers, features)
+
         with _Feeder(pictures, images, reader) as groups:
             for group, pixels in groups:
-                answers += _answers(reader, task, group, pixels)
+                read, seen = _answers(reader, task, group, pixels)
+                answers += read
+                features += [] if seen is None else [seen]
                 if len(answers) >= TOGETHER:
                     if stored is not None:
                         stored.result()
-                    stored = storing.submit(_store, database, reader.model_id, task, answers, summary)
-                    answers = []
+                    stored = storing.submit(keep, answers, features)
+                    answers, features = [], []
         if stored is not None:
             stored.result()
-        _store(database, reader.model_id, task, answers, summary)
+        keep(answers, features)
 
 
 class _Feeder:
@@ -274,16 +283,30 @@ class _Feeder:
             pictures.close()  # type: ignore[attr-defined]
 
 
-def _answers(reader: Any, task: str, group: list[PendingImage], pixels: Pixels) -> list[Prediction]:
+def _answers(reader: Any, task: str, group: list[PendingImage], pixels: Pixels) -> tuple[list[Prediction], Any | None]:
+    """What a model says of pictures; of the body-part network its features, too, float32 `(n, channels)`."""
     from sluice.predictions import Prediction
 
+    features = None
     if task == "body_part":
-        read = reader.read(pixels, ages=[image.age_years for image in group])
+        read, features = reader.read_with_features(pixels, ages=[image.age_years for image in group])
         answers = [(reading.label, reading.router5_score, reading.detail()) for reading in read]
     else:
         read = reader.read(pixels)
         answers = [("present" if one.present else "absent", _probability(one), one.detail()) for one in read]
-    return [Prediction(image.sop_instance_uid, *answer) for image, answer in zip(group, answers, strict=True)]
+    said = [Prediction(image.sop_instance_uid, *answer) for image, answer in zip(group, answers, strict=True)]
+    return said, features
+
+
+def _keep_features(
+    database: Database, root: Path, model_id: str, answers: list[Prediction], features: list[Any]
+) -> None:
+    """Features of the films just answered, by which their neighbours are found."""
+    import numpy as np
+
+    from sluice.neighbours.embeddings import keep
+
+    keep(database, root, model_id, [answer.sop_instance_uid for answer in answers], np.concatenate(features))
 
 
 def _probability(reading: Any) -> float:

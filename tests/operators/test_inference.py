@@ -48,6 +48,9 @@ class Network:
             for place in range(len(images))
         ]
 
+    def read_with_features(self, images: Any, ages: list[float | None]) -> tuple[list[Any], Any]:
+        return self.read(images, ages), np.stack([image[:8, 0].astype(np.float32) for image in images])
+
 
 LOAD = inference._load
 

@@ -39,7 +39,7 @@ create table label_doubt (
     said             text not null,                  -- region
     origin           text not null check (origin in ('header', 'single', 'agreed', 'adjudicated')),
     suggested        text not null,                  -- region of the neighbours
-    share_said       real not null,                  -- of the neighbours
+    share_said       real not null,                  -- of the votes of the neighbours, the nearer the more
     share_suggested  real not null,
     found_at         timestamptz not null default now()
 );

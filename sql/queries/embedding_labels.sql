@@ -1,6 +1,6 @@
 -- The region of each film that a model has an embedding of, as readers say it, else its header; who says it, and of which
 -- study it is. Never of whom nobody may use. Parameters: model_id.
-select e.position, i.study_instance_uid, e.sop_instance_uid, e.neighbours,
+select e.position, i.study_instance_uid, e.sop_instance_uid, e.neighbours, e.similarity,
        case when v.standing is null or v.standing = 'differing' then h.region_key else v.examined end as region,
        case when v.standing is null or v.standing = 'differing' then 'header' else v.standing end as origin
   from embedding e

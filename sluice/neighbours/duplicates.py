@@ -1,7 +1,7 @@
 """The same film twice: under two UIDs, or under two patients, which is a mix-up of identities until somebody looked.
 
-Features find candidates, pictures decide: of films whose features are nearly one, the canonical images are compared,
-reduced to 64 x 64, so a changed brightness or a few noisy pixels do not matter and another hand does.
+Features find candidates, pictures decide: of the nearest films whose features are alike, the canonical images are
+compared, reduced to 64 x 64, so a changed brightness or a few noisy pixels do not matter and another hand does.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     from sluice.canonical.shards import Pixels
 
-ALIKE = 0.97  # cosine of features from which on pictures are compared
-SAME = 0.985  # correlation of pictures from which on they are one film
+CLOSEST = 3  # neighbours of a film whose pictures are compared with its own
+ALIKE = 0.9  # where the cosine of features is at least this
+SAME = 0.98  # correlation of pictures from which on they are one film; docs/annotation.md says what that finds
 SIDE = 64
 AT_ONCE = 1000
 
@@ -56,10 +57,10 @@ def note_duplicates(database: Database, root: Path, model_id: str, positions: Se
                 connection,
                 "select distinct least(e.sop_instance_uid, n.sop_instance_uid) as first_uid, "
                 "greatest(e.sop_instance_uid, n.sop_instance_uid) as second_uid, s.cosine "
-                "from embedding e cross join unnest(e.neighbours, e.similarity) s (place, cosine) "
+                "from embedding e cross join unnest(e.neighbours, e.similarity) with ordinality s (place, cosine, nth) "
                 "join embedding n on n.model_id = e.model_id and n.position = s.place "
-                "where e.model_id = %s and e.position = any(%s) and s.cosine >= %s order by 1, 2",
-                (model_id, list(positions[start : start + AT_ONCE]), ALIKE),
+                "where e.model_id = %s and e.position = any(%s) and s.nth <= %s and s.cosine >= %s order by 1, 2",
+                (model_id, list(positions[start : start + AT_ONCE]), CLOSEST, ALIKE),
             )
         rows = {}
         for pair in pairs:

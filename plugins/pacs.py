@@ -60,7 +60,7 @@ class Person:
     may_look: bool = True
     may_promote: bool = False
     may_correct: bool = False
-    may_see_films: bool = True
+    may_see_films: bool = False
     may_annotate: bool = False
     may_adjudicate: bool = False
 

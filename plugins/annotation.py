@@ -50,7 +50,7 @@ class Asked(BaseModel):
 class Listed(Asked):
     """How many films of it."""
 
-    most: int = Field(default=20, ge=1, le=200)
+    most: int = Field(default=20, ge=0, le=200)
 
 
 class Film(Asked):
@@ -128,7 +128,7 @@ def routes(person: Callable[..., Person]) -> APIRouter:
 
     @router.post("/annotation/queue", dependencies=ours)
     def queue(asked: Listed, who: Person = who, store: Database = writing) -> dict[str, Any]:
-        """What to look at next, held for who may answer; what other readers said is not shown."""
+        """What to look at next, held for who may answer, and what may be answered; what others said is not shown."""
         ask = reading.take if who.may_annotate else answers.queue
         return {
             "may_annotate": who.may_annotate,
@@ -140,7 +140,7 @@ def routes(person: Callable[..., Person]) -> APIRouter:
                 {"key": one.key, "name": one.display, "group": one.group, "router5": one.router5}
                 for one in REGIONS.values()
             ],
-            "films": ask(store, asked.task, who.name, asked.most),
+            "films": ask(store, asked.task, who.name, asked.most) if asked.most else [],
         }
 
     @router.get("/annotation/pictures/{sop_instance_uid}.png")

@@ -39,9 +39,9 @@ async function draw() {
   history.replaceState({}, "", `?${new URLSearchParams({ task, show: mode })}`);
   place("task").value = task;
   try {
-    const first = await tell("POST", "annotation/queue", { task, most: mode === "read" ? 6 : 1 });
+    const first = await tell("POST", "annotation/queue", { task, most: mode === "read" ? 6 : 0 });
     rights = first;
-    if ((mode === "decide" && !first.may_adjudicate) || (mode === "twice" && !first.may_look)) mode = "read";
+    if ((mode === "decide" && !first.may_adjudicate) || (mode === "twice" && !first.may_look)) return void to("read");
     drawModes();
     desk = await DRAWN[mode](first);
     place("desk").replaceChildren(desk.element);
@@ -56,7 +56,8 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || !desk?.key || event.target.closest(PLAIN)) return;
   const pressing = event.target.closest("button, a, summary");
   if (pressing && (event.key === "Enter" || event.key === " ")) return; // it is that one which is meant
-  if (desk.key(event.key)) event.preventDefault();
+  // a key that is held down would answer films that nobody has looked at
+  if (event.repeat || desk.key(event.key)) event.preventDefault();
 });
 addEventListener("beforeunload", (event) => desk?.busy?.() && event.preventDefault()); // answers are on their way
 addEventListener("pagehide", () => desk?.leave?.());

@@ -8,7 +8,10 @@ import { saying } from "./saying.js";
 
 const AHEAD = 6; // films that are held
 const FEW = 3; // with fewer the next ones are asked for
-const KEYS = "Enter takes the answer shown · letters find a region · 0–5 the class · + one more visible region · → later · ← back · Esc as the model says";
+const KEYS = {
+  body_part: "Enter takes the answer shown · letters find a region · 0–5 the class · + one more visible region · → later · ← back · Esc as the model says",
+  ivc_filter: "Enter takes the answer shown · 1 a filter · 2 none · 0 cannot tell · → later · ← back · Esc as the model says",
+};
 
 export function reading(task, known) {
   let films = known.films;
@@ -201,7 +204,7 @@ export function reading(task, known) {
     const progress = answered ? `${plural(answered, "film")} read here. ` : "";
     holder.replaceChildren(element("div", { class: "desk" },
       element("div", { class: "left" }, stage, task === "body_part" ? drawNeighbours(film, task, stage) : null),
-      element("div", { class: "side" }, drawFacts(film, task), element("section", { class: "panel", "aria-label": "Your answer" }, form.element, steps), element("p", { class: "keys" }, progress, KEYS)),
+      element("div", { class: "side" }, drawFacts(film, task), element("section", { class: "panel", "aria-label": "Your answer" }, form.element, steps), element("p", { class: "keys" }, progress, KEYS[task])),
       mineHolder));
     stage.focus({ preventScroll: true });
     ahead();

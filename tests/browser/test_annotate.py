@@ -26,7 +26,7 @@ from sluice.stack.postgres import EmbeddedPostgres
 from tests.annotation.films import MODEL, SHADOW, Films
 from tests.browser.conftest import serve_page
 from tests.browser.test_page import opened
-from tests.browser.test_page import page as page  # the tab whose complaints fail a test
+from tests.browser.test_page import page as watched  # noqa: F401  the tab whose complaints fail a test
 from tests.conftest import temporary_database
 
 if TYPE_CHECKING:
@@ -63,6 +63,12 @@ def desk(postgres: EmbeddedPostgres, tmp_path: Path, monkeypatch: pytest.MonkeyP
         for url in serve_page(database, person):
             yield SimpleNamespace(url=f"{url}annotate", films=films, uids=uids, who=who, database=database, root=root)
     settings.cache_clear()
+
+
+@pytest.fixture
+def page(desk: Any, watched: Page) -> Page:  # noqa: F811
+    """A tab that is closed before the server ends, for pictures may still be on their way."""
+    return watched
 
 
 @pytest.fixture
@@ -227,4 +233,5 @@ def test_who_is_no_reader_is_told_whom_to_ask(page: Page, desk: Any) -> None:
     opened(page, desk.url)
     expect(page.locator(".side")).to_contain_text("role reader")
     expect(page.locator(".first")).to_have_count(0)
+    expect(page.locator(".near button")).to_have_count(6)
     assert page.locator("#modes button").all_inner_texts() == ["Read", "Agreement and progress"]

@@ -92,9 +92,10 @@ class BodyPartReader:
         architecture: name of the trunk.
         weights_sha256: digest of the weights file.
         card: the model card as JSON, `{}` when none stands beside the weights.
+        precision: in which the network multiplies.
     """
 
-    def __init__(self, weights: Weights, device: torch.device | str = "cpu") -> None:
+    def __init__(self, weights: Weights, device: torch.device | str = "cpu", precision: str = "auto") -> None:
         if weights.architecture not in TRUNKS or "trained_regions" not in weights.settings:
             raise WeightsUnusable(
                 f"the weights are for {weights.architecture!r}, no body-part network ({', '.join(TRUNKS)}); "
@@ -107,7 +108,7 @@ class BodyPartReader:
         self.settings = weights.settings
         self.device = torch.device(device)
         self.batch = devices.batch_size(self.device)
-        self._precision = devices.precision(self.device)
+        self.precision = devices.precision(self.device, precision)
         self._side = int(weights.settings["side"])
         calibration = weights.settings.get("calibration", {})
         self._temperature = {name: float(calibration.get("temperature", {}).get(name, 1)) for name in SOFTMAX_HEADS}
@@ -131,13 +132,13 @@ class BodyPartReader:
         self._in_batches = devices.InBatches(self._pieces, self.batch, fixed=self.device.type == "cuda")
 
     @classmethod
-    def load(cls, weights: Path | None = None, device: torch.device | str = "cpu") -> Self:
+    def load(cls, weights: Path | None = None, device: torch.device | str = "cpu", precision: str = "auto") -> Self:
         """Load a weights file, by default the one that ships with the project.
 
         Raises:
             WeightsUnusable: missing, damaged or foreign weights.
         """
-        return cls(load_weights(SHIPPED / "body_part.pt" if weights is None else weights), device)
+        return cls(load_weights(SHIPPED / "body_part.pt" if weights is None else weights), device, precision)
 
     def read(
         self, images: list[NDArray[np.uint8]] | NDArray[np.uint8], ages: list[float | None] | None = None
@@ -189,7 +190,7 @@ class BodyPartReader:
             )
             small = small.float() / 255
             inputs = standardise(small).contiguous(memory_format=torch.channels_last)
-            with torch.autocast(self.device.type, self._precision, enabled=self._precision != torch.float32):
+            with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
                 outputs = self._network(inputs)
             return {name: logits.float().cpu() for name, logits in outputs.items()}
 

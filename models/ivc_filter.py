@@ -51,9 +51,10 @@ class IvcFilterReader:
         weights_sha256: digest of the weights file.
         card: the model card as JSON, `{}` when none stands beside the weights.
         threshold: score from which a filter counts as present.
+        precision: in which the network multiplies.
     """
 
-    def __init__(self, weights: Weights, device: torch.device | str = "cpu") -> None:
+    def __init__(self, weights: Weights, device: torch.device | str = "cpu", precision: str = "auto") -> None:
         if weights.architecture != ARCHITECTURE:
             raise WeightsUnusable(
                 f"the weights are for {weights.architecture!r}, not for {ARCHITECTURE!r}; pass ivc_filter.pt"
@@ -69,18 +70,18 @@ class IvcFilterReader:
         self.device = torch.device(device)
         for_inference(self._network).to(self.device)
         self.batch = devices.batch_size(self.device)
-        self._precision = devices.precision(self.device)
+        self.precision = devices.precision(self.device, precision)
         size, on_gpu = (BATCH, False) if self.device.type == "cpu" else (CUDA_BATCH, True)
         self._in_batches = devices.InBatches(self._forward, size, fixed=on_gpu)
 
     @classmethod
-    def load(cls, weights: Path | None = None, device: torch.device | str = "cpu") -> Self:
+    def load(cls, weights: Path | None = None, device: torch.device | str = "cpu", precision: str = "auto") -> Self:
         """Load a weights file, by default the one that ships with the project.
 
         Raises:
             WeightsUnusable: missing, damaged or foreign weights.
         """
-        return cls(load_weights(SHIPPED / "ivc_filter.pt" if weights is None else weights), device)
+        return cls(load_weights(SHIPPED / "ivc_filter.pt" if weights is None else weights), device, precision)
 
     def read(self, images: list[NDArray[np.uint8]] | NDArray[np.uint8]) -> list[IvcReading]:
         """Look at pictures in order, in batches.
@@ -119,7 +120,7 @@ class IvcFilterReader:
         with torch.inference_mode():
             pictures = torch.from_numpy(images).to(self.device, non_blocking=True)[:, None].float() / 255
             inputs = local_contrast(pictures).contiguous(memory_format=torch.channels_last)
-            with torch.autocast(self.device.type, self._precision, enabled=self._precision != torch.float32):
+            with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
                 outputs = self._network(inputs)
             outputs = outputs.float()
             heat = torch.sigmoid(outputs[:, :1])

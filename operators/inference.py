@@ -44,6 +44,7 @@ class InferenceSummary:
     Attributes:
         model_id: the model.
         device: where it ran.
+        precision: in which it multiplied.
         pending: radiographs that it had not read.
         read: answers stored.
         gated_out: not looked at, because their body part cannot show what the model looks for.
@@ -59,6 +60,7 @@ class InferenceSummary:
 
     model_id: str
     device: str = "cpu"
+    precision: str = "float32"
     pending: int = 0
     read: int = 0
     gated_out: int = 0
@@ -96,6 +98,7 @@ def read_batch(
     device: str = "auto",
     workers: int | DecodeWorkers | None = None,
     certainty: Certainty | None = None,
+    precision: str = "auto",
 ) -> InferenceSummary:
     """Let a task's model read what it has not read of a batch, then its shadows the same. Again: reads nothing.
 
@@ -106,6 +109,7 @@ def read_batch(
         device: `auto`, `cpu` or `cuda`.
         workers: processes that decode what is not there as a canonical image: how many, or such that run already.
         certainty: from when on a header decides the body part in place of the network; None: never.
+        precision: `auto`, `float32` or `bfloat16`.
 
     Returns:
         What the model in production did, with a count of what its shadows did.
@@ -121,7 +125,7 @@ def read_batch(
     chosen = choose(device)
 
     def read(model: RunningModel) -> InferenceSummary:
-        reader, runs = _load(task, model.path, chosen), (task, canonical_root)
+        reader, runs = _load(task, model.path, chosen, precision), (task, canonical_root)
         return read_with(reader, database, archive, batch, *runs, model.stage, workers, certainty)
 
     serving, *shadows = models_to_run(database, task)
@@ -135,14 +139,14 @@ def read_batch(
     return summary
 
 
-def _load(task: str, weights: Path, device: Any) -> Any:
+def _load(task: str, weights: Path, device: Any, precision: str) -> Any:
     if task == "body_part":
         from models.body_part import BodyPartReader
 
-        return BodyPartReader.load(weights, device)
+        return BodyPartReader.load(weights, device, precision)
     from models.ivc_filter import IvcFilterReader
 
-    return IvcFilterReader.load(weights, device)
+    return IvcFilterReader.load(weights, device, precision)
 
 
 def read_with(
@@ -163,7 +167,8 @@ def read_with(
 
     register_model(database, reader.model_id, task, reader.architecture, reader.weights_sha256, reader.card, stage)
     images = pending(database, batch, task, reader.model_id, RECIPE)
-    summary = InferenceSummary(reader.model_id, str(reader.device), pending=len(images))
+    precision = str(reader.precision).removeprefix("torch.")
+    summary = InferenceSummary(reader.model_id, str(reader.device), precision, len(images))
     if task == "ivc_filter":
         asked = [image for image in images if image.body_part in SHOWS_CAVA]
         summary.gated_out = len(images) - len(asked)

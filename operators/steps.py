@@ -314,7 +314,7 @@ def _read(batch: dict[str, Any], model_task: str) -> Counts:
 
     site = settings()
     certainty = Certainty(site.header_reliability, audited=site.header_audited) if site.header_decides else None
-    runs = (site.device, site.decode_processes, certainty)
+    runs = (site.device, site.decode_processes, certainty, site.precision)
     return read_batch(database(), archive(), Batch.of(batch), model_task, site.canonical, *runs).as_dict()
 
 

@@ -35,7 +35,7 @@ class Network:
 
     def __init__(self, task: str) -> None:
         self.task, self.model_id, self.shown = task, f"{task}-fake-000000000000", 0
-        self.device, self.batch = SimpleNamespace(type="cpu"), 3
+        self.device, self.precision, self.batch = SimpleNamespace(type="cpu"), "float32", 3
 
     def read(self, images: Any, ages: list[float | None] | None = None) -> list[Any]:
         assert all(image.shape == (512, 512) and image.dtype == np.uint8 for image in images)
@@ -188,7 +188,7 @@ def test_a_shadow_reads_beside_production_and_neither_counts_nor_holds_it_up(
     register_model(database, shadow.model_id, "body_part", "fake", "0" * 64, {}, stage="shadow")
     serving = day.networks["body_part"]
 
-    def load(_: str, path: Any, __: Any) -> Network:
+    def load(_: str, path: Any, *__: Any) -> Network:
         if path == "broken":
             raise WeightsUnusable("the weights are for another network")
         return shadow if path == "shadow" else serving

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 SIZE = 512
 """Side of the canonical image, pixels."""
+DETAIL_SIDE = 1024
+"""Side of the detail image, pixels."""
 MIN_SIDE = 32
 """A picture with a shorter side shows no body part."""
 
@@ -80,6 +82,14 @@ def fitted(grey: FloatImage) -> NDArray[np.uint8]:
     top, left = (SIZE - height) // 2, (SIZE - width) // 2
     out[top : top + height, left : left + width] = cv2.convertScaleAbs(resized, alpha=255)
     return out
+
+
+def at_side(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """A square picture on `side` x `side` pixels: their means where these are fewer, else each of them repeated."""
+    if image.shape[0] == side:
+        return image
+    method = cv2.INTER_AREA if side < image.shape[0] else cv2.INTER_NEAREST
+    return np.asarray(cv2.resize(image, (side, side), interpolation=method), np.uint8)
 
 
 def strip_borders(grey: FloatImage) -> FloatImage:

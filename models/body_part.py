@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models import device as devices
+from models.framing import SIZE
 from models.labels import PEDIATRIC_BELOW_YEARS, REGIONS36, ROUTER5, ROUTER5_OF_REGION, UPRIGHT_REGIONS, VIEWS
 from models.networks import TRUNKS, BodyPartNetwork, for_inference, standardise
 from models.weights_files import SHIPPED, Weights, WeightsUnusable, load_weights
@@ -93,7 +94,10 @@ class BodyPartReader:
         weights_sha256: digest of the weights file.
         card: the model card as JSON, `{}` when none stands beside the weights.
         precision: in which the network multiplies.
+        side: of the pictures that it is shown, pixels.
     """
+
+    side = SIZE
 
     def __init__(self, weights: Weights, device: torch.device | str = "cpu", precision: str = "auto") -> None:
         if weights.architecture not in TRUNKS or "trained_regions" not in weights.settings:

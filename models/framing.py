@@ -69,17 +69,17 @@ def square(grey: FloatImage) -> NDArray[np.uint8]:
     return fitted(strip_borders(grey))
 
 
-def fitted(grey: FloatImage) -> NDArray[np.uint8]:
-    """`square` without looking for borders."""
+def fitted(grey: FloatImage, side: int = SIZE) -> NDArray[np.uint8]:
+    """`square` without looking for borders, on so many pixels."""
     if float(grey.max()) - float(grey.min()) < 0.02:
         raise NotReadable("pixels-unsuitable", "the picture is empty")
     rows, columns = grey.shape
-    scale = SIZE / max(rows, columns)
+    scale = side / max(rows, columns)
     height, width = max(1, round(rows * scale)), max(1, round(columns * scale))
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     resized = cv2.resize(np.ascontiguousarray(grey, dtype=np.float32), (width, height), interpolation=method)
-    out = np.zeros((SIZE, SIZE), dtype=np.uint8)
-    top, left = (SIZE - height) // 2, (SIZE - width) // 2
+    out = np.zeros((side, side), dtype=np.uint8)
+    top, left = (side - height) // 2, (side - width) // 2
     out[top : top + height, left : left + width] = cv2.convertScaleAbs(resized, alpha=255)
     return out
 

@@ -21,6 +21,7 @@ from pydicom.dataset import Dataset
 
 from models.frames import FirstFrame, Values
 from models.framing import (
+    DETAIL_SIDE,
     MIN_SIDE,
     SIZE,
     FloatImage,
@@ -51,6 +52,8 @@ class Canonical:
             fills the 512 pixels, its shorter one stands in their middle.
         patient_age_years: from Patient's Age, else from birth and study date; None when unknown.
         windowing: `voi-lut`, `window` or `percentile`: what set the grey levels.
+        detail: the same part of the frame on 1,024 x 1,024 pixels; None where it was not asked for, or where that part
+            has fewer pixels and there is no more to show.
     """
 
     image: NDArray[np.uint8]
@@ -59,10 +62,14 @@ class Canonical:
     crop: tuple[int, int, int, int]
     patient_age_years: float | None
     windowing: str
+    detail: NDArray[np.uint8] | None = None
 
 
-def canonical(path: Path) -> Canonical:
+def canonical(path: Path, detail: bool = False) -> Canonical:
     """Decode the first frame of a DICOM file to its canonical image, in this process.
+
+    The canonical image is the same whether or not the detail image is asked for: where a transfer syntax has levels of
+    resolution, another one is decoded for that; where it has none, one decode serves both.
 
     The C libraries behind the compressed syntaxes can end the process on damaged bytes: `models.decode_workers` does
     the same in others, which may.
@@ -83,7 +90,17 @@ def canonical(path: Path) -> Canonical:
         step = look.coarser
         crop = (top * step, left * step, min((bottom - top) * step, rows), min((right - left) * step, columns))
         image = fitted(look.grey[top:bottom, left:right])
-        return Canonical(image, rows, columns, crop, patient_age_years(header), look.windowing)
+        finer = _detail(frame, crop) if detail and max(crop[2:]) >= DETAIL_SIDE else None
+        return Canonical(image, rows, columns, crop, patient_age_years(header), look.windowing, finer)
+
+
+def _detail(frame: FirstFrame, crop: tuple[int, int, int, int]) -> NDArray[np.uint8]:
+    """What a canonical image shows of a frame, on more pixels."""
+    rows, columns = int(frame.header.Rows), int(frame.header.Columns)
+    side = math.ceil(max(rows, columns) * DETAIL_SIDE / max(crop[2:]))
+    look = _look(frame.header, frame.values(side), side)
+    top, left, high, wide = (round(value / look.coarser) for value in crop)
+    return fitted(look.grey[top : top + high, left : left + wide], DETAIL_SIDE)
 
 
 @dataclass(frozen=True)

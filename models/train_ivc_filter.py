@@ -292,6 +292,7 @@ def main() -> None:
     )
     for name in ("side", "steps", "batch", "seed"):
         parser.add_argument(f"--{name}", type=int, default=getattr(Recipe, name))
+    parser.add_argument("--rate", type=float, default=Recipe.peak_rate, help="learning rate at its peak")
     parser.add_argument("--minutes", type=float, help="end the schedule after this time")
     parser.add_argument("--start", type=Path, help="weights to begin with")
     parser.add_argument("--checkpoint", type=Path, help="file to keep the run in, and to continue from")
@@ -300,7 +301,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(arguments.threads)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    recipe = Recipe(arguments.pictures, arguments.side, arguments.steps, arguments.batch, seed=arguments.seed)
+    sizes = (arguments.pictures, arguments.side, arguments.steps, arguments.batch)
+    recipe = Recipe(*sizes, peak_rate=arguments.rate, seed=arguments.seed)
     limit_s = None if arguments.minutes is None else arguments.minutes * 60
     if arguments.bundle is not None:
         selection, images = packed_backgrounds(arguments.bundle)

@@ -31,10 +31,6 @@ log = logging.getLogger(__name__)
 BUFFERS = 3  # one being filled, one waiting, one with the network
 TOGETHER = 256  # answers that are stored together
 LOOK_S = 0.5  # how often a thread that waits looks whether it still has to
-SHOWS_CAVA = frozenset({"abdominal", "spine", "adult_chest", "unknown"})
-"""Labels whose pictures may show the inferior vena cava: the infrarenal cava lies beside L2 and L3, the lower edge of
-an adult's chest film reaches it often enough that a filter there must not be missed, and an unsure reading may be any
-of these."""
 
 
 @dataclass
@@ -53,6 +49,8 @@ class InferenceSummary:
         skipped: no pictures for models: localizers, presentation states and the like.
         unreadable: noted with a reason.
         decoded: canonical images that were not there yet and were made on the way.
+        details: detail images that were not there yet and were made on the way.
+        coarse: read in the canonical image by a model that reads detail images: their film has no more, or is gone.
         labels: answers by label.
         shadow_read: answers of shadow models that were stored, which count for nothing.
         shadows_failed: shadow models that could not read; production is not held up by them.
@@ -69,6 +67,8 @@ class InferenceSummary:
     skipped: int = 0
     unreadable: int = 0
     decoded: int = 0
+    details: int = 0
+    coarse: int = 0
     labels: dict[str, int] = field(default_factory=dict)
     shadow_read: int = 0
     shadows_failed: int = 0
@@ -87,6 +87,19 @@ def models_to_run(database: Database, task: str) -> list[RunningModel]:
     from sluice.settings import settings
 
     return registry.models_to_run(database, task, folder_of(settings()))
+
+
+def reads_details(database: Database) -> bool:
+    """Whether a filter detector in production, or a shadow, reads detail images: whether they are worth making."""
+    from models.framing import SIZE
+    from models.weights_files import WeightsUnusable, load_weights
+    from sluice.registry.weights import RegistryError
+
+    try:
+        sides = [load_weights(model.path).settings.get("side", SIZE) for model in models_to_run(database, "ivc_filter")]
+    except (RegistryError, WeightsUnusable):  # whoever reads with it says so
+        return False
+    return max(sides) > SIZE
 
 
 def read_batch(
@@ -163,6 +176,7 @@ def read_with(
     """Let one loaded model read what it has not read of a batch; see `read_batch`."""
     from models.preprocess import RECIPE
     from sluice.anatomy.fast_path import compare
+    from sluice.ivc_filters.gate import by_reading
     from sluice.predictions import pending, register_model
 
     register_model(database, reader.model_id, task, reader.architecture, reader.weights_sha256, reader.card, stage)
@@ -170,7 +184,7 @@ def read_with(
     precision = str(reader.precision).removeprefix("torch.")
     summary = InferenceSummary(reader.model_id, str(reader.device), precision, len(images))
     if task == "ivc_filter":
-        asked = [image for image in images if image.body_part in SHOWS_CAVA]
+        asked = [image for image in images if by_reading(image.body_part, image.visible)]
         summary.gated_out = len(images) - len(asked)
         images = asked
     elif certainty is not None:
@@ -210,8 +224,9 @@ def _read_images(
         stored: Future[None] | None = None
         answers: list[Prediction] = []
         with _Feeder(pictures, images, reader) as groups:
-            for group, pixels in groups:
-                answers += _answers(reader, task, group, pixels)
+            for group, sides, pixels in groups:
+                answers += _answers(reader, task, group, sides, pixels)
+                summary.coarse += sum(side < pixels.shape[-1] for side in sides)
                 if len(answers) >= TOGETHER:
                     if stored is not None:
                         stored.result()
@@ -227,19 +242,19 @@ class _Feeder:
 
     def __init__(self, pictures: Pictures, images: list[PendingImage], reader: Any) -> None:
         from models.device import buffer
-        from sluice.canonical.shards import SIDE
 
         self._pictures = pictures
         self._images = images
+        self._side = reader.side
         self._free: Queue[Pixels] = Queue()
         size = min(reader.batch, len(images)) if reader.device.type == "cpu" else reader.batch
         for _ in range(BUFFERS):
-            self._free.put(buffer(size, SIDE, reader.device))
-        self._full: Queue[tuple[list[PendingImage], Pixels]] = Queue()
+            self._free.put(buffer(size, self._side, reader.device))
+        self._full: Queue[tuple[list[PendingImage], list[int], Pixels]] = Queue()
         self._over = threading.Event()
         self._thread = ThreadPoolExecutor(1, "feed")
 
-    def __enter__(self) -> Iterator[tuple[list[PendingImage], Pixels]]:
+    def __enter__(self) -> Iterator[tuple[list[PendingImage], list[int], Pixels]]:
         self._fed = self._thread.submit(self._feed)
         return self._groups()
 
@@ -247,10 +262,10 @@ class _Feeder:
         self._over.set()
         self._thread.shutdown(wait=True)
 
-    def _groups(self) -> Iterator[tuple[list[PendingImage], Pixels]]:
+    def _groups(self) -> Iterator[tuple[list[PendingImage], list[int], Pixels]]:
         while True:
             try:
-                group, memory = self._full.get(timeout=LOOK_S)
+                group, sides, memory = self._full.get(timeout=LOOK_S)
             except Empty:
                 if self._fed.done():
                     self._fed.result()
@@ -260,26 +275,29 @@ class _Feeder:
             if not group:
                 self._fed.result()
                 return
-            yield group, memory[: len(group)]
+            yield group, sides, memory[: len(group)]
             self._free.put(memory)
 
     def _feed(self) -> None:
-        pictures = self._pictures.of(self._images)
+        from models.framing import SIZE
+
+        get = self._pictures.of if self._side == SIZE else self._pictures.details_of
+        pictures = get(self._images)
         try:
             while not self._over.is_set():
                 try:
                     memory = self._free.get(timeout=LOOK_S)
                 except Empty:
                     continue
-                group = in_groups(pictures, memory)
-                self._full.put((group, memory))
+                group, sides = in_groups(pictures, memory)
+                self._full.put((group, sides, memory))
                 if not group:
                     return
         finally:
             pictures.close()  # type: ignore[attr-defined]
 
 
-def _answers(reader: Any, task: str, group: list[PendingImage], pixels: Pixels) -> list[Prediction]:
+def _answers(reader: Any, task: str, group: list[PendingImage], sides: list[int], pixels: Pixels) -> list[Prediction]:
     from sluice.predictions import Prediction
 
     if task == "body_part":
@@ -287,7 +305,10 @@ def _answers(reader: Any, task: str, group: list[PendingImage], pixels: Pixels) 
         answers = [(reading.label, reading.router5_score, reading.detail()) for reading in read]
     else:
         read = reader.read(pixels)
-        answers = [("present" if one.present else "absent", _probability(one), one.detail()) for one in read]
+        answers = [
+            ("present" if one.present else "absent", _probability(one), one.detail() | {"pixels": side})
+            for one, side in zip(read, sides, strict=True)
+        ]
     return [Prediction(image.sop_instance_uid, *answer) for image, answer in zip(group, answers, strict=True)]
 
 

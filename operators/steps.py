@@ -296,12 +296,13 @@ def _extract(batch: dict[str, Any]) -> Counts:
 def _decode(batch: dict[str, Any]) -> Counts:
     """Canonical images of one batch, where they are not there yet."""
     from operators.connections import archive, database
+    from operators.inference import reads_details
     from operators.pictures import keep_batch
     from sluice.batches import Batch
     from sluice.settings import settings
 
-    site = settings()
-    return keep_batch(database(), archive(), Batch.of(batch), site.canonical, site.decode_processes)
+    site, detail = settings(), reads_details(database())
+    return keep_batch(database(), archive(), Batch.of(batch), site.canonical, site.decode_processes, detail)
 
 
 def _read(batch: dict[str, Any], model_task: str) -> Counts:

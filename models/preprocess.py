@@ -34,6 +34,9 @@ from models.framing import (
 
 RECIPE = 2
 """Version of everything that decides how a canonical image looks; with another one, pictures are made anew."""
+DETAIL_SUFFICES = 922
+"""Pixels of a film's content, along its longer side, that are enough for a detail image: the last tenth of 1,024 is not
+worth that more than twice as many values, or four times as many of JPEG 2000, are decoded."""
 MAX_PIXELS = 150_000_000
 """A frame with more pixels is refused before it is decoded."""
 
@@ -97,10 +100,10 @@ def canonical(path: Path, detail: bool = False) -> Canonical:
 def _detail(frame: FirstFrame, crop: tuple[int, int, int, int]) -> NDArray[np.uint8]:
     """What a canonical image shows of a frame, on more pixels."""
     rows, columns = int(frame.header.Rows), int(frame.header.Columns)
-    side = math.ceil(max(rows, columns) * DETAIL_SIDE / max(crop[2:]))
-    look = _look(frame.header, frame.values(side), side)
-    top, left, high, wide = (round(value / look.coarser) for value in crop)
-    return fitted(look.grey[top : top + high, left : left + wide], DETAIL_SIDE)
+    side = math.ceil(max(rows, columns) * DETAIL_SUFFICES / max(crop[2:]))
+    grey, coarser, _ = _reduced(frame.header, frame.values(side), side)
+    top, left, high, wide = (round(value / coarser) for value in crop)
+    return fitted(grey[top : top + high, left : left + wide], DETAIL_SIDE)
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,12 @@ class _Look:
 
 
 def _look(header: Dataset, stored: Values, side: int) -> _Look:
+    grey, coarser, windowing = _reduced(header, stored, side)
+    return _Look(grey, content_box(grey), coarser, windowing)
+
+
+def _reduced(header: Dataset, stored: Values, side: int) -> tuple[FloatImage, int, str]:
+    """Grey levels of a whole frame on `side` pixels and more, how many of the frame's are in one, what set them."""
     factor = max(1, min(max(stored.array.shape) // side, min(stored.array.shape) // MIN_SIDE))
     array, block = _fewer_rows(stored.array, factor)
     values, padding = _averaged(array, _padding_mask(header, array), block)
@@ -122,7 +131,7 @@ def _look(header: Dataset, stored: Values, side: int) -> _Look:
         grey = np.float32(1) - grey
     if padding is not None:
         grey = np.where(padding, np.float32(0), grey)
-    return _Look(grey, content_box(grey), factor * stored.reduced, windowing)
+    return grey, factor * stored.reduced, windowing
 
 
 def _refuse_unsuitable(frame: FirstFrame) -> tuple[int, int]:

@@ -101,10 +101,11 @@ class ShardWriter:
             while len(places) < len(pictures):
                 start = self._room()
                 left = self._capacity - start // self._record
-                written = [bytes(picture.data) for picture in pictures[len(places) : len(places) + left]]
+                written = [memoryview(picture).cast("B") for picture in pictures[len(places) : len(places) + left]]
                 if any(len(data) != self._record for data in written):
                     raise ValueError(f"a picture of these shards has {self._side} x {self._side} bytes")
-                _write(self._file, b"".join(written), start)
+                for number, data in enumerate(written):
+                    _write(self._file, data, start + number * self._record)
                 os.fdatasync(self._file)
                 places += [
                     Place(self._shard_id, start + number * self._record, hashlib.sha256(data).digest())
@@ -185,8 +186,8 @@ def held_file(path: Path) -> int | None:
     return None
 
 
-def _write(file: int, data: bytes, offset: int) -> None:
-    rest = memoryview(data)
+def _write(file: int, data: memoryview, offset: int) -> None:
+    rest = data
     while rest:
         written = os.pwrite(file, rest, offset)
         rest, offset = rest[written:], offset + written

@@ -88,14 +88,15 @@ def main() -> None:
     candidates = {str(path): load_weights(path) for path in arguments.weights}
     known, films = backgrounds(arguments.data, {"validation"}, arguments.cache, {})
     scenes = validation_scenes(known, films, DETAIL_SIDE, 60)
+    if arguments.write is not None:
+        last = calibrated(list(candidates.values())[-1], scenes)
+        save_weights(arguments.write, last.state, last.architecture, last.settings)
+
     selection = thinned([film for film in unseen_films(arguments.data) if film.split == "test"], arguments.films)
     images = np.stack([canonical_film(film) for film in selection])
     figures = compare(candidates, arguments.data, scenes, selection, images, arguments.scenes_of)
     if arguments.out is not None:
         arguments.out.write_text(json.dumps(figures, indent=1), encoding="utf-8")
-    if arguments.write is not None:
-        last = calibrated(list(candidates.values())[-1], scenes)
-        save_weights(arguments.write, last.state, last.architecture, last.settings)
 
 
 if __name__ == "__main__":

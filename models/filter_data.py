@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.data import Film, canonical_film, films
-from models.framing import DETAIL_SIDE, at_side
+from models.framing import DETAIL_SIDE
 from models.framing import SIZE as SIDE
 from models.wires import TRAINING_DESIGNS, add_metal, draw_distractors, place_filter
 
@@ -35,12 +35,6 @@ class Scene:
         assert self.box is not None
         scale = SIDE / self.image.shape[0]
         return (self.box[0] + self.box[2]) / 2 * scale, (self.box[1] + self.box[3]) / 2 * scale
-
-    def at(self, side: int) -> Scene:
-        """The same scene on fewer or more pixels."""
-        scale = side / self.image.shape[0]
-        box = self.box and tuple(value * scale for value in self.box)
-        return Scene(at_side(self.image, side), box, self.design)  # type: ignore[arg-type]
 
 
 def thinned_by_source(candidates: list[Film], limits: dict[str, int]) -> list[Film]:

@@ -7,7 +7,7 @@ export const group = (how = "all", parts = []) => node("group", { how, parts, ex
 export const condition = (name = "", criteria = []) => node("field", { name, criteria });
 export const bodyPart = (by = "header", criteria = []) => node("body_part", { by, criteria });
 export const quality = (held = false, rule = [], severity = []) => node("quality", { held, rule, severity });
-export const prediction = (task = "ivc_filter", more = {}) => node("prediction", { task, label: [], model: [], score: [], ...more });
+export const prediction = (task = "ivc_filter", more = {}) => node("prediction", { task, label: [], model: [], score: [], view: [], ...more });
 const raw = (value) => node("raw", { value });
 
 const ORDER = ["is", "from", "min", "above", "to", "max", "below"]; // lower limits are read before upper ones
@@ -46,7 +46,7 @@ export function fromJson(value) {
   if (key === "quality") return quality(asked.held, listed(asked.rule), listed(asked.severity));
   if (key === "prediction") {
     const score = asked.score ? criteriaOf(asked.score) : [];
-    return prediction(asked.task, { label: listed(asked.label), model: listed(asked.model), score });
+    return prediction(asked.task, { label: listed(asked.label), model: listed(asked.model), view: listed(asked.view), score });
   }
   if (key.includes(",") || key.includes(".") || /^[A-Z]/.test(key)) return raw(value);
   return condition(key, criteriaOf(asked));
@@ -118,6 +118,7 @@ function lines(part, place, plainOf) {
       if (part.label.length) asked.label = single(part.label);
       if (part.model.length) asked.model = single(part.model);
       if (filled(part.score).length) asked.score = written(part.score, []);
+      if (part.view.length) asked.view = single(part.view);
       return [`prediction: ${flow(asked)}`];
     }
     case "raw":

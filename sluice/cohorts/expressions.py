@@ -88,12 +88,13 @@ class QualityIs:
 
 @dataclass(frozen=True)
 class PredictionIs:
-    """What the newest prediction of a task says of the instance."""
+    """What the newest prediction of a task says of the instance; `views` as the picture shows it, where surely."""
 
     task: str
     labels: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     score: tuple[Criterion, ...] = ()
+    views: tuple[str, ...] = ()
 
 
 Condition = FieldIs | TagIs | RegionIs | QualityIs | PredictionIs

@@ -44,6 +44,7 @@ COUNTS = {
     Level.PATIENT: ("studies", "series", "instances", "days_before"),
 }
 SEVERITIES = ("warn", "quarantine", "stop")
+READ_VIEWS = ("AP", "PA", "LATERAL")
 
 
 def parse(given: Any, registry: Registry = REGISTRY, place: str = "", sensitive: bool = True) -> Expression:
@@ -236,11 +237,15 @@ class _Reading(Reader):
         if not isinstance(given, Mapping) or "task" not in given:
             self.fault(place, "a mapping like {task: ivc_filter, label: present, score: {min: 0.9}}")
             return None
-        self._only(given, ("task", "label", "model", "score"), place)
+        self._only(given, ("task", "label", "model", "score", "view"), place)
         task = self.value(Kind.TEXT, given["task"], f"{place}.task")
         labels, models = self._texts(given, "label", place), self._texts(given, "model", place)
         score = self.criteria(Kind.NUMBER, given["score"], f"{place}.score") if "score" in given else ()
-        return PredictionIs(str(task), labels, models, score)
+        views = self._texts(given, "view", place)
+        for view in views:
+            if view not in READ_VIEWS:
+                self.fault(f"{place}.view", f"one of {', '.join(READ_VIEWS)}{meant(view, READ_VIEWS)}")
+        return PredictionIs(str(task), labels, models, score, views)
 
     def _texts(self, given: Mapping[Any, Any], name: str, place: str) -> tuple[str, ...]:
         if name not in given:
@@ -291,8 +296,9 @@ def as_json(expression: Expression) -> dict[str, Any]:
         case QualityIs(held, rules, severities):
             said = {"rule": list(rules), "severity": list(severities)}
             return {"quality": {"held": held} | {name: values for name, values in said.items() if values}}
-        case PredictionIs(task, labels, models, score):
+        case PredictionIs(task, labels, models, score, views):
             asked: dict[str, Any] = {"task": task, "label": list(labels), "model": list(models), "score": _asked(score)}
+            asked["view"] = list(views)
             return {"prediction": {name: value for name, value in asked.items() if value}}
 
 

@@ -222,6 +222,9 @@ def of_prediction(condition: PredictionIs, bound: Parameters) -> OfInstance:
         asked += f" and p.label = any({bound.bind(list(condition.labels), 'text[]')})"
     for criterion in condition.score:
         asked += f" and {_score(criterion, bound)}"
+    if condition.views:
+        asked += f" and p.detail->'view'->>'value' = any({bound.bind(list(condition.views), 'text[]')})"
+        asked += " and (p.detail->'view'->>'confident')::boolean"
     if condition.models:
         asked += f" and p.model_id = any({bound.bind(list(condition.models), 'text[]')})"
     else:

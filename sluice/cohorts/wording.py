@@ -58,10 +58,11 @@ def _said(expression: Expression, top: bool = False) -> str:
             named = f" the rule {_any(rules)}" if rules else " a quality rule"
             severe = f" of severity {_any(severities)}" if severities else ""
             return f"held by{named}{severe}" if held else f"not held by{named}{severe}"
-        case PredictionIs(task, labels, models, score):
+        case PredictionIs(task, labels, models, score, views):
             says = f" {_any(labels)}" if labels else " anything"
             sure = f" with a score that {_asked(score)}" if score else ""
-            return f"the prediction {task}{f' of {_any(models)}' if models else ''} says{says}{sure}"
+            seen = f" and the view {_any(views)}" if views else ""
+            return f"the prediction {task}{f' of {_any(models)}' if models else ''} says{says}{seen}{sure}"
 
 
 def _held(holds: Holds) -> str:

@@ -99,7 +99,8 @@ def test_a_filter_is_written_as_text_and_the_rows_follow(page: Page, cohorts_url
     written = (
         "any:\n - modality: CT\n   age: {min: 18, below: 65}\n - not: {quality: {held: true}}\n"
         " - study_has: {modality: MR, series: {min: 2}}\n - tag: 0018,0050\n   min: 3\n"
-        " - prediction: {task: ivc_filter, label: present, score: {min: 0.9}}\n - body_part: {is: CHEST, by: fused}\n"
+        " - prediction: {task: ivc_filter, label: present, score: {min: 0.9}, view: AP}\n"
+        " - body_part: {is: CHEST, by: fused}\n"
     )
     text.fill(written)
     expect(page.locator("#rows .row")).to_have_count(7)

@@ -192,7 +192,8 @@ class SmallHospital:
             for model in (OLD_MODEL, MODEL):
                 label, score = pick(["adult_chest", "others"]), pick([0.5, 0.9])
                 visible = pick([["CHEST"], ["KNEE", "FEMUR"], []])
-                detail = {"examined": pick(["CHEST", "KNEE"]), "visible": visible}
+                view = {"value": pick(["AP", "LATERAL"]), "score": 0.9, "confident": pick([True, True, False])}
+                detail = {"examined": pick(["CHEST", "KNEE"]), "visible": visible, "view": view}
                 self.put(
                     "prediction",
                     {"sop_instance_uid": uid, "model_id": model, "task": "body_part", "label": label, "score": score}
@@ -274,6 +275,9 @@ def _one(key: str, asked: Any, one: Instance, instances: list[Instance]) -> bool
                 and asked["task"] == "body_part"
                 and (not asked.get("label") or said["label"] in _list(asked["label"]))
                 and ("score" not in asked or _asks(asked["score"], said["score"]))
+                and (
+                    "view" not in asked or (said["view"]["confident"] and said["view"]["value"] in _list(asked["view"]))
+                )
             )
         case "body_part":
             return _region(asked, one)

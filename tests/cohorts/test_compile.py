@@ -102,9 +102,10 @@ LEAVES = st.one_of(
         st.booleans(),
     ),
     st.builds(
-        lambda label, score: {"prediction": {"task": "body_part"} | label | score},
+        lambda label, score, view: {"prediction": {"task": "body_part"} | label | score | view},
         st.sampled_from([{}, {"label": "others"}]),
         st.sampled_from([{}, {"score": {"min": 0.9}}]),
+        st.sampled_from([{}, {"view": "AP"}, {"view": ["PA", "LATERAL"]}]),
     ),
     st.builds(
         lambda part, by: {"body_part": {"is": part, "by": by}},

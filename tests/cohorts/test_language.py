@@ -23,6 +23,7 @@ all:
       - slice_thickness: {max: 1.5}
       - {tag: "0018,0081", is: {max: 30}}
   - prediction: {task: ivc_filter, label: present, score: {min: 0.9}}
+  - prediction: {task: body_part, view: [AP, PA]}
   - patient_has: {modality: CT, days_before: {between: [30, 365]}}
   - AnatomicRegionSequence.CodeValue: T-D3000
   - {tag: "0019,xx0C", creator: SIEMENS MR HEADER, min: 1000}
@@ -83,6 +84,8 @@ def test_ways_of_writing_one_filter(one: str, other: str) -> None:
         ("quality: {severity: halt}", "quality.severity: one of warn, quarantine, stop."),
         ("prediction: {label: present}",
          "prediction: a mapping like {task: ivc_filter, label: present, score: {min: 0.9}}."),
+        ("prediction: {task: body_part, view: LATERALS}",
+         "prediction.view: one of AP, PA, LATERAL. Did you mean LATERAL?"),
         ("text_label: pneumonia",
          "text_label: labels from reports are not read yet, so nothing can be filtered by them."),
         ("series_has: {instances: {missing: true}}",
@@ -155,7 +158,7 @@ def test_described_in_english() -> None:
     assert describe(parse_text("{modality: [MR, CT], age: {between: [18, 65]}, not: {quality: {held: true}}}")) == (
         "Instances where modality is CT or MR, and age is from 18 to 65 years, and not (held by a quality rule)."
     )
-    assert len(conditions(parse(yaml.safe_load(WHOLE)))) == 10
+    assert len(conditions(parse(yaml.safe_load(WHOLE)))) == 11
 
 
 @pytest.mark.parametrize(

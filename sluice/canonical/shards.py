@@ -101,7 +101,7 @@ class ShardWriter:
             while len(places) < len(pictures):
                 start = self._room()
                 left = self._capacity - start // self._record
-                written = [memoryview(picture).cast("B") for picture in pictures[len(places) : len(places) + left]]
+                written = [memoryview(picture.data).cast("B") for picture in pictures[len(places) : len(places) + left]]
                 if any(len(data) != self._record for data in written):
                     raise ValueError(f"a picture of these shards has {self._side} x {self._side} bytes")
                 for number, data in enumerate(written):

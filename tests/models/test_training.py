@@ -11,6 +11,7 @@ import torch
 
 from models.augment import Augmenter, Changes, content_boxes, jpeg, side_by_side
 from models.collage import collages
+from models.compare_filters import calibrated, validation_scenes
 from models.data import SYNTHETIC, DataMissing, Film, films, sampling_weights, split_of, targets_of
 from models.filter_data import compose, enlarged, heat_target, taken
 from models.framing import at_side
@@ -121,6 +122,21 @@ def test_a_detector_of_detail_images_begins_as_the_one_that_it_starts_from_and_g
         float(stopped.take_step(source.batch(3), 1e-3)), abs=1e-4
     )
     assert not FilterTraining(replace(recipe, seed=3), source).resume(checkpoint)
+
+
+def test_detectors_of_either_side_are_given_their_thresholds_by_the_same_scenes() -> None:
+    image = np.random.default_rng(1).integers(60, 120, (512, 512)).astype(np.uint8)
+    known = Film(None, "drawn", "p", "validation", "abdominal", "ABDOMEN", ("ABDOMEN",))
+    scenes = validation_scenes([known, known], np.stack([image, image]), 1024, positives=2)
+    assert [(scene.image.shape[0], scene.box is None) for scene in scenes] == [(1024, False)] * 2 + [(512, True)] * 2
+    coarse = load_weights(SHIPPED / "ivc_filter.pt")
+    fine = replace(
+        coarse,
+        settings={**coarse.settings, "side": 1024},
+        state={**{k: v for k, v in FilterNetwork(True).state_dict().items() if "detail." in k}, **coarse.state},
+    )
+    # A branch that says nothing yet: what stands on 512 pixels is read alike, so the thresholds are the same.
+    assert calibrated(fine, scenes).settings["threshold"] == calibrated(coarse, scenes).settings["threshold"]
 
 
 def test_on_more_pixels_film_and_filter_are_equally_sharp() -> None:

@@ -18,6 +18,7 @@ from operators.pictures import keep_batch, wants_detail
 from sluice.anatomy import fast_path
 from sluice.anatomy.fast_path import Certainty
 from sluice.batches import EVERYTHING, Batch, plan_radiographs
+from sluice.canonical.index import geometry_of
 from sluice.canonical.shards import RECORD, shard_path
 from sluice.canonical.upkeep import compact
 from sluice.database import Database, select
@@ -268,6 +269,50 @@ def test_a_detector_of_detail_images_is_shown_them_where_films_have_so_many_pixe
     done = read_batch(database, day.archive, batch, "ivc_filter", day.root, workers=1).as_dict()
     assert (done["read"], done["coarse"], done["decoded"], done["details"]) == (5, 4, 0, 0), "all was decoded once"
     assert {uid: side for uid, side in read_as(database).items() if side > 512} == {large: 1024}
+
+
+def test_weights_of_1024_pixels_read_a_day_end_to_end_and_place_boxes_in_the_canonical_image(
+    day: Any, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from models.filter_data import compose, enlarged
+    from models.ivc_filter import IvcFilterReader
+    from models.networks import FilterNetwork
+
+    shipped = load_weights(SHIPPED / "ivc_filter.pt")
+    fresh = {name: value for name, value in FilterNetwork(detail=True).state_dict().items() if "detail." in name}
+    both = {"threshold": 0.1, "side": 1024}
+    save_weights(tmp_path / "ivc.pt", {**fresh, **shipped.state}, shipped.architecture, {**shipped.settings, **both})
+    background = (body(512, 512) * 180 + 20).astype(np.uint8)
+    scene = compose(
+        enlarged(background, 1024), films_of_trunk(), True, np.random.default_rng(3), designs=("sixteen_struts",)
+    )
+    uid = day.rows.instance(day.series, 6)
+    written(film(scene.image.astype(np.uint16).repeat(2, 0).repeat(2, 1) * 16), day.archive, f"{uid}.dcm")
+    (batch,) = plan_radiographs(database, KEY)
+    read_batch(database, day.archive, batch, "body_part", day.root, workers=1)
+    database.execute("update prediction set label = 'others' where sop_instance_uid <> %s", (uid,))
+    database.execute("update prediction set label = 'abdominal' where sop_instance_uid = %s", (uid,))
+    monkeypatch.setattr(inference, "_load", LOAD)
+    monkeypatch.setattr(inference, "models_to_run", lambda *_: [running(tmp_path / "ivc.pt")])
+    done = read_batch(database, day.archive, batch, "ivc_filter", day.root, workers=1)
+    assert (done.read, done.details, done.coarse) == (1, 1, 0)
+    assert done.model_id == IvcFilterReader.load(tmp_path / "ivc.pt").model_id
+    with database.transaction() as connection:
+        (row,) = select(connection, "select label, detail from prediction where model_id = %s", (done.model_id,))
+    assert (row["label"], row["detail"]["pixels"]) == ("present", 1024)
+    x0, y0, x1, y1 = row["detail"]["boxes"][0]["box"]
+    geometry = geometry_of(database, [uid])[uid]
+    left, top = geometry.in_frame(x0, y0)
+    right, bottom = geometry.in_frame(x1, y1)
+    x, y = scene.middle[0] * 4, scene.middle[1] * 4  # of the frame's 2,048 pixels
+    assert left < x < right
+    assert top < y < bottom
+
+
+def films_of_trunk() -> Any:
+    from models.data import Film
+
+    return Film(None, "drawn", "p", "train", "abdominal", "ABDOMEN", ("ABDOMEN",))
 
 
 def test_films_decoded_before_are_decoded_again_where_the_gate_lets_them_through_and_else_read_as_they_are(

@@ -1,8 +1,9 @@
 """# train_models
 
-Trains body-part networks, one task an architecture, on the films that ship with the project's data and on films of this
-site, and measures them on films that no training sees. What comes out are candidates: a person lets one read beside
-production and promotes it (page *Models*, docs/models/registry.md).
+Trains body-part networks and the IVC-filter detector, one task an architecture, on the films that ship with the
+project's data and on films of this site, and measures them on films that no training sees, some of this site among
+them. What comes out are candidates: a person lets one read beside production and promotes it (page *Models*,
+docs/models/registry.md).
 
 **Started by** a person: *Trigger*. Without architectures it only measures the models that are registered, which the
 gate needs before it compares them.

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+from models.confusions import svg
 from models.weights_files import card_path, digest
+
+NUMBERS = re.compile(r"\[\s+([-\d.e+,\s]+?)\s+\]")
 
 LIMITS = {
     "body_part": [
@@ -43,6 +47,8 @@ PUBLISHED = {
     "Not comparable with figures on synthetic filters.",
 }
 
+HEADS = {"router5": "Router class", "examined36": "Examined region", "ivc_filter": "IVC filter"}
+"""What confusion matrices are of, in words."""
 
 TRAINING = {
     "body_part": "One run on one H100-class GPU, shared by its parts: two ResNets at three quarters of the width, 3.4 "
@@ -63,11 +69,14 @@ def write_card(
     figures: dict[str, Any],
     sources: list[dict[str, str]],
 ) -> None:
-    """Write `<name>.card.json` beside the weights and `<name>.md` into the docs."""
+    """Write `<name>.card.json` beside the weights; `<name>.md` and its confusion matrices as SVG into the docs."""
     name = weights.stem
     card = write_card_file(weights, name, model_id, settings, figures, sources, TRAINING[name])
     docs.mkdir(parents=True, exist_ok=True)
     (docs / f"{name}.md").write_text(page(name, card), encoding="utf-8")
+    for head, matrices in card["figures"]["confusions"].items():
+        picture = svg(f"{HEADS[head]} of {model_id}", matrices)
+        (docs / _picture_of(name, head)).write_text(picture, encoding="utf-8")
 
 
 def write_card_file(
@@ -95,7 +104,9 @@ def write_card_file(
         "sources": sources,
         "limits": [line.format(side=settings.get("side", 512)) for line in LIMITS[task]],
     }
-    card_path(weights).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    # Numbers of a list on one line: a row of a confusion matrix is then one to read, too.
+    text = re.sub(NUMBERS, lambda found: f"[{' '.join(found[1].split())}]", json.dumps(card, indent=1))
+    card_path(weights).write_text(text + "\n", encoding="utf-8")
     return card
 
 
@@ -118,6 +129,7 @@ def page(name: str, card: dict[str, Any]) -> str:
         f"Model `{card['model_id']}`, {card['weights_bytes'] / 1e6:.1f} MB,",
         f"weights SHA-256 `{card['weights_sha256']}`.",
         f"Written by `python -m models.evaluate` from `models/weights/{name}.card.json`; do not edit.",
+        "Beside goals, published figures and trivial answers: [accuracy](accuracy.md).",
         "",
         f"Recipe: {recipe}; {steps} steps taken. {card.get('training', '')}".rstrip(),
         "",
@@ -135,6 +147,17 @@ def page(name: str, card: dict[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _picture_of(name: str, head: str) -> str:
+    return f"{name}-confusion-{head.replace('_', '-')}.svg"
+
+
+def _pictures(name: str, figures: dict[str, Any], head: str) -> list[str]:
+    """The confusion matrices of a head as the page shows them."""
+    if head not in figures.get("confusions", {}):
+        return []
+    return ["", f"![Confusion matrices: {HEADS[head].lower()}]({_picture_of(name, head)})"]
 
 
 def _span(interval: list[float]) -> str:
@@ -168,9 +191,7 @@ def _body_part(figures: dict[str, Any]) -> list[str]:
     lines += ["", *_header("class", "n", "precision", "recall", "F1")]
     for name, s in router["per_class"].items():
         lines.append(_row(name, int(s["support"]), *(f"{s[key]:.3f}" for key in ("precision", "recall", "f1"))))
-    classes = router["confusion"]["classes"]
-    lines += ["", *_header("truth ↓, read →", *classes)]
-    lines += [_row(name, *row) for name, row in zip(classes, router["confusion"]["rows_truth"], strict=True)]
+    lines += _pictures("body_part", figures, "router5")
     sure = "; ".join(
         f"{name} {s['share']:.1%} of the films, {s['accuracy']:.1%} of them right"
         for name, s in router["confident"].items()
@@ -212,6 +233,7 @@ def _body_part(figures: dict[str, Any]) -> list[str]:
     lines += _header("region", "n", "precision", "recall", "F1")
     for name, s in examined["per_class"].items():
         lines.append(_row(name, int(s["support"]), *(f"{s[key]:.3f}" for key in ("precision", "recall", "f1"))))
+    lines += _pictures("body_part", figures, "examined36")
     lines += ["", "## Visible regions", ""]
     lines += _header("films of", "n", "all regions right", "95 % CI", "micro F1")
     for name, s in visible.items():
@@ -250,6 +272,18 @@ def _filter(figures: dict[str, Any]) -> list[str]:
                 f"{s['located']:.3f}",
             )
         )
+    read_off = figures["at_99_specificity"]
+    lines += [
+        "",
+        f"With the threshold read off the {read_off['films_without']} real films below instead "
+        f"(score above {read_off['above_score']:.3f}, specificity {read_off['specificity']:.4f}):",
+        "",
+        *_header("pictures", "n", "sensitivity", "95 % CI"),
+    ]
+    for name, s in read_off["sensitivity"].items():
+        span = _span(s["sensitivity_ci95"])
+        lines.append(_row(name.replace("_", " "), s["films"], f"{s['sensitivity']:.3f}", span))
+    lines += _pictures("ivc_filter", figures, "ivc_filter")
     lines += ["", "## False positives, on real films without a filter", ""]
     lines += _header("films of", "n", "false positives", "per 1,000", "specificity", "95 % CI")
     for name, s in figures["false_positives_real_films"].items():

@@ -18,18 +18,21 @@ import torch
 from numpy.typing import NDArray
 
 from models.body_part import BodyPartReader, BodyPartReading
-from models.calibrate import changed, positive_scenes
+from models.calibrate import positive_scenes
 from models.cards import write_card
-from models.data import EXTERNAL_SOURCES, Film, canonical_film, films, images_of, targets_of
+from models.confusions import matrix, of_filter
+from models.data import EXTERNAL_SOURCES, Film, canonical_film, films, images_of
 from models.filter_data import Scene, can_carry_filter, compose, enlarged
 from models.framing import SIZE, canonical_of_values
 from models.ivc_filter import IvcFilterReader
-from models.labels import REASONABLE, REGIONS36, ROUTER5, VIEWS
+from models.labels import REASONABLE, REGIONS36, ROUTER5
 from models.rendering import UNSEEN_VOLUME, grey, load_volume, project
 from models.scores import calibration_error, confusion, per_class, summary, wilson
+from models.side_heads import side_heads
 from models.wires import TRAINING_DESIGNS, UNSEEN_DESIGN, draw_distractors
 
 log = logging.getLogger("models.evaluate")
+FILTER_FILMS = 400  # real films that the detector's false positives are counted on, at most
 
 SOURCES = [
     {
@@ -72,6 +75,7 @@ def evaluate_body_part(reader: BodyPartReader, selection: list[Film], images: ND
     everything = np.ones(len(selection), dtype=bool)
     subsets = {"internal": internal, "external": ~internal, "all": everything, "hospital_films": hospital}
     subsets |= {s: np.array([f.source == s for f in selection]) for s in sorted({f.source for f in selection})}
+    subsets = {name: chosen for name, chosen in subsets.items() if chosen.any()}
     truth = np.array([ROUTER5.index(film.router5) for film in selection])
     said = np.array([ROUTER5.index(reading.router5) for reading in readings])
     groups = [_group(film) for film in selection]
@@ -80,7 +84,8 @@ def evaluate_body_part(reader: BodyPartReader, selection: list[Film], images: ND
     def of(answers: NDArray[np.int64], chosen: NDArray[np.bool_]) -> dict[str, Any]:
         return summary(truth[chosen], answers[chosen], len(ROUTER5), [groups[i] for i in np.flatnonzero(chosen)])
 
-    matrix = confusion(truth, said, len(ROUTER5))
+    counts = confusion(truth, said, len(ROUTER5))
+    apart = {name: chosen for name, chosen in subsets.items() if name in ("internal", "external")}
     aged = np.array([ROUTER5.index(reading.router5) for reading in with_age])
     confident = np.array([reading.confident for reading in readings])
     score = np.array([reading.router5_score for reading in readings])
@@ -89,8 +94,7 @@ def evaluate_body_part(reader: BodyPartReader, selection: list[Film], images: ND
             "by_subset": {name: of(said, chosen) for name, chosen in subsets.items()},
             "with_age_where_known": of(aged, everything),
             "majority_baseline": of(majority, everything),
-            "per_class": _table(ROUTER5, per_class(matrix)),
-            "confusion": {"classes": list(ROUTER5), "rows_truth": matrix.tolist()},
+            "per_class": _table(ROUTER5, per_class(counts)),
             "confident": {
                 name: {
                     "share": float(confident[chosen].mean()),
@@ -105,6 +109,10 @@ def evaluate_body_part(reader: BodyPartReader, selection: list[Film], images: ND
         "examined36": _examined(reader, selection, readings, groups),
         "visible36": _visible(selection, readings, groups),
         "side_heads": side_heads(reader, selection, images, readings, groups),
+        "confusions": {
+            "router5": {name: matrix(truth[chosen], said[chosen], ROUTER5) for name, chosen in apart.items()},
+            "examined36": _examined_confusions(selection, readings, apart),
+        },
         "speed": {"images_per_cpu_second": images_per_cpu_second(reader, images[:128])},
         "calibration": reader.settings.get("calibration", {}),
     }
@@ -150,6 +158,8 @@ def _examined(
     subsets |= {source: sources == source for source in EXTERNAL_SOURCES}
     subsets["unifesp_without_chest"] = limbs & (truth != REGIONS36.index("CHEST"))
     for name, chosen in subsets.items():
+        if not chosen.any():
+            continue
         figures = summary(
             truth[chosen], said[chosen], len(REGIONS36), [groups[known[i]] for i in np.flatnonzero(chosen)]
         )
@@ -164,6 +174,20 @@ def _examined(
     result["calibration_error"] = calibration_error(score, truth == said)
     result["per_class"] = _table(REGIONS36, per_class(confusion(truth, said, len(REGIONS36))))
     result["majority_baseline_accuracy"] = float((truth == np.bincount(truth).argmax()).mean())
+    return result
+
+
+def _examined_confusions(
+    selection: list[Film], readings: list[BodyPartReading], subsets: dict[str, NDArray[np.bool_]]
+) -> dict[str, Any]:
+    """Confusion of the examined region by subset, over films whose region is known."""
+    result = {}
+    for name, chosen in subsets.items():
+        known = [i for i in np.flatnonzero(chosen) if selection[i].examined is not None]
+        if known:
+            truth = np.array([REGIONS36.index(str(selection[i].examined)) for i in known])
+            said = np.array([REGIONS36.index(readings[i].examined) for i in known])
+            result[name] = matrix(truth, said, REGIONS36)
     return result
 
 
@@ -183,6 +207,7 @@ def _visible(selection: list[Film], readings: list[BodyPartReading], groups: lis
         figures = summary(np.ones(len(right), dtype=np.int64), right.astype(np.int64), 2, [groups[i] for i in chosen])
         return {
             "films": len(chosen),
+            "patients": figures["patients"],
             "subset_accuracy": figures["accuracy"],
             "subset_accuracy_ci95": figures["accuracy_ci95"],
             "micro_f1": 2 * hits / max(1, sum(map(len, truth)) + sum(map(len, said))),
@@ -196,56 +221,6 @@ def _visible(selection: list[Film], readings: list[BodyPartReading], groups: lis
     }
     subsets |= {s: [i for i in known if selection[i].source == s] for s in ("unifesp", *EXTERNAL_SOURCES)}
     return {name: of(chosen) for name, chosen in subsets.items() if chosen}
-
-
-def side_heads(
-    reader: BodyPartReader,
-    selection: list[Film],
-    images: NDArray[np.uint8],
-    readings: list[BodyPartReading],
-    groups: list[str],
-) -> dict[str, Any]:
-    """Figures of view, orientation, inversion, mirroring and childhood, each over the films whose truth is known."""
-
-    def of(truth: NDArray[np.int64], said: NDArray[np.int64], rows: NDArray[np.int64]) -> dict[str, Any]:
-        classes = int(max(truth.max(), said.max())) + 1
-        figures = summary(truth, said, classes, [groups[i] for i in rows])
-        figures["chance"] = float(np.bincount(truth).max() / len(truth))
-        return figures
-
-    targets = targets_of(selection)
-    result: dict[str, Any] = {}
-    known = np.flatnonzero(targets.view.sum(1) < targets.view.shape[1])
-    views = np.array([VIEWS.index(str(reading.view.value)) for reading in readings])
-    lateral = VIEWS.index("LATERAL")
-    for source in sorted({selection[i].source for i in known}):
-        rows = np.array([i for i in known if selection[i].source == source])
-        truth = (targets.view[rows, lateral] == 1).astype(np.int64)
-        result[f"lateral or frontal, {source}"] = of(truth, (views[rows] == lateral).astype(np.int64), rows)
-    rows = np.array([i for i in known if selection[i].source == "nih"])
-    if len(rows):
-        result["AP or PA, nih"] = of(targets.view[rows].argmax(1), views[rows], rows)
-    generator = np.random.default_rng(606)
-    everything = np.arange(len(selection))
-    # A pass over each film more: a part of those of the simulated hospital suffices.
-    shown = np.array([film.split == "test" for film in selection])
-    shown &= np.cumsum(shown) % 3 == 0
-    for name, rows in (
-        ("orientation", np.flatnonzero(targets.upright & shown)),
-        ("inverted", np.flatnonzero(shown)),
-        ("mirrored", np.flatnonzero(targets.sided & shown)),
-    ):
-        pictures, truth = changed(images[rows], name, generator)
-        logits = reader.all_logits(pictures)[name]
-        said = logits.argmax(1) if name == "orientation" else (logits[:, 0] > 0).astype(np.int64)
-        result[f"{name}, on changed films"] = of(truth, said, rows)
-    chests = np.array([i for i in everything if targets.pediatric[i] >= 0 and readings[i].pediatric is not None])
-    children = np.array([int(bool(r.pediatric and r.pediatric.value)) for r in readings])
-    result["pediatric, chests of all sources"] = of(targets.pediatric[chests], children[chests], chests)
-    rows = np.array([i for i in chests if selection[i].source == "nih"])
-    if len(rows):
-        result["pediatric, nih alone"] = of(targets.pediatric[rows], children[rows], rows)
-    return result
 
 
 def evaluate_filter(
@@ -285,11 +260,45 @@ def evaluate_filter(
         for i in generator.choice(carriers, min(80 * scenes_of, len(carriers)), replace=False)
     ]
     false["trunk_films_with_drawn_metal"] = _false_alarms(sum(r.present for r in reader.read(metal)), len(metal))
-    return {"threshold": reader.threshold, "sensitivity_synthetic": sensitivity, "false_positives_real_films": false}
+    scores = {name: one.pop("scores") for name, one in sensitivity.items()}
+    figures: dict[str, Any] = {
+        "threshold": reader.threshold,
+        "sensitivity_synthetic": sensitivity,
+        "at_99_specificity": at_specificity([reading.score for reading in readings], scores),
+        "false_positives_real_films": false,
+    }
+    return figures | {"confusions": {"ivc_filter": of_filter(figures)}}
+
+
+def at_specificity(without: list[float], scenes: dict[str, list[float]], wanted: float = 0.99) -> dict[str, Any]:
+    """Sensitivity where the threshold is read off these real films without a filter: the lowest one at which the wanted
+    share of them is below. The threshold that ships comes from validation films and may stand elsewhere.
+
+    Args:
+        without: scores of films without a filter.
+        scenes: scores of pictures with one, by kind.
+    """
+    allowed = int((1 - wanted) * len(without) + 1e-9)
+    ranked = sorted(without, reverse=True)
+    edge = ranked[allowed] if len(ranked) > allowed else 0.0
+    found = {name: sum(score > edge for score in scores) for name, scores in scenes.items()}
+    return {
+        "above_score": edge,
+        "specificity": sum(score <= edge for score in without) / max(1, len(without)),
+        "films_without": len(without),
+        "sensitivity": {
+            name: {
+                "films": len(scores),
+                "sensitivity": found[name] / max(1, len(scores)),
+                "sensitivity_ci95": wilson(found[name], len(scores)),
+            }
+            for name, scores in scenes.items()
+        },
+    }
 
 
 def _found(reader: IvcFilterReader, scenes: list[Scene]) -> dict[str, Any]:
-    """Share of filters found: the picture is called present, and a box of it holds the filter's middle."""
+    """Share of filters found: the picture is called present, and a box of it holds the filter's middle; all scores."""
     readings = reader.read([scene.image for scene in scenes])
     said = sum(reading.present for reading in readings)
     placed = 0
@@ -302,6 +311,7 @@ def _found(reader: IvcFilterReader, scenes: list[Scene]) -> dict[str, Any]:
         "sensitivity": said / max(1, n),
         "sensitivity_ci95": wilson(said, n),
         "located": placed / max(1, n),
+        "scores": [reading.score for reading in readings],
     }
 
 
@@ -341,6 +351,26 @@ def _rendered_scenes(data: Path, side: int, count: int = 36) -> list[Scene]:
     return scenes
 
 
+def figures_of(
+    reader: BodyPartReader | IvcFilterReader, data: Path, cache: Path, most: int = FILTER_FILMS
+) -> dict[str, Any]:
+    """All figures of a model for its card, on films that no training sees.
+
+    Args:
+        most: real films for the detector's false positives.
+
+    Raises:
+        DataMissing: there is no data.
+    """
+    selection = unseen_films(data)
+    if isinstance(reader, BodyPartReader):
+        log.info("body part: %d films", len(selection))
+        return evaluate_body_part(reader, selection, images_of(selection, cache, SIZE))
+    selection = thinned([film for film in selection if film.split == "test"], most)
+    log.info("IVC filter: %d films", len(selection))
+    return evaluate_filter(reader, data, selection, np.stack([canonical_film(film) for film in selection]))
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="Measure the weights and write their cards.")
@@ -348,28 +378,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("models/weights"))
     parser.add_argument("--docs", type=Path, default=Path("docs/models"))
     parser.add_argument("--cache", type=Path, default=Path("var/models"))
-    parser.add_argument("--films", type=int, default=400, help="real films for the detector's false positives, at most")
+    parser.add_argument("--films", type=int, default=FILTER_FILMS, help="real films for the detector's false positives")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", choices=("body_part", "ivc_filter"))
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(arguments.threads)
-    selection = unseen_films(arguments.data)
-    if arguments.only in (None, "body_part"):
-        images = images_of(selection, arguments.cache, SIZE)
-        reader = BodyPartReader.load(arguments.out / "body_part.pt")
-        log.info("body part: %d films", len(selection))
-        figures = evaluate_body_part(reader, selection, images)
-        write_card(arguments.out / "body_part.pt", arguments.docs, reader.model_id, reader.settings, figures, SOURCES)
-    if arguments.only in (None, "ivc_filter"):
-        detector = IvcFilterReader.load(arguments.out / "ivc_filter.pt")
-        selection = thinned([film for film in selection if film.split == "test"], arguments.films)
-        images = np.stack([canonical_film(film) for film in selection])
-        log.info("IVC filter: %d films", len(selection))
-        figures = evaluate_filter(detector, arguments.data, selection, images)
-        write_card(
-            arguments.out / "ivc_filter.pt", arguments.docs, detector.model_id, detector.settings, figures, SOURCES
-        )
+    for name in ("body_part", "ivc_filter") if arguments.only is None else (arguments.only,):
+        weights = arguments.out / f"{name}.pt"
+        reader = BodyPartReader.load(weights) if name == "body_part" else IvcFilterReader.load(weights)
+        figures = figures_of(reader, arguments.data, arguments.cache, arguments.films)
+        write_card(weights, arguments.docs, reader.model_id, reader.settings, figures, SOURCES)
 
 
 if __name__ == "__main__":

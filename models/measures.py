@@ -26,6 +26,7 @@ from models.scores import summary, wilson
 from models.wires import TRAINING_DESIGNS, UNSEEN_DESIGN
 
 FILTER_FILMS, FILTER_SCENES = 400, 100  # films without a filter, films with a rendered one
+HERE = "films of this site"
 DESIGNS, SEED = (*TRAINING_DESIGNS, UNSEEN_DESIGN), 202
 
 Measured = dict[str, Any]
@@ -42,12 +43,47 @@ def measured(task: str, weights: Path, data: Path, cache: Path) -> Measured:
     """
     selection = unseen_films(data)
     if task == "body_part":
-        return of_body_part(BodyPartReader.load(weights), selection, images_of(selection, cache, SIZE), data)
+        reader, images = BodyPartReader.load(weights), images_of(selection, cache, SIZE)
+        digest = _digest(data, selection, "body_part")
+        return of_body_part(reader, selection, images, digest, "unseen films", _subsets(selection))
     return of_filter(IvcFilterReader.load(weights), selection, data)
 
 
-def of_body_part(reader: BodyPartReader, selection: list[Film], images: NDArray[np.uint8], data: Path) -> Measured:
-    """Router class (macro F1), examined region and all visible regions (share of right films), from pictures alone."""
+def measured_here(
+    task: str, weights: Path, selection: list[Film], labels: list[str], images: NDArray[np.uint8], digest: str
+) -> Measured:
+    """As `measured`, on films of a site that people labelled: no sources apart, and of filters real ones.
+
+    Args:
+        selection: the films; of `ivc_filter` only their patients count.
+        labels: of each film, for `ivc_filter`: `present` or `absent`.
+        digest: of the set.
+
+    Raises:
+        WeightsUnusable: missing, damaged or foreign weights.
+    """
+    if task == "body_part":
+        everything = {"all": np.ones(len(selection), dtype=bool)}
+        measure = of_body_part(BodyPartReader.load(weights), selection, images, digest, HERE, everything)
+    else:
+        measure = of_real_filters(IvcFilterReader.load(weights), selection, labels, images, digest)
+    return measure | {"films_of": "site"}
+
+
+def of_body_part(
+    reader: BodyPartReader,
+    selection: list[Film],
+    images: NDArray[np.uint8],
+    digest: str,
+    set_name: str,
+    subsets: dict[str, Mask],
+) -> Measured:
+    """Router class (macro F1), examined region and all visible regions (share of right films), from pictures alone.
+
+    Args:
+        digest, set_name: of the set.
+        subsets: films that have figures of their own, by name; `all` of them are all.
+    """
     readings = reader.read(list(images))
     truth = np.array([ROUTER5.index(film.router5) for film in selection], dtype=np.int64)
     said = np.array([ROUTER5.index(reading.router5) for reading in readings], dtype=np.int64)
@@ -61,7 +97,7 @@ def of_body_part(reader: BodyPartReader, selection: list[Film], images: NDArray[
     ]
     patients = [_patient(film) for film in selection]
     metrics: dict[str, Any] = {}
-    for name, chosen in _subsets(selection).items():
+    for name, chosen in subsets.items():
         suffix = "" if name == "all" else f", {name}"
         groups = [patients[i] for i in np.flatnonzero(chosen)]
         of = summary(truth[chosen], said[chosen], len(ROUTER5), groups)
@@ -79,7 +115,7 @@ def of_body_part(reader: BodyPartReader, selection: list[Film], images: NDArray[
         "visible right": {"kind": "share", "right": visible},
     }
     kept = {name: one for name, one in measures.items() if name in metrics}
-    return _measurement(_digest(data, selection, "body_part"), "unseen films", patients, metrics, kept)
+    return _measurement(digest, set_name, patients, metrics, kept)
 
 
 def of_filter(reader: IvcFilterReader, selection: list[Film], data: Path) -> Measured:
@@ -104,6 +140,23 @@ def of_filter(reader: IvcFilterReader, selection: list[Film], data: Path) -> Mea
     }
     digest = _digest(data, chosen, "ivc_filter")
     return _measurement(digest, "unseen films and rendered filters", patients, metrics, measures)
+
+
+def of_real_filters(
+    reader: IvcFilterReader, selection: list[Film], labels: list[str], images: NDArray[np.uint8], digest: str
+) -> Measured:
+    """Sensitivity and specificity on real films that people labelled `present` or `absent`."""
+    said = [reading.present for reading in reader.read(list(images))]
+    metrics, measures = {}, {}
+    for name, label in (("sensitivity (real filters)", "present"), ("specificity (real films)", "absent")):
+        right = [int(one == (label == "present")) if known == label else None
+                 for one, known in zip(said, labels, strict=True)]  # fmt: skip
+        counted = [one for one in right if one is not None]
+        if counted:
+            hits = sum(counted)
+            metrics[name] = _figure(hits / len(counted), wilson(hits, len(counted)), len(counted))
+            measures[name] = {"kind": "share", "right": right}
+    return _measurement(digest, HERE, [film.group for film in selection], metrics, measures)
 
 
 def evaluation_set(task: str, data: Path) -> str:

@@ -1,12 +1,16 @@
-"""Films of this site for training: what people labelled in a file or confirmed by annotation, and what header and model
-agree on, each region a few."""
+"""Films of this site. For training: what people labelled in a file or confirmed by annotation, and what header and
+model agree on, each region a few. For measuring: what people confirmed, of patients of whom nothing trains.
+
+Which patients measure is decided by a hash of the patient, once and for all, so that no film of theirs was ever trained
+on, whichever snapshot a model comes from. A film without a Patient ID might be anybody's, and does neither.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,7 +24,14 @@ if TYPE_CHECKING:
 
 SURE = 0.95  # probability of header and model together from which a film's region counts as known
 SOURCE = "site"
+MEASURING = 5  # one patient in so many measures and never trains
 ANNOTATED = "annotated"  # source of films that people confirmed here, followed by how: annotated-agreed
+
+
+def measures(patient: str) -> bool:
+    """Whether films of this patient (`study.patient_key`) measure models instead of training them."""
+    digest = hashlib.sha256(f"measures {patient}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") % MEASURING == 0
 
 
 def site_films(
@@ -29,8 +40,9 @@ def site_films(
     """Training films of this site with their canonical images `(n, 512, 512)`: labels of the file first, then what
     annotation confirmed (`sluice.annotation.confirmed`), then headers'.
 
-    A header's word counts where the model reads the same and both together are sure (`sluice.anatomy.fusion`, which
-    learned how far this site's headers are to be believed). What is opted out stays out.
+    Nothing of patients who measure (`measures`). A header's word counts where the model reads the same and both
+    together are sure (`sluice.anatomy.fusion`, which learned how far this site's headers are to be believed). What is
+    opted out stays out.
 
     Args:
         most: films of each region that headers label; 0 for none.
@@ -48,10 +60,12 @@ def site_films(
 
     known: dict[str, Film | None] = {}
     if labels is not None:
-        known |= {uid: _film(row, regions) for uid, (row, regions) in _labelled(database, labels).items()}
-    for row in confirmed(database, "body_part"):
+        known |= {
+            uid: _film(row, regions) for uid, (row, regions) in _labelled(database, labels).items() if _trains(row)
+        }
+    for row in filter(_trains, confirmed(database, "body_part")):
         known.setdefault(row["sop_instance_uid"], _confirmed(row))
-    for row in database.rows("site_films", {"least": SURE, "most": most}) if most else []:
+    for row in filter(_trains, database.rows("site_films", {"least": SURE, "most": most}) if most else []):
         known.setdefault(row["sop_instance_uid"], _film(row, (row["region_key"],)))
     films: list[Film] = []
     pictures: list[NDArray[np.uint8]] = []
@@ -61,6 +75,58 @@ def site_films(
             films.append(film)
             pictures.append(np.asarray(picture))
     return films, np.stack(pictures) if pictures else np.zeros((0, SIZE, SIZE), dtype=np.uint8)
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """Confirmed films of this site that measure models of a task, in order of their UIDs.
+
+    Attributes:
+        films: as annotated; of `ivc_filter` nothing but the patient is known of a film.
+        labels: what people said: the router class, `present` or `absent`.
+        pictures: canonical images `(n, 512, 512)`.
+    """
+
+    task: str
+    films: list[Film]
+    labels: list[str]
+    pictures: NDArray[np.uint8]
+
+    @property
+    def digest(self) -> str:
+        """Of the evaluation set: films, labels and pixels."""
+        whole = hashlib.sha256(f"{self.task} {snapshot_digest(self.films, self.pictures)}".encode())
+        whole.update(json.dumps(self.labels).encode())
+        return whole.hexdigest()
+
+
+def measuring(database: Database, canonical: Path, task: str) -> Measuring:
+    """What people confirmed of patients who measure; opted-out people are left out."""
+    import numpy as np
+
+    from models.data import Film
+    from models.framing import SIZE
+    from sluice.annotation.confirmed import confirmed
+    from sluice.canonical.index import picture_of
+
+    films: list[Film] = []
+    labels: list[str] = []
+    pictures: list[NDArray[np.uint8]] = []
+    for row in confirmed(database, task):
+        if row["patient"] is None or not measures(row["patient"]):
+            continue
+        picture = picture_of(database, canonical, row["sop_instance_uid"])
+        if picture is not None:
+            bare = Film(None, SOURCE, _group(row), "test", "others", None, None)
+            films.append(_confirmed(row, "test") if task == "body_part" else bare)
+            labels.append(row["label"])
+            pictures.append(np.asarray(picture))
+    stacked = np.stack(pictures) if pictures else np.zeros((0, SIZE, SIZE), dtype=np.uint8)
+    return Measuring(task, films, labels, stacked)
+
+
+def _trains(row: dict[str, Any]) -> bool:
+    return row["patient"] is not None and not measures(row["patient"])
 
 
 def snapshot_digest(films: Sequence[Film], images: Iterable[NDArray[np.uint8]]) -> str:
@@ -99,19 +165,27 @@ def _film(row: dict[str, Any], regions: tuple[str, ...]) -> Film | None:
     return _of_site(row, router5, examined_of(seen), seen)
 
 
-def _confirmed(row: dict[str, Any]) -> Film:
+def _confirmed(row: dict[str, Any], split: str = "train") -> Film:
     """A film as annotated: class and examined region are what people said, not what follows from regions."""
     from models.labels import REGIONS36
 
     seen = tuple(key for key in REGIONS36 if key in row["visible"])
-    return _of_site(row, row["label"], row["examined"], seen, f"{ANNOTATED}-{row['origin']}")
+    return _of_site(row, row["label"], row["examined"], seen, f"{ANNOTATED}-{row['origin']}", split)
 
 
 def _of_site(
-    row: dict[str, Any], router5: str, examined: str | None, seen: tuple[str, ...], source: str = SOURCE
+    row: dict[str, Any],
+    router5: str,
+    examined: str | None,
+    seen: tuple[str, ...],
+    source: str = SOURCE,
+    split: str = "train",
 ) -> Film:
     """A film of the patient's pseudonymous number."""
     from models.data import Film
 
-    group = hashlib.sha256(str(row["patient"]).encode()).hexdigest()[:16]
-    return Film(None, source, group, "train", router5, examined, seen, row["patient_age_years"])
+    return Film(None, source, _group(row), split, router5, examined, seen, row["patient_age_years"])
+
+
+def _group(row: dict[str, Any]) -> str:
+    return hashlib.sha256(str(row["patient"]).encode()).hexdigest()[:16]

@@ -1,7 +1,8 @@
 """Training as Airflow tasks: a snapshot of films, one task an architecture, measures on films that no training sees.
 
-What is trained and how is `models.train_body_part`'s; here a run gets its films, remembers how far it is, and hands
-what comes out to the registry as candidates. Everything stands below `<home>/training/<snapshot>/`, so that a task that
+What is trained and how is the business of `models.train_body_part` and, for the IVC-filter detector,
+`models.filter_run`; here a run gets its films, remembers how far it is, and hands what comes out to the registry as
+candidates. Everything stands below `<home>/training/<snapshot>/`, so that a task that
 is cleared or retried goes on from its last checkpoint, and one that is done is not done again.
 """
 
@@ -21,7 +22,10 @@ from operators.steps import SummaryOperator
 if TYPE_CHECKING:
     from pathlib import Path
 
-ARCHITECTURES = ("mobilenet_v3_large", "mobilenet_v3_small", "resnet18_75", "compact_resnet")
+    from operators.training_progress import Progress
+
+DETECTOR = "centre_heatmap_fpn"  # the one architecture of the IVC-filter detector; all others read body parts
+ARCHITECTURES = ("mobilenet_v3_large", "mobilenet_v3_small", "resnet18_75", "compact_resnet", DETECTOR)
 NIGHT = timedelta(hours=24)
 
 
@@ -37,14 +41,16 @@ def form() -> dict[str, Param]:
             type="array",
             items={"type": "string", "enum": list(ARCHITECTURES)},
             title="Architectures",
-            description="Each is trained by a task of its own. None: only measure the models that are registered.",
+            description=f"Each is trained by a task of its own; {DETECTOR} is the IVC-filter detector, the others read "
+            "body parts. None: only measure the models that are registered.",
         ),
-        "steps": count(6000, 1, 200_000, "Steps", "Optimiser steps of each."),
+        "steps": count(6000, 1, 200_000, "Steps", "Optimiser steps of each body-part network."),
+        "filter_steps": count(12_000, 1, 200_000, "Steps of the detector", f"Of {DETECTOR}, with its own recipe."),
         "minutes": Param(
             None, type=["null", "number"], title="Minutes", description="End each schedule after this time, where set."
         ),
-        "batch": count(128, 2, 1024, "Batch", "Pictures a step."),
-        "side": count(224, 32, 512, "Side", "Of the training pictures, pixels, a multiple of 32."),
+        "batch": count(128, 2, 1024, "Batch", "Pictures a step, of body-part networks."),
+        "side": count(224, 32, 512, "Side", "Of their training pictures, pixels, a multiple of 32."),
         "seed": count(7, 0, 2**31 - 1, "Seed", "Of everything random."),
         "site_films": count(
             200,
@@ -130,34 +136,68 @@ def _train(snapshot: dict[str, Any], architecture: str, params: dict[str, Any], 
     """One architecture, from its checkpoint where there is one; done already: nothing."""
     import torch
 
-    from models.pack import unpack
-    from models.train_body_part import Recipe, train
     from operators.connections import database
     from operators.training_progress import Progress
 
-    recipe = Recipe(
+    task = "ivc_filter" if architecture == DETECTOR else "body_part"
+    recipe = _recipe(architecture, params)
+    folder = _folder(snapshot["digest"]) / _name_of(architecture, recipe, params["minutes"])
+    weights = folder / f"{task}.pt"
+    progress = Progress(database(), run_id, architecture, snapshot["digest"], recipe.steps)
+    if not weights.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        progress.begin()
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        limit_s = None if params["minutes"] is None else 60 * params["minutes"]
+        films = _folder(snapshot["digest"]) / "films.zip"
+        with progress.watched():
+            if task == "ivc_filter":
+                _train_detector(films, weights, recipe, device, limit_s, progress)
+            else:
+                _train_network(films, weights, recipe, device, limit_s, progress)
+    progress.state("measuring")
+    trained = {"architecture": architecture, "task": task, "steps": recipe.steps}
+    return trained | {"folder": folder.name, "snapshot": snapshot["digest"]}
+
+
+def _train_network(
+    films: Path, weights: Path, recipe: Any, device: str, limit_s: float | None, progress: Progress
+) -> None:
+    from models.pack import unpack
+    from models.train_body_part import train
+
+    selection, images = unpack(films)
+    train(selection, images, weights, recipe, "validation", device, limit_s, progress=progress)
+
+
+def _train_detector(
+    films: Path, weights: Path, recipe: Any, device: str, limit_s: float | None, progress: Progress
+) -> None:
+    """Behind the filters stand real training films of the snapshot; those of this site do not, for one may have a
+    filter that nobody noted."""
+    from models.filter_run import train
+    from models.train_ivc_filter import packed_backgrounds
+
+    selection, images = packed_backgrounds(films)
+    train(selection, images, weights, recipe, device, limit_s, progress=progress)
+
+
+def _recipe(architecture: str, params: dict[str, Any]) -> Any:
+    """Of `models.train_ivc_filter` for the detector, else of `models.train_body_part`."""
+    from models import train_body_part, train_ivc_filter
+
+    if architecture == DETECTOR:
+        return train_ivc_filter.Recipe(steps=params["filter_steps"], seed=params["seed"])
+    return train_body_part.Recipe(
         architecture=architecture,
         side=params["side"],
         steps=params["steps"],
         batch=params["batch"],
         seed=params["seed"],
     )
-    folder = _folder(snapshot["digest"]) / _name_of(recipe, params["minutes"])
-    weights = folder / "body_part.pt"
-    progress = Progress(database(), run_id, architecture, snapshot["digest"], recipe.steps)
-    if not weights.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        progress.begin()
-        selection, images = unpack(_folder(snapshot["digest"]) / "films.zip")
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        limit_s = None if params["minutes"] is None else 60 * params["minutes"]
-        with progress.watched():
-            train(selection, images, weights, recipe, "validation", device, limit_s, progress=progress)
-    progress.state("measuring")
-    return {"architecture": architecture, "folder": folder.name, "snapshot": snapshot["digest"]}
 
 
-def _measure(trained: dict[str, Any], params: dict[str, Any], run_id: str) -> dict[str, Any]:
+def _measure(trained: dict[str, Any], run_id: str) -> dict[str, Any]:
     """Calibrates on the validation films, measures on films that no training sees, registers a candidate."""
     from models.evaluate import SOURCES
     from operators.candidates import register_candidate
@@ -166,10 +206,11 @@ def _measure(trained: dict[str, Any], params: dict[str, Any], run_id: str) -> di
     from sluice.settings import settings
 
     site, store = settings(), database()
-    progress = Progress(store, run_id, trained["architecture"], trained["snapshot"], params["steps"])
+    progress = Progress(store, run_id, trained["architecture"], trained["snapshot"], trained["steps"])
     with progress.watched():
-        weights = _folder(trained["snapshot"]) / trained["folder"] / "body_part.pt"
-        model_id = register_candidate(store, site, weights, trained["snapshot"], f"train_models {run_id}", SOURCES)
+        weights = _folder(trained["snapshot"]) / trained["folder"] / f"{trained['task']}.pt"
+        by = f"train_models {run_id}"
+        model_id = register_candidate(store, site, weights, trained["task"], trained["snapshot"], by, SOURCES)
     progress.state("done", model_id)
     return {"model_id": model_id, "architecture": trained["architecture"]}
 
@@ -200,11 +241,11 @@ def _folder(digest: str) -> Path:
     return settings().home / "training" / digest[:16]
 
 
-def _name_of(recipe: Any, minutes: float | None) -> str:
+def _name_of(architecture: str, recipe: Any, minutes: float | None) -> str:
     """Of a recipe's folder: another recipe is another folder."""
     import hashlib
     import json
     from dataclasses import asdict
 
     said = json.dumps([asdict(recipe), minutes], sort_keys=True)
-    return f"{recipe.architecture}-{hashlib.sha256(said.encode()).hexdigest()[:12]}"
+    return f"{architecture}-{hashlib.sha256(said.encode()).hexdigest()[:12]}"

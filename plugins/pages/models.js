@@ -1,5 +1,6 @@
 // The page Models: what reads, what would like to, how they were measured, and moves between stages.
 
+import { confusions } from "./confusion.js";
 import { ask, element, moment, nothing, number, opens, percent, plural, table, tell } from "./dom.js";
 import { begin, notice, place } from "./frame.js";
 
@@ -11,15 +12,27 @@ function stage(model) {
   return element("span", { class: model.stage === "shadow" ? "badge quarantine" : "badge" }, model.stage);
 }
 
+const line = ([name, one]) => element("li", {}, name, element("strong", {}, one.value.toFixed(3), element("span", { class: "soft" }, ` ${one.ci95[0].toFixed(3)}–${one.ci95[1].toFixed(3)}`)));
+
+// Figures of this site's own films, as far as there are enough of them.
+function here(model) {
+  if (model.site_films === null) return element("p", { class: "soft" }, "No confirmed film of this site measures it yet.");
+  const found = Object.entries(model.site_metrics);
+  const films = `${plural(model.site_films, "confirmed film")} of ${plural(model.site_patients, "patient")} of this site`;
+  if (!found.length) return element("p", { class: "soft" }, `${films}: too few to measure on.`);
+  return [element("ul", { class: "measures", "aria-label": "Measures on films of this site with 95 % intervals" }, found.map(line)),
+    element("p", { class: "soft" }, `On ${films}, none of whom trains, ${moment(model.site_evaluated_at)}.`)];
+}
+
 function measures(model) {
   const all = Object.entries(model.metrics ?? {});
   if (!all.length) return element("p", { class: "soft" }, "Not measured yet: run train_models without architectures.");
-  const line = ([name, one]) => element("li", {}, name, element("strong", {}, one.value.toFixed(3), element("span", { class: "soft" }, ` ${one.ci95[0].toFixed(3)}–${one.ci95[1].toFixed(3)}`)));
   const main = all.filter(([name]) => !name.includes(","));
   const more = all.filter(([name]) => name.includes(","));
   return [
     element("ul", { class: "measures", "aria-label": "Measures with 95 % intervals" }, main.map(line)),
     element("p", { class: "soft" }, `On ${plural(model.films, "film")} of ${plural(model.patients, "patient")} (${model.set_name}), ${moment(model.evaluated_at)}.`),
+    ...[here(model)].flat(),
     more.length ? opens("By source", async () => element("ul", { class: "measures" }, more.map(line))) : null,
   ];
 }
@@ -30,6 +43,8 @@ function beside(model) {
   return element("p", {}, `Calls ${number(model.agree)} of ${plural(model.both_read, "image")} as production does (${percent(model.agree / model.both_read)}).`);
 }
 
+const compared = (each, where) => element("li", {}, `${each.passes ? "✓" : "✗"} ${where}${each.measure}: ${each.candidate.toFixed(3)} beside ${each.serving.toFixed(3)}, difference ${each.difference.toFixed(3)} (${each.ci95[0].toFixed(3)} to ${each.ci95[1].toFixed(3)}, ${plural(each.films, "film")})`);
+
 function more(model) {
   return opens("Gate, history, card", async () => {
     const one = await ask(`models/${encodeURIComponent(model.model_id)}`);
@@ -37,7 +52,9 @@ function more(model) {
     return element("div", {},
       model.serves ? null : element("h3", {}, "What the gate would say of a promotion"),
       model.serves ? null : element("ul", { class: "why" },
-        one.gate.compared.map((each) => element("li", {}, `${each.passes ? "✓" : "✗"} ${each.measure}: ${each.candidate.toFixed(3)} beside ${each.serving.toFixed(3)}, difference ${each.difference.toFixed(3)} (${each.ci95[0].toFixed(3)} to ${each.ci95[1].toFixed(3)})`)),
+        one.gate.compared.map((each) => compared(each, "")),
+        one.gate.compared_here.map((each) => compared(each, "Of this site, ")),
+        one.gate.site_films && !one.gate.compared_here.length ? element("li", {}, `Of this site: nothing to compare on ${plural(one.gate.site_films, "film")}.`) : null,
         one.gate.reasons.map((reason) => element("li", { class: "fault" }, reason)),
         one.gate.reasons.length ? null : element("li", {}, "It may pass.")),
       differ.length ? [element("h3", {}, "Where it and production differ"), table("Pairs of answers", [
@@ -51,6 +68,7 @@ function more(model) {
       ], one.history),
       element("h3", {}, "Card"),
       element("ul", { class: "why" }, (one.card.limits ?? []).map((limit) => element("li", {}, limit))),
+      confusions(one.card),
       element("pre", { class: "card", tabindex: "0", "aria-label": `Card of ${model.model_id}` }, JSON.stringify(one.card, null, 1)));
   });
 }

@@ -92,8 +92,22 @@ def _lines(rows: list[dict[str, Any]]) -> list[str]:
         for name, measure in (row["metrics"] or {}).items():
             low, high = measure["ci95"]
             lines.append(f"    {name}: {measure['value']:.3f} ({low:.3f} to {high:.3f})")
+        lines += _of_this_site(row)
         if row["both_read"]:
             lines.append(f"    {row['agree']} of {row['both_read']} images called as the model in production does")
+    return lines
+
+
+def _of_this_site(row: dict[str, Any]) -> list[str]:
+    """What was measured on films of this site."""
+    if row["site_films"] is None:
+        return []
+    if not row["site_metrics"]:
+        return [f"    of this site: {row['site_films']} confirmed films measure, too few"]
+    lines = [f"    on {row['site_films']} films of {row['site_patients']} patients of this site:"]
+    for name, measure in row["site_metrics"].items():
+        low, high = measure["ci95"]
+        lines.append(f"        {name}: {measure['value']:.3f} ({low:.3f} to {high:.3f})")
     return lines
 
 
@@ -103,6 +117,9 @@ def _events(rows: list[dict[str, Any]]) -> list[str]:
 
 def _verdict(verdict: Any) -> list[str]:
     lines = [str(one) for one in verdict.compared]
+    lines += [f"On films of this site: {one}" for one in verdict.compared_here]
+    if verdict.site_films and not verdict.compared_here:
+        lines.append(f"{verdict.site_films} films of this site were measured on: nothing to compare by.")
     if verdict.serving:
         lines.append(f"{verdict.agree} of {verdict.both_read} images of this site called as {verdict.serving} does")
     return [*lines, *(f"No: {reason}" for reason in verdict.reasons)] or ["Nothing to compare it with."]

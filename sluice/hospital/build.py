@@ -79,7 +79,7 @@ class Builder:
 
     def build(self) -> Truth:
         """Write everything but the truth file."""
-        with _anything_goes():
+        with anything_goes():
             for exam in self.plan.exams:
                 for series in exam.series:
                     self._series(exam, series)
@@ -281,7 +281,7 @@ def _corrupt(ds: Dataset) -> None:
     ds.PixelData = bytes(raw)
 
 
-class _anything_goes:  # noqa: N801 - used as a with-statement only
+class anything_goes:  # noqa: N801 - used as a with-statement only
     """Scanners write values that the standard forbids; so must we."""
 
     def __enter__(self) -> None:

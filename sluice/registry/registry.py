@@ -119,8 +119,8 @@ def note_evaluation(database: Database, model_id: str, measured: Mapping[str, An
     """Keep what was measured of a model on a set of films; the id of the evaluation.
 
     Args:
-        measured: `evaluation_set`, `set_name`, `films`, `patients`, `metrics`, `answers`, `code_revision`, as
-            `models.compare.measured` gives them.
+        measured: `evaluation_set`, `set_name`, `films`, `patients`, `metrics`, `answers`, as `models.measures` gives
+            them, `code_revision`, and `films_of`: `shipped`, or `site` for films of this site.
 
     Raises:
         RegistryError: the model is not registered.
@@ -130,14 +130,15 @@ def note_evaluation(database: Database, model_id: str, measured: Mapping[str, An
         rows = select(
             connection,
             "insert into model_evaluation (model_id, evaluation_set, set_name, films, patients, metrics, answers, "
-            "code_revision) values (%(model_id)s, %(evaluation_set)s, %(set_name)s, %(films)s, %(patients)s, "
-            "%(metrics)s, %(answers)s, %(code_revision)s) returning evaluation_id",
+            "code_revision, films_of) values (%(model_id)s, %(evaluation_set)s, %(set_name)s, %(films)s, %(patients)s, "
+            "%(metrics)s, %(answers)s, %(code_revision)s, %(films_of)s) returning evaluation_id",
             {
                 **measured,
                 "model_id": model_id,
                 "metrics": Json(measured["metrics"]),
                 "answers": Json(measured["answers"]),
                 "code_revision": measured.get("code_revision"),
+                "films_of": measured.get("films_of", "shipped"),
             },
         )
     return int(rows[0]["evaluation_id"])

@@ -5,13 +5,14 @@ A promotion needs a person's name and a reason, and leaves a row whether it pass
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from sluice.database import Database, named_query, select
-from sluice.registry.gate import Compared, compare
+from sluice.registry.gate import Compared, compare, compare_here
 from sluice.registry.registry import lock_stages, model_row, note
 from sluice.registry.weights import RegistryError
 from sluice.settings import settings
@@ -28,6 +29,8 @@ class Verdict:
     Attributes:
         model_id, serving: the candidate and the model that it would replace, None where none is in production.
         compared: the measures of both on the same films.
+        site_films: films of this site that the candidate was measured on last.
+        compared_here: the measures of both on the same films of this site; empty while these are too few.
         both_read: images of this site that both read.
         agree: how many of these they call the same.
         reasons: why not; empty where it may pass.
@@ -36,6 +39,8 @@ class Verdict:
     model_id: str
     serving: str | None
     compared: tuple[Compared, ...]
+    site_films: int
+    compared_here: tuple[Compared, ...]
     both_read: int
     agree: int
     reasons: tuple[str, ...]
@@ -46,6 +51,8 @@ class Verdict:
             "model_id": self.model_id,
             "serving": self.serving,
             "compared": [one.as_dict() for one in self.compared],
+            "site_films": self.site_films,
+            "compared_here": [one.as_dict() for one in self.compared_here],
             "both_read": self.both_read,
             "agree": self.agree,
             "reasons": list(self.reasons),
@@ -155,23 +162,29 @@ def _assessed(connection: Connection, row: dict[str, Any]) -> Verdict:
     other = serving[0]["model_id"] if serving else None
     reasons: list[str] = []
     compared: list[Compared] = []
+    here: list[Compared] = []
     both, agree = 0, 0
-    mine = select(
-        connection,
-        "select evaluation_set, answers from model_evaluation where model_id = %s order by evaluation_id desc",
-        (model_id,),
-    )
+    mine, mine_here = (_evaluations(connection, model_id, films_of) for films_of in ("shipped", "site"))
     if not mine:
         reasons.append("It was never measured on the evaluation set; run train_models without architectures.")
     if other is not None and other != model_id:
         if mine:
-            compared = _compared(connection, mine, other, site.gate_margin)
+            theirs = _evaluations(connection, other, "shipped")
+            compared = _compared(mine, theirs, lambda one, two: compare(one, two, site.gate_margin))
             if not compared:
                 reasons.append(
                     f"It and {other}, which serves, were not measured on the same films, or not by the same measures; "
                     "run train_models without architectures."
                 )
             reasons += [f"{one}; the margin is {site.gate_margin:.3f}." for one in compared if not one.passes]
+        theirs_here = _evaluations(connection, other, "site")
+        here = _compared(mine_here, theirs_here, compare_here)
+        if not here and any(rows and rows[0]["metrics"] for rows in (mine_here, theirs_here)):
+            reasons.append(
+                f"It and {other}, which serves, were not measured on the same films of this site; "
+                "run train_models without architectures."
+            )
+        reasons += [f"On films of this site it is worse: {one}." for one in here if not one.passes]
         both, agree = _beside(connection, model_id)
         if row["stage"] != "shadow":
             reasons.append("It is no shadow: let it read beside production first (sluice models shadow).")
@@ -180,22 +193,34 @@ def _assessed(connection: Connection, row: dict[str, Any]) -> Verdict:
                 f"As a shadow it read {both} images that {other} read too; {site.shadow_films} are asked for "
                 "(SLUICE_SHADOW_FILMS)."
             )
-    return Verdict(model_id, other, tuple(compared), both, agree, tuple(reasons))
+    films = mine_here[0]["films"] if mine_here else 0
+    return Verdict(model_id, other, tuple(compared), films, tuple(here), both, agree, tuple(reasons))
 
 
-def _compared(connection: Connection, mine: list[dict[str, Any]], other: str, margin: float) -> list[Compared]:
-    """On the newest set on which both were measured; empty where there is none."""
-    theirs = select(
+def _evaluations(connection: Connection, model_id: str, films_of: str) -> list[dict[str, Any]]:
+    """Of a model on films of one origin, the newest first."""
+    return select(
         connection,
-        "select distinct on (evaluation_set) evaluation_set, answers from model_evaluation where model_id = %s "
-        "order by evaluation_set, evaluation_id desc",
-        (other,),
+        "select evaluation_set, films, metrics, answers from model_evaluation where model_id = %s and films_of = %s "
+        "order by evaluation_id desc",
+        (model_id, films_of),
     )
-    by_set = {row["evaluation_set"]: row["answers"] for row in theirs}
+
+
+def _compared(
+    mine: list[dict[str, Any]],
+    theirs: list[dict[str, Any]],
+    by: Callable[[Mapping[str, Any], Mapping[str, Any]], list[Compared]],
+) -> list[Compared]:
+    """On the newest set on which both were measured; empty where there is none."""
+    by_set: dict[str, Mapping[str, Any]] = {}
+    for row in theirs:
+        if row["metrics"]:
+            by_set.setdefault(row["evaluation_set"], row["answers"])
     for row in mine:
-        if row["evaluation_set"] in by_set:
+        if row["metrics"] and row["evaluation_set"] in by_set:
             try:
-                return compare(row["answers"], by_set[row["evaluation_set"]], margin)
+                return by(row["answers"], by_set[row["evaluation_set"]])
             except ValueError:
                 continue  # measured by another version of the measures
     return []

@@ -1,7 +1,7 @@
 -- Films that people labelled here so that training may take them: adjudicated, agreed, and by a single reader where that is
 -- enough; none that was unclear, none of whom nobody may use, and only such as are decoded. Parameters: task, single.
 select v.sop_instance_uid, v.label, v.examined, v.visible, v.standing as origin, v.reader_names, v.adjudicator,
-       i.patient_age_years, coalesce(st.patient_key::text, st.study_instance_uid) as patient
+       i.patient_age_years, case when st.patient_id <> '' then st.patient_key::text end as patient
   from annotation_verdict v
   join instance i on i.sop_instance_uid = v.sop_instance_uid
   join study st on st.study_instance_uid = i.study_instance_uid

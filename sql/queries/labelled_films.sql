@@ -1,5 +1,5 @@
 -- Films of this site that people labelled, as far as they are decoded. Parameter: uids.
-select i.sop_instance_uid, i.patient_age_years, coalesce(st.patient_key::text, st.study_instance_uid) as patient
+select i.sop_instance_uid, i.patient_age_years, case when st.patient_id <> '' then st.patient_key::text end as patient
   from instance i
   join study st on st.study_instance_uid = i.study_instance_uid
   join canonical_image c on c.sop_instance_uid = i.sop_instance_uid and c.shard_id is not null

@@ -2,7 +2,7 @@
 -- are to be believed; at most `most` of each region, without what is opted out. Parameters: least, most.
 select *
   from (select i.sop_instance_uid, f.region_key, f.probability, i.patient_age_years,
-               coalesce(st.patient_key::text, st.study_instance_uid) as patient,
+               case when st.patient_id <> '' then st.patient_key::text end as patient,
                row_number() over (partition by f.region_key order by md5(i.sop_instance_uid)) as nth
           from fused_anatomy f
           join body_part_reading r on r.sop_instance_uid = f.sop_instance_uid and r.model_id = f.model_id

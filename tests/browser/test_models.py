@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -43,7 +43,11 @@ def read(postgres: EmbeddedPostgres, tmp_path: Path, monkeypatch: pytest.MonkeyP
     settings.cache_clear()
     with temporary_database(postgres) as database:
         read = ReadStudy(database, tmp_path / "archive")
-        card = {"limits": ["Seen in two films only."]}
+        confusion = {"truth": ["spine", "others"], "said": ["spine", "others"], "counts": [[30, 10], [0, 260]]}
+        card = {
+            "limits": ["Seen in two films only."],
+            "figures": {"confusions": {"router5": {"internal": confusion}}},
+        }
         database.execute(
             "insert into model (model_id, task, architecture, weights_sha256, card, stage) "
             "values (%s, 'body_part', 'tiny', '', %s, 'candidate')",
@@ -57,6 +61,16 @@ def read(postgres: EmbeddedPostgres, tmp_path: Path, monkeypatch: pytest.MonkeyP
                 {"evaluation_set": "s", "set_name": "unseen films", "films": 300, "patients": 150,
                  "metrics": metrics, "answers": answers(wrong)},
             )  # fmt: skip
+        here: dict[str, Any] = {"evaluation_set": "h", "set_name": "films of this site", "films_of": "site"}
+        few = here | {"films": 12, "patients": 9, "metrics": {}, "answers": {}}
+        note_evaluation(database, BODY, few | {"evaluation_set": "before"})
+        for model, wrong in ((BODY, 2), (NEW, 1)):
+            metrics = {"router5 macro F1": {"value": 1 - wrong / 40, "ci95": [0.85, 1.0], "films": 40}}
+            note_evaluation(
+                database,
+                model,
+                here | {"films": 40, "patients": 20, "metrics": metrics, "answers": answers(wrong, 40)},
+            )
         database.execute(
             "insert into prediction (sop_instance_uid, model_id, task, label, score, detail) "
             "select sop_instance_uid, %s, task, case when row_number() over (order by sop_instance_uid) = 1 "
@@ -81,7 +95,7 @@ def test_a_model_is_moved_by_keyboard_with_a_reason(page: Page, url: str, read: 
     opened(page, f"{url}models")
     model = page.locator(f"[data-model='{NEW}']")
     expect(page.locator(f"[data-model='{BODY}'] .badge")).to_have_text("production, reads")
-    expect(model.locator(".measures")).to_contain_text("0.970 0.930–0.990")
+    expect(model.locator(".measures").first).to_contain_text("0.970 0.930–0.990")
     for words, stage in (("Read as a shadow", "shadow"), ("Promote", "production, reads")):
         field = model.get_by_role("textbox")
         field.focus()
@@ -95,7 +109,40 @@ def test_a_model_is_moved_by_keyboard_with_a_reason(page: Page, url: str, read: 
         ("production", "ada", "better on limbs"), ("shadow", "ada", "better on limbs"),
     ]  # fmt: skip
     model.get_by_text("Gate, history, card").click()
-    expect(model.locator(".opened").last).to_contain_text("Seen in two films only.")
+    expect(model.locator("ul.why").last).to_contain_text("Seen in two films only.")
+
+
+@pytest.mark.parametrize("width", [800, 1280])
+def test_a_card_shows_its_confusions_and_what_it_does_on_films_of_this_site(page: Page, url: str, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    opened(page, f"{url}models")
+    model = page.locator(f"[data-model='{NEW}']")
+    of_site = model.get_by_role("list", name="Measures on films of this site")
+    expect(of_site).to_contain_text("0.975 0.850–1.000")
+    expect(model).to_contain_text("On 40 confirmed films of 20 patients of this site")
+    model.get_by_text("Gate, history, card").click()
+    expect(model.locator("ul.why").first).to_contain_text("✓ Of this site, router5 macro F1")
+    model.get_by_text("Confusion: router class").click()
+    shown = model.get_by_role("table", name="Router class, internal: 300 films")
+    expect(shown.locator("tbody tr")).to_have_count(2)
+    row = shown.locator("tbody tr").first
+    assert row.inner_text().split() == ["spine", "40", "30", "10"]
+    right, wrong = (row.locator("td").nth(place) for place in (1, 2))
+    assert "right" in str(right.get_attribute("class"))
+    assert right.evaluate("cell => getComputedStyle(cell).backgroundColor") != wrong.evaluate(
+        "cell => getComputedStyle(cell).backgroundColor"
+    )
+    assert shown.locator("tbody tr").nth(1).locator("td").nth(1).inner_text() == ""
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_too_few_films_of_this_site_are_said(page: Page, url: str, read: ReadStudy) -> None:
+    read.database.execute("delete from model_evaluation where evaluation_set = 'h'")
+    opened(page, f"{url}models")
+    expect(page.locator(f"[data-model='{BODY}']")).to_contain_text(
+        "12 confirmed films of 9 patients of this site: too few"
+    )
+    expect(page.locator(f"[data-model='{NEW}']")).to_contain_text("No confirmed film of this site measures it yet.")
 
 
 def test_the_gates_refusal_is_read_on_the_page(browser: Browser, url: str, read: ReadStudy) -> None:

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from sluice.database import Database, select
-from sluice.registry.registry import models
+from sluice.registry.registry import card_of, models
 from sluice.reports.making import ask
 from sluice.settings import settings
 from sluice.stack.postgres import EmbeddedPostgres
@@ -23,7 +23,9 @@ from tests.peers.test_sending import received, storescp
 from tests.reports.scene import ReadStudy
 
 pytestmark = [pytest.mark.airflow, pytest.mark.slow, pytest.mark.timeout(600)]
-TINY = {"steps": 3, "batch": 4, "side": 64, "seed": 3, "site_films": 0, "minutes": None, "labels": None}
+TINY = {
+    "steps": 3, "filter_steps": 2, "batch": 4, "side": 64, "seed": 3, "site_films": 0, "minutes": None, "labels": None,
+}  # fmt: skip
 RULES = """\
 rules:
   - name: abdomens
@@ -105,36 +107,52 @@ def run(dag_bag: Any, dag_id: str, **conf: Any) -> tuple[Any, dict[str, str]]:
 
 
 def test_architectures_are_trained_side_by_side_measured_and_candidates(site: Database, dag_bag: Any) -> None:
-    architectures = ["compact_resnet", "mobilenet_v3_small"]
+    architectures = ["centre_heatmap_fpn", "compact_resnet"]
     done, states = run(dag_bag, "train_models", architectures=architectures, **TINY)
     assert str(done.state) == "success", states
     assert {name: states[name] for name in ("train[0]", "train[1]", "measure[0]", "measure[1]")} == dict.fromkeys(
         ("train[0]", "train[1]", "measure[0]", "measure[1]"), "success"
     )
-    rows = models(site, "body_part")
-    new = [row for row in rows if row["stage"] == "candidate"]
-    assert sorted(row["architecture"] for row in new) == architectures
+    rows = models(site)
+    new = sorted((row for row in rows if row["stage"] == "candidate"), key=lambda row: row["architecture"])
+    assert [(row["task"], row["architecture"]) for row in new] == [
+        ("ivc_filter", "centre_heatmap_fpn"), ("body_part", "compact_resnet"),
+    ]  # fmt: skip
     assert len({row["data_snapshot"] for row in new}) == 1
     assert all(row["data_snapshot"] for row in new)
-    assert len({row["evaluation_set"] for row in rows}) == 1, "the shipped model was measured on the same films"
-    assert len(rows) == 3
-    for row in new:
-        assert {"router5 macro F1", "router5 macro F1, external", "examined right"} <= set(row["metrics"])
+    assert len(rows) == 4
+    sets = {(row["task"], row["evaluation_set"]) for row in rows}
+    assert len(sets) == 2, "the shipped models were measured on the same films"
+    detector, network = (row["metrics"] for row in new)
+    assert {"router5 macro F1", "router5 macro F1, external", "examined right"} <= set(network)
+    assert {"sensitivity (synthetic filters)", "specificity (real films)"} == set(detector)
+    of_detector, of_network = (card_of(site, row["model_id"])["figures"] for row in new)
+    assert {"internal", "external", "unifesp"} <= set(of_network["router5"]["by_subset"])
+    assert "top2_accuracy" in of_network["examined36"]["by_subset"]["internal"]
+    assert "reasonable" in of_network["examined36"]["by_subset"]["internal"]
+    assert 0 <= of_network["router5"]["calibration_error"] <= 1
+    counts = of_network["confusions"]["router5"]["internal"]["counts"]
+    assert sum(map(sum, counts)) == of_network["router5"]["by_subset"]["internal"]["films"]
+    assert sum(map(sum, of_detector["confusions"]["ivc_filter"].popitem()[1]["counts"])) > 100
+    assert of_network["gate"]["metrics"] == network
+    assert of_network["of_this_site"] | {"evaluation_set": ""} == {
+        "evaluation_set": "", "films": 0, "patients": 0, "metrics": {}, "too_few": True, "asked_for": 30,
+    }  # fmt: skip
     with site.transaction() as connection:
         runs = select(connection, "select * from training_run order by architecture")
     assert [(one["state"], one["step"], one["steps"], one["model_id"]) for one in runs] == [
-        ("done", 3, 3, next(row["model_id"] for row in new if row["architecture"] == one["architecture"]))
-        for one in runs
+        ("done", steps, steps, row["model_id"]) for steps, row in zip((2, 3), new, strict=True)
     ]
-    weights = sorted((settings().home / "training").rglob("body_part.pt"))
+    weights = sorted((settings().home / "training").rglob("*.pt"))
+    assert sorted(path.name for path in weights) == ["body_part.pt", "ivc_filter.pt"]
     made = [path.stat().st_mtime_ns for path in weights]
     again, states = run(dag_bag, "train_models", architectures=architectures, **TINY)
     assert str(again.state) == "success", states
     assert [path.stat().st_mtime_ns for path in weights] == made, "what is done is not done again"
-    assert len(models(site, "body_part")) == 3
+    assert len(models(site)) == 4
     with site.transaction() as connection:
         (count,) = select(connection, "select count(*) as n from model_evaluation")
-    assert count["n"] == 4, "each of four models once, the filter detector among them"
+    assert count["n"] == 4, "each of four models once"
 
 
 def test_decisions_are_sent_and_started_and_what_failed_stays_open(

@@ -47,6 +47,8 @@ def test_a_model_from_elsewhere_is_registered_shown_and_refused(read: ReadStudy,
     assert run("models", "shadow", model, "--why", "to see it here")[0] == 0
     for name, wrong in ((BODY, 5), (model, 40)):
         measured(read.database, name, wrong)
+    measured(read.database, model, 0, "few", films_of="site", films=12, metrics={}, answers={})
+    measured(read.database, BODY, 2, "here", films_of="site", films=40, patients=20)
     code, out, err = run("models", "promote", model, "--why", "I like it")
     assert (code, out) == (1, "")
     assert "does not pass" in err
@@ -54,6 +56,9 @@ def test_a_model_from_elsewhere_is_registered_shown_and_refused(read: ReadStudy,
     out = run("models", "list")[1]
     assert f"{BODY}  production, reads" in out
     assert "router5 macro F1: 0.867 (0.900 to 1.000)" in out
+    assert "of this site: 12 confirmed films measure, too few" in out
+    assert "on 40 films of 20 patients of this site:\n        router5 macro F1: 0.993 (0.900 to 1.000)" in out
+    assert "12 films of this site were measured on: nothing to compare by." in run("models", "gate", model)[1]
     assert "refused by" in run("models", "show", model)[1]
     assert run("models", "rollback", "body_part", "--why", "x")[0] == 1
     assert run("models", "show", "nothing")[2] == "sluice: There is no model 'nothing'. `sluice models` lists them.\n"

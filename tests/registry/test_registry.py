@@ -44,15 +44,21 @@ def answers(wrong: int, films: int = 300) -> dict[str, Any]:
     }
 
 
-def measured(database: Database, model_id: str, wrong: int, evaluation_set: str = SET) -> None:
+def measured(database: Database, model_id: str, wrong: int, evaluation_set: str = SET, **more: Any) -> None:
     note_evaluation(
         database,
         model_id,
         {
             "evaluation_set": evaluation_set, "set_name": "held out", "films": 300, "patients": 150,
             "metrics": {"router5 macro F1": {"value": 1 - wrong / 300, "ci95": [0.9, 1.0]}}, "answers": answers(wrong),
-        },
+        } | more,
     )  # fmt: skip
+
+
+def measured_here(database: Database, model_id: str, wrong: int, films: int = 40, name: str = "here") -> None:
+    """On films of this site; of fewer than 30 only how many there are."""
+    few: dict[str, Any] = {"metrics": {}, "answers": {}} if films < 30 else {"answers": answers(wrong, films)}
+    measured(database, model_id, wrong, name, films_of="site", films=films, patients=films // 2, **few)
 
 
 class Site:
@@ -177,6 +183,31 @@ def test_the_gate_says_why_not(site: Site, case: str, said: str) -> None:
     assert next(model.model_id for model in site.run()) == site.first
     refusal = history(database, second)[0]
     assert (refusal["event"], refusal["detail"]["reasons"]) == ("refused", list(before))
+
+
+def test_films_of_this_site_are_compared_apart_and_refuse_who_is_worse_beyond_chance(site: Site) -> None:
+    database, first, second = site.database, site.first, site.second
+    to_shadow(database, second, "ada", "to see it here")
+    site.both_read(second, 30)
+    for model in (first, second):
+        measured(database, model, wrong=5)
+        measured_here(database, model, 0, films=12, name="few")
+    verdict = assess(database, second)
+    assert (verdict.reasons, verdict.site_films, verdict.compared_here) == ((), 12, ()), "too few say nothing"
+    (row,) = (row for row in models(database) if row["model_id"] == second)
+    assert (row["films"], row["site_films"], row["site_metrics"]) == (300, 12, {})
+    measured_here(database, first, wrong=2)
+    assert "not measured on the same films of this site" in " ".join(assess(database, second).reasons)
+    measured_here(database, second, wrong=3)
+    verdict = assess(database, second)
+    assert verdict.site_films == 40
+    assert sorted(one.films for one in verdict.compared_here) == [26, 40]
+    assert all(one.passes and one.ci95[0] < -0.02 for one in verdict.compared_here), "few films prove no margin"
+    assert not verdict.reasons
+    measured_here(database, second, wrong=20, name="more")
+    measured_here(database, first, wrong=2, name="more")
+    with pytest.raises(PromotionRefused, match="On films of this site it is worse: router5 macro F1 0"):
+        promote(database, second, "ada", "I like it")
 
 
 def test_nobody_moves_a_model_without_name_and_reason_nor_out_of_turn(site: Site) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models import device as devices
+from models.framing import SIZE
 from models.labels import PEDIATRIC_BELOW_YEARS, REGIONS36, ROUTER5, ROUTER5_OF_REGION, UPRIGHT_REGIONS, VIEWS
 from models.networks import TRUNKS, BodyPartNetwork, for_inference, standardise
 from models.weights_files import SHIPPED, Weights, WeightsUnusable, load_weights
@@ -95,9 +96,13 @@ class BodyPartReader:
         weights_sha256: digest of the weights file.
         card: the model card as JSON, `{}` when none stands beside the weights.
         channels: width of the pooled features.
+        precision: in which the network multiplies.
+        side: of the pictures that it is shown, pixels.
     """
 
-    def __init__(self, weights: Weights, device: torch.device | str = "cpu") -> None:
+    side = SIZE
+
+    def __init__(self, weights: Weights, device: torch.device | str = "cpu", precision: str = "auto") -> None:
         if weights.architecture not in TRUNKS or "trained_regions" not in weights.settings:
             raise WeightsUnusable(
                 f"the weights are for {weights.architecture!r}, no body-part network ({', '.join(TRUNKS)}); "
@@ -110,7 +115,7 @@ class BodyPartReader:
         self.settings = weights.settings
         self.device = torch.device(device)
         self.batch = devices.batch_size(self.device)
-        self._precision = devices.precision(self.device)
+        self.precision = devices.precision(self.device, precision)
         self._side = int(weights.settings["side"])
         calibration = weights.settings.get("calibration", {})
         self._temperature = {name: float(calibration.get("temperature", {}).get(name, 1)) for name in SOFTMAX_HEADS}
@@ -135,13 +140,13 @@ class BodyPartReader:
         self._in_batches = devices.InBatches(self._pieces, self.batch, fixed=self.device.type == "cuda")
 
     @classmethod
-    def load(cls, weights: Path | None = None, device: torch.device | str = "cpu") -> Self:
+    def load(cls, weights: Path | None = None, device: torch.device | str = "cpu", precision: str = "auto") -> Self:
         """Load a weights file, by default the one that ships with the project.
 
         Raises:
             WeightsUnusable: missing, damaged or foreign weights.
         """
-        return cls(load_weights(SHIPPED / "body_part.pt" if weights is None else weights), device)
+        return cls(load_weights(SHIPPED / "body_part.pt" if weights is None else weights), device, precision)
 
     def read(
         self, images: list[NDArray[np.uint8]] | NDArray[np.uint8], ages: list[float | None] | None = None
@@ -201,7 +206,7 @@ class BodyPartReader:
             )
             small = small.float() / 255
             inputs = standardise(small).contiguous(memory_format=torch.channels_last)
-            with torch.autocast(self.device.type, self._precision, enabled=self._precision != torch.float32):
+            with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
                 features = self._network.features(inputs)
                 outputs = {name: head(features) for name, head in self._network.heads.items()} | {FEATURES: features}
             return {name: logits.float().cpu() for name, logits in outputs.items()}

@@ -6,10 +6,11 @@ Looks for an inferior vena cava filter in the radiographs whose predicted body p
 `export_release`. Runs in the pool `gpu`.
 
 **Normal.** `gated_out` counts the images whose body part cannot show a filter. Filters are rare: a day without one is
-nothing special.
+nothing special. A detector that reads 1,024 pixels reads the detail images that `keep_pictures` kept; `details` counts
+those that had to be made now, `coarse` the films that have no more than their canonical image (docs/inference.md).
 
-**Worry when** `failed_batches` is above zero, or when the share of filters jumps: see the model's card for the rates to
-expect, and the thumbnails on the Sluice page.
+**Worry when** `failed_batches` is above zero, when `details` stays high from day to day, or when the share of filters
+jumps: see the model's card for the rates to expect, and the thumbnails on the Sluice page.
 
 **Again.** Clear the red tile, or trigger this DAG with the window. It is a research detector and no medical device.
 """

@@ -1,8 +1,9 @@
 """# infer_body_part
 
 Decodes each radiograph (CR, DX) of a window once to a 512-pixel canonical image, into shards that every model and page
-reads (`keep_pictures`), and shows it to the body part network (`infer_body_part`). Then `fuse_body_part` puts together
-what header and model say, for searches by body part (docs/strategies.md); nothing downstream waits for it.
+reads, with a detail image of 1,024 where a filter detector reads such (`keep_pictures`), and shows it to the body part
+network (`infer_body_part`). Then `fuse_body_part` puts together what header and model say, for searches by body part
+(docs/strategies.md); nothing downstream waits for it.
 
 **Started by** the asset `headers`, once for each window. Leaves `predictions_body_part` for `detect_ivc_filter` and
 `export_release`. The network runs in the pool `gpu`, one task of up to 20,000 films at a time, on the CPU where there

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models import device as devices
+from models.framing import SIZE
 from models.labels import PEDIATRIC_BELOW_YEARS, REGIONS36, ROUTER5, ROUTER5_OF_REGION, UPRIGHT_REGIONS, VIEWS
 from models.networks import TRUNKS, BodyPartNetwork, for_inference, standardise
 from models.weights_files import SHIPPED, Weights, WeightsUnusable, load_weights
@@ -24,6 +25,8 @@ UNKNOWN = "unknown"
 """Label of a picture whose reading is not confident enough to be one of the five classes."""
 SOFTMAX_HEADS = ("router5", "examined36", "view", "orientation")
 BINARY_HEADS = ("inverted", "mirrored", "pediatric")
+FEATURES = "features"
+"""Pooled features beside the heads' outputs: what neighbours are found by."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +95,14 @@ class BodyPartReader:
         architecture: name of the trunk.
         weights_sha256: digest of the weights file.
         card: the model card as JSON, `{}` when none stands beside the weights.
+        channels: width of the pooled features.
+        precision: in which the network multiplies.
+        side: of the pictures that it is shown, pixels.
     """
 
-    def __init__(self, weights: Weights, device: torch.device | str = "cpu") -> None:
+    side = SIZE
+
+    def __init__(self, weights: Weights, device: torch.device | str = "cpu", precision: str = "auto") -> None:
         if weights.architecture not in TRUNKS or "trained_regions" not in weights.settings:
             raise WeightsUnusable(
                 f"the weights are for {weights.architecture!r}, no body-part network ({', '.join(TRUNKS)}); "
@@ -107,7 +115,7 @@ class BodyPartReader:
         self.settings = weights.settings
         self.device = torch.device(device)
         self.batch = devices.batch_size(self.device)
-        self._precision = devices.precision(self.device)
+        self.precision = devices.precision(self.device, precision)
         self._side = int(weights.settings["side"])
         calibration = weights.settings.get("calibration", {})
         self._temperature = {name: float(calibration.get("temperature", {}).get(name, 1)) for name in SOFTMAX_HEADS}
@@ -118,6 +126,7 @@ class BodyPartReader:
         self._visible_threshold = float(calibration.get("visible_threshold", 0.5))
         self._trained = torch.tensor([region in weights.settings["trained_regions"] for region in REGIONS36])
         self._network = BodyPartNetwork(self.architecture)
+        self.channels = int(self._network.heads["router5"].in_features)
         weights.put_into(self._network)
         for_inference(self._network).to(self.device)
         # A thread for each piece, not many for each layer: the layers are too small to be shared, and threads that
@@ -131,13 +140,13 @@ class BodyPartReader:
         self._in_batches = devices.InBatches(self._pieces, self.batch, fixed=self.device.type == "cuda")
 
     @classmethod
-    def load(cls, weights: Path | None = None, device: torch.device | str = "cpu") -> Self:
+    def load(cls, weights: Path | None = None, device: torch.device | str = "cpu", precision: str = "auto") -> Self:
         """Load a weights file, by default the one that ships with the project.
 
         Raises:
             WeightsUnusable: missing, damaged or foreign weights.
         """
-        return cls(load_weights(SHIPPED / "body_part.pt" if weights is None else weights), device)
+        return cls(load_weights(SHIPPED / "body_part.pt" if weights is None else weights), device, precision)
 
     def read(
         self, images: list[NDArray[np.uint8]] | NDArray[np.uint8], ages: list[float | None] | None = None
@@ -148,14 +157,22 @@ class BodyPartReader:
             images: canonical images, uint8 `(512, 512)`, or all of them in one array.
             ages: patient ages in years where known; under 15 a chest is a child's.
         """
+        return self.read_with_features(images, ages)[0]
+
+    def read_with_features(
+        self, images: list[NDArray[np.uint8]] | NDArray[np.uint8], ages: list[float | None] | None = None
+    ) -> tuple[list[BodyPartReading], NDArray[np.float32]]:
+        """The same, with the pooled features of each picture, `(n, channels)`."""
         ages = [None] * len(images) if ages is None else ages
         if len(ages) != len(images):
             raise ValueError(f"{len(images)} images but {len(ages)} ages")
         readings: list[BodyPartReading] = []
+        features = [np.zeros((0, self.channels), np.float32)]
         for start in range(0, len(images), self.batch):
-            logits = self.logits(np.asarray(images[start : start + self.batch]))
-            readings += self.interpret(logits, ages[start : start + self.batch])
-        return readings
+            outputs = self._in_batches(np.asarray(images[start : start + self.batch]))
+            features.append(outputs.pop(FEATURES).numpy())
+            readings += self.interpret(outputs, ages[start : start + self.batch])
+        return readings, np.concatenate(features)
 
     def interpret(self, logits: dict[str, Tensor], ages: list[float | None]) -> list[BodyPartReading]:
         """Readings from raw outputs, in order."""
@@ -171,7 +188,7 @@ class BodyPartReader:
         Raises:
             DeviceUnusable: the GPU's memory does not suffice for one picture.
         """
-        return self._in_batches(images)
+        return {name: output for name, output in self._in_batches(images).items() if name != FEATURES}
 
     def _pieces(self, images: NDArray[np.uint8]) -> dict[str, Tensor]:
         piece = PIECE if self.device.type == "cpu" else len(images)
@@ -189,8 +206,9 @@ class BodyPartReader:
             )
             small = small.float() / 255
             inputs = standardise(small).contiguous(memory_format=torch.channels_last)
-            with torch.autocast(self.device.type, self._precision, enabled=self._precision != torch.float32):
-                outputs = self._network(inputs)
+            with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+                features = self._network.features(inputs)
+                outputs = {name: head(features) for name, head in self._network.heads.items()} | {FEATURES: features}
             return {name: logits.float().cpu() for name, logits in outputs.items()}
 
     def all_logits(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:

@@ -33,7 +33,8 @@ LIMITS = {
     "ivc_filter": [
         "No real radiograph with an IVC filter is in training or test data. Every sensitivity here is on rendered "
         "filters, put on real films or on rendered films; real sensitivity is unknown.",
-        "The detector reads the 512-pixel canonical image, on which a filter is 35 to 100 pixels long.",
+        "The detector reads pictures of {side} pixels. The films behind the scenes have 512 at most: how sharp anatomy "
+        "is beside a filter on more pixels, it has not seen.",
         "Not for clinical use: a screening aid that proposes films to a person.",
         "Backgrounds are partly UNIFESP films (CC BY-NC-SA 4.0 by a second-hand statement): research use only.",
     ],
@@ -101,7 +102,7 @@ def write_card_file(
         "figures": _rounded(figures),
         "published": PUBLISHED[task],
         "sources": sources,
-        "limits": LIMITS[task],
+        "limits": [line.format(side=settings.get("side", 512)) for line in LIMITS[task]],
     }
     # Numbers of a list on one line: a row of a confusion matrix is then one to read, too.
     text = re.sub(NUMBERS, lambda found: f"[{' '.join(found[1].split())}]", json.dumps(card, indent=1))

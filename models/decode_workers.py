@@ -3,7 +3,7 @@
 The C libraries behind the compressed transfer syntaxes can end the whole process on damaged bytes (GDCM does on a
 foreign bit stream), or loop. Each worker is a child that takes a path and answers with the canonical image; when it
 dies or takes too long, that file is unreadable, the child is started anew, and the others are unharmed. A picture is
-small (256 KiB), so that little goes through the pipes.
+small (256 KiB, its detail image 1 MiB), so that little goes through the pipes.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 
 import numpy as np
 
-from models.framing import SIZE, NotReadable
+from models.framing import DETAIL_SIDE, SIZE, NotReadable
 
 if TYPE_CHECKING:
     from models.preprocess import Canonical
@@ -35,7 +36,8 @@ TIME_LIMIT_S = 120.0
 """A frame that takes longer is given up."""
 AHEAD = 4  # files a worker is asked for before the first of them is waited for
 PIPE = 1 << 19  # bytes: a picture goes through at once
-_HEADER = struct.Struct("<?II")  # whether there is a picture; bytes of JSON, bytes of the picture
+_HEADER = struct.Struct("<?III")  # whether there is a picture; bytes of JSON, of the picture, of the detail image
+_DETAIL = b"+"  # before a path: its detail image, too
 
 
 def processors() -> int:
@@ -70,20 +72,26 @@ class DecodeWorkers:
             child.close()
         self._threads.shutdown()
 
-    def canonical(self, paths: Iterable[Path]) -> Iterator[Canonical | NotReadable]:
-        """The canonical image of each file, or why there is none, in order; a few files ahead of who takes them."""
+    def canonical(
+        self, paths: Iterable[Path], detail: Iterable[bool] | None = None
+    ) -> Iterator[Canonical | NotReadable]:
+        """The canonical image of each file, or why there is none, in order; a few files ahead of who takes them.
+
+        Args:
+            detail: of each file, whether its detail image is wanted, too; by default of none.
+        """
         waiting: deque[Future[Canonical | NotReadable]] = deque()
-        for path in paths:
-            waiting.append(self._threads.submit(self._one, path))
+        for path, finer in zip(paths, repeat(False) if detail is None else detail, strict=detail is not None):
+            waiting.append(self._threads.submit(self._one, path, finer))
             if len(waiting) > AHEAD * self.count:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
-    def _one(self, path: Path) -> Canonical | NotReadable:
+    def _one(self, path: Path, detail: bool) -> Canonical | NotReadable:
         child = self._idle.get()
         try:
-            return child.canonical(path)
+            return child.canonical(path, detail)
         finally:
             self._idle.put(child)
 
@@ -96,7 +104,7 @@ class _Child:
         self.process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
 
-    def canonical(self, path: Path) -> Canonical | NotReadable:
+    def canonical(self, path: Path, detail: bool) -> Canonical | NotReadable:
         from models.preprocess import Canonical
 
         process = self._running()
@@ -104,11 +112,12 @@ class _Child:
         assert process.stdout is not None
         deadline = time.monotonic() + self.time_limit_s
         try:
-            process.stdin.write(os.fsencode(path.absolute()) + b"\0")
+            process.stdin.write((_DETAIL if detail else b"") + os.fsencode(path.absolute()) + b"\0")
             process.stdin.flush()
-            good, described, size = _HEADER.unpack(_read(process.stdout, _HEADER.size, deadline))
+            good, described, size, finer = _HEADER.unpack(_read(process.stdout, _HEADER.size, deadline))
             words = json.loads(bytes(_read(process.stdout, described, deadline)))
             pixels = _read(process.stdout, size, deadline)
+            more = _read(process.stdout, finer, deadline)
         except TimeoutError:
             self.close()
             return NotReadable("pixels-unreadable", f"not decoded within {self.time_limit_s:.0f} s")
@@ -119,7 +128,8 @@ class _Child:
             return NotReadable(*words)
         rows, columns, crop, age, windowing = words
         image = np.frombuffer(pixels, np.uint8).reshape(SIZE, SIZE)
-        return Canonical(image, rows, columns, tuple(crop), age, windowing)
+        details = np.frombuffer(more, np.uint8).reshape(DETAIL_SIDE, DETAIL_SIDE) if more else None
+        return Canonical(image, rows, columns, tuple(crop), age, windowing, details)
 
     def close(self) -> None:
         with self._lock:
@@ -178,20 +188,23 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
         while b"\0" in pending:
             name, pending = pending.split(b"\0", 1)
             try:
-                made = canonical(Path(os.fsdecode(name)))
+                made = canonical(Path(os.fsdecode(name.removeprefix(_DETAIL))), name.startswith(_DETAIL))
             except NotReadable as reason:
-                _answer(answers, False, (reason.reason_code, reason.detail), b"")
+                _answer(answers, False, (reason.reason_code, reason.detail))
             except MemoryError:
-                _answer(answers, False, ("pixels-unreadable", "there is not enough memory to decode it"), b"")
+                _answer(answers, False, ("pixels-unreadable", "there is not enough memory to decode it"))
             else:
                 said = (made.source_rows, made.source_columns, made.crop, made.patient_age_years, made.windowing)
-                _answer(answers, True, said, made.image.tobytes())
+                _answer(
+                    answers, True, said, made.image.tobytes(), b"" if made.detail is None else made.detail.tobytes()
+                )
 
 
-def _answer(answers: BinaryIO, good: bool, said: object, pixels: bytes) -> None:
+def _answer(answers: BinaryIO, good: bool, said: object, pixels: bytes = b"", detail: bytes = b"") -> None:
     words = json.dumps(said).encode()
-    answers.write(_HEADER.pack(good, len(words), len(pixels)) + words)
+    answers.write(_HEADER.pack(good, len(words), len(pixels), len(detail)) + words)
     answers.write(pixels)
+    answers.write(detail)
     answers.flush()
 
 

@@ -22,7 +22,7 @@ from models.calibrate import positive_scenes
 from models.cards import write_card
 from models.confusions import matrix, of_filter
 from models.data import EXTERNAL_SOURCES, Film, canonical_film, films, images_of
-from models.filter_data import Scene, can_carry_filter, compose
+from models.filter_data import Scene, can_carry_filter, compose, enlarged
 from models.framing import SIZE, canonical_of_values
 from models.ivc_filter import IvcFilterReader
 from models.labels import REASONABLE, REGIONS36, ROUTER5
@@ -223,17 +223,31 @@ def _visible(selection: list[Film], readings: list[BodyPartReading], groups: lis
 
 
 def evaluate_filter(
-    reader: IvcFilterReader, data: Path, selection: list[Film], images: NDArray[np.uint8]
+    reader: IvcFilterReader,
+    data: Path,
+    selection: list[Film],
+    images: NDArray[np.uint8],
+    side: int | None = None,
+    scenes_of: int = 1,
 ) -> dict[str, Any]:
-    """All figures of the detector; every positive is synthetic."""
+    """All figures of the detector; every positive is synthetic.
+
+    Args:
+        images: canonical images.
+        side: of the pictures that scenes are composed on; by default what the detector reads. Detectors of different
+            sides are compared on the larger one.
+        scenes_of: how many times the usual number of scenes.
+    """
+    side = side or reader.side
     carriers = [i for i, film in enumerate(selection) if can_carry_filter(film)]
-    chosen, pictures = [selection[i] for i in carriers], images[carriers]
+    chosen = [selection[i] for i in carriers]
+    pictures = np.stack([enlarged(images[i], side) for i in carriers])
     sensitivity = {}
     asked = (("training_designs", tuple(TRAINING_DESIGNS), 100), ("unseen_design", (UNSEEN_DESIGN,), 40))
     for name, designs, count in asked:
-        scenes = positive_scenes(chosen, pictures, count, designs, 202)
+        scenes = positive_scenes(chosen, pictures, count * scenes_of, designs, 202)
         sensitivity[name] = _found(reader, scenes)
-    sensitivity["unseen_volume_rendered"] = _found(reader, _rendered_scenes(data))
+    sensitivity["unseen_volume_rendered"] = _found(reader, _rendered_scenes(data, side, 36 * scenes_of))
     false: dict[str, Any] = {}
     readings = reader.read(list(images))
     for source in ["all", *sorted({film.source for film in selection})]:
@@ -241,8 +255,8 @@ def evaluate_filter(
         false[source] = _false_alarms(sum(here), len(here))
     generator = np.random.default_rng(303)
     metal = [
-        compose(_with_metal(images[i], generator), selection[i], False, generator).image
-        for i in generator.choice(carriers, min(80, len(carriers)), replace=False)
+        compose(_with_metal(enlarged(images[i], side), generator), selection[i], False, generator).image
+        for i in generator.choice(carriers, min(80 * scenes_of, len(carriers)), replace=False)
     ]
     false["trunk_films_with_drawn_metal"] = _false_alarms(sum(r.present for r in reader.read(metal)), len(metal))
     scores = {name: one.pop("scores") for name, one in sensitivity.items()}
@@ -288,8 +302,7 @@ def _found(reader: IvcFilterReader, scenes: list[Scene]) -> dict[str, Any]:
     said = sum(reading.present for reading in readings)
     placed = 0
     for scene, reading in zip(scenes, readings, strict=True):
-        assert scene.box is not None
-        x, y = (scene.box[0] + scene.box[2]) / 2, (scene.box[1] + scene.box[3]) / 2
+        x, y = scene.middle
         placed += any(b["box"][0] <= x <= b["box"][2] and b["box"][1] <= y <= b["box"][3] for b in reading.boxes)
     n = len(scenes)
     return {
@@ -313,12 +326,12 @@ def _false_alarms(count: int, films_read: int) -> dict[str, Any]:
 
 def _with_metal(image: NDArray[np.uint8], generator: np.random.Generator) -> NDArray[np.uint8]:
     """A film with drawn catheters, clips or rods and certainly no filter."""
-    layer = draw_distractors(image.shape, generator.uniform(0.95, 2.1), generator)
+    layer = draw_distractors(image.shape, generator.uniform(0.95, 2.1) * image.shape[0] / SIZE, generator)
     bright = image.astype(np.float32) * 0.8 + 255 * generator.uniform(0.15, 0.5) * np.minimum(layer, 1)
     return np.clip(bright, 0, 255).astype(np.uint8)
 
 
-def _rendered_scenes(data: Path, count: int = 36) -> list[Scene]:
+def _rendered_scenes(data: Path, side: int, count: int = 36) -> list[Scene]:
     """Renderings of the CT volume that training never saw, with filters."""
     path = data / "ct" / UNSEEN_VOLUME
     if not path.is_file():
@@ -329,7 +342,7 @@ def _rendered_scenes(data: Path, count: int = 36) -> list[Scene]:
     scenes: list[Scene] = []
     while len(scenes) < count:
         picture, _ = project(volume, False, generator)
-        image = canonical_of_values(grey(picture, generator))
+        image = enlarged(canonical_of_values(grey(picture, generator)), side)
         for _ in range(9):
             scene = compose(image, film, True, generator)
             if scene.box is not None:

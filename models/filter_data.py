@@ -8,24 +8,33 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from models.data import Film, canonical_film, films
+from models.framing import DETAIL_SIDE
+from models.framing import SIZE as SIDE
 from models.wires import TRAINING_DESIGNS, add_metal, draw_distractors, place_filter
 
-SIDE = 512
 TRUNK_REGIONS = {"ABDOMEN", "PELVIS", "LSPINE", "TSPINE", "SPINE", "CHEST", "HIP"}
 """Films on which a filter can stand; all others are negatives only."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture and the filter in it: uint8 512 x 512; box x0, y0, x1, y1 in pixels, None without a filter."""
+    """A picture and the filter in it: uint8, square; box x0, y0, x1, y1 in its pixels, None without a filter."""
 
     image: NDArray[np.uint8]
     box: tuple[float, float, float, float] | None
     design: str | None
+
+    @property
+    def middle(self) -> tuple[float, float]:
+        """Of the filter: x and y in pixels of the canonical image."""
+        assert self.box is not None
+        scale = SIDE / self.image.shape[0]
+        return (self.box[0] + self.box[2]) / 2 * scale, (self.box[1] + self.box[3]) / 2 * scale
 
 
 def thinned_by_source(candidates: list[Film], limits: dict[str, int]) -> list[Film]:
@@ -70,36 +79,124 @@ def compose(
     generator: np.random.Generator,
     designs: tuple[str, ...] = tuple(TRAINING_DESIGNS),
 ) -> Scene:
-    """A film with or without a rendered filter, half of the time with other metal on it."""
+    """A film with or without a rendered filter, half of the time with other metal on it.
+
+    Args:
+        image: canonical or detail image. On a detail image all of it, film, filter and other metal, is taken alike by
+            a detector afterwards (`taken`): the films behind the scenes have no more than 512 pixels, and a filter that
+            is sharper than everything else would be found by that.
+    """
     grey = image.astype(np.float32) / 255
-    rows, columns = (np.flatnonzero(image.max(axis=a) > 8) for a in (1, 0))
-    if len(rows) < 64 or len(columns) < 48:
+    content = content_of(image)
+    if content is None:
         return Scene(image, None, None)
-    top, bottom, left, right = rows[0], rows[-1], columns[0], columns[-1]
-    pixels_per_mm = generator.uniform(0.95, 2.1)
+    side, finer = image.shape[0], image.shape[0] / SIDE
+    pixels_per_mm = generator.uniform(0.95, 2.1) * finer
     # Room above the brightest bone, for metal is brighter still; films without metal get it alike.
     grey *= np.float32(generator.uniform(0.6, 0.9))
-    layer = np.zeros((SIDE, SIDE), dtype=np.float32)
+    layer = np.zeros((side, side), dtype=np.float32)
     if generator.random() < 0.5:
-        layer += draw_distractors((SIDE, SIDE), pixels_per_mm, generator)
+        layer += draw_distractors((side, side), pixels_per_mm, generator)
     box, design = None, None
-    blur = generator.uniform(0.2, 0.9)
+    blur = generator.uniform(0.2, 0.9) * finer
     if positive:
         design = str(generator.choice(designs))
-        across = generator.normal(0.48, 0.12) if generator.random() < 0.75 else generator.uniform(0.1, 0.9)
-        down = generator.uniform(0.6, 0.95) if film.router5 == "adult_chest" else generator.uniform(0.12, 0.85)
-        x = left + np.clip(across, 0.06, 0.94) * (right - left)
-        y = top + down * (bottom - top)
-        placed = place_filter(design, (SIDE, SIDE), (x, y), pixels_per_mm, generator)
+        placed = place_filter(design, (side, side), _spot(film, content, generator), pixels_per_mm, generator)
         layer += placed.layer
-        x0, y0, x1, y1 = placed.box
-        box = (max(0.0, x0), max(0.0, y0), min(SIDE - 1.0, x1), min(SIDE - 1.0, y1))
-    grey = add_metal(grey, layer, float(np.exp(generator.uniform(np.log(0.14), np.log(0.6)))), blur)
+        box = _within(placed.box, side)
+    grey = add_metal(grey, layer, _strength(generator), blur)
+    if finer > 1:
+        grey = taken(grey, generator)
+    top, bottom, left, right = content
     outside = image == 0
-    content = np.zeros_like(outside)
-    content[top : bottom + 1, left : right + 1] = True
-    grey[outside & ~content] = 0
+    outside[top:bottom, left:right] = False
+    grey[outside] = 0
     return Scene((grey * 255 + 0.5).astype(np.uint8), box, design)
+
+
+def compose_crop(
+    image: NDArray[np.uint8], film: Film, positive: bool, side: int, generator: np.random.Generator
+) -> Scene:
+    """What `compose` makes of a detail image, of a square of it alone, from the canonical image.
+
+    A third of the films are enlarged by less than two, as if they showed less: their anatomy is then too small beside
+    the filter, and as sharp as on films that do have 1,024 pixels.
+    """
+    content = content_of(image)
+    if content is None:
+        return Scene(np.zeros((side, side), np.uint8), None, None)
+    enlarged = float(generator.uniform(1, 1.6)) if generator.random() < 0.35 else DETAIL_SIDE / SIDE
+    window = min(SIDE, int(np.ceil(side / enlarged)))
+    x, y = _spot(film, content, generator) if positive else generator.uniform(0, SIDE, 2)
+    at = generator.uniform(0.15, 0.85, 2)
+    left, top = (int(np.clip(v - share * window, 0, SIDE - window)) for v, share in zip((x, y), at, strict=True))
+    method = int(generator.choice([cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4]))
+    cut = np.ascontiguousarray(image[top : top + window, left : left + window])
+    grey = cv2.resize(cut, (side, side), interpolation=method).astype(np.float32) / 255
+    scale = side / window
+    pixels_per_mm = generator.uniform(0.95, 2.1) * DETAIL_SIDE / SIDE
+    grey *= np.float32(generator.uniform(0.6, 0.9))
+    layer = np.zeros((side, side), dtype=np.float32)
+    if generator.random() < 0.5:
+        layer += draw_distractors((side, side), pixels_per_mm, generator)
+    box, design = None, None
+    if positive:
+        design = str(generator.choice(list(TRAINING_DESIGNS)))
+        spot = ((x - left) * scale, (y - top) * scale)
+        placed = place_filter(design, (side, side), spot, pixels_per_mm, generator)
+        layer += placed.layer
+        box = _within(placed.box, side)
+    grey = add_metal(grey, layer, _strength(generator), generator.uniform(0.4, 1.8))
+    return Scene((taken(grey, generator) * 255 + 0.5).astype(np.uint8), box, design)
+
+
+def taken(grey: NDArray[np.float32], generator: np.random.Generator) -> NDArray[np.float32]:
+    """A scene as a detector takes it: blur, noise, and half of the time an original of fewer pixels."""
+    blur = generator.uniform(0.0, 1.2)
+    if blur > 0.2:
+        grey = cv2.GaussianBlur(grey, (0, 0), blur)
+    noise = generator.standard_normal(grey.shape, dtype=np.float32) * np.float32(generator.uniform(0, 0.04))
+    if generator.random() < 0.5:
+        noise = cv2.GaussianBlur(noise, (0, 0), 0.8) * np.float32(2.5)  # of grain; as strong as before the blur
+    grey = np.clip(grey + noise, 0, 1)
+    if generator.random() < 0.5:
+        canonical = generator.random() < 0.5  # as a detector of detail images is shown a film that has none
+        fewer = grey.shape[0] // 2 if canonical else round(grey.shape[0] * generator.uniform(0.4, 0.95))
+        grey = cv2.resize(grey, (fewer, fewer), interpolation=cv2.INTER_AREA)
+        method = cv2.INTER_NEAREST if canonical else cv2.INTER_LINEAR
+        grey = cv2.resize(grey, noise.shape[::-1], interpolation=method)
+    return grey
+
+
+def enlarged(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """A canonical image as the background of scenes on more pixels: smooth, where `at_side` repeats pixels."""
+    return np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+def content_of(image: NDArray[np.uint8]) -> tuple[int, int, int, int] | None:
+    """First row, last plus one, first column, last plus one of what a picture shows; None where that is too little."""
+    rows, columns = (np.flatnonzero(image.max(axis=a) > 8) for a in (1, 0))
+    finer = image.shape[0] / SIDE
+    if len(rows) < 64 * finer or len(columns) < 48 * finer:
+        return None
+    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+
+
+def _spot(film: Film, content: tuple[int, int, int, int], generator: np.random.Generator) -> tuple[float, float]:
+    """Where a filter may stand: x and y of its middle, pixels."""
+    top, bottom, left, right = content
+    across = generator.normal(0.48, 0.12) if generator.random() < 0.75 else generator.uniform(0.1, 0.9)
+    down = generator.uniform(0.6, 0.95) if film.router5 == "adult_chest" else generator.uniform(0.12, 0.85)
+    return left + float(np.clip(across, 0.06, 0.94)) * (right - 1 - left), top + down * (bottom - 1 - top)
+
+
+def _strength(generator: np.random.Generator) -> float:
+    return float(np.exp(generator.uniform(np.log(0.14), np.log(0.6))))
+
+
+def _within(box: tuple[float, float, float, float], side: int) -> tuple[float, float, float, float]:
+    x0, y0, x1, y1 = box
+    return max(0.0, x0), max(0.0, y0), min(side - 1.0, x1), min(side - 1.0, y1)
 
 
 def film_changes(image: NDArray[np.uint8], generator: np.random.Generator) -> NDArray[np.uint8]:

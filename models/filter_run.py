@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -49,26 +48,6 @@ class WatchedTraining(Training):
             self.save(self.checkpoint)
             self.saved = time.monotonic()
         return loss
-
-    def save(self, path: Path) -> None:
-        """Write a checkpoint that `resume` continues from."""
-        state = {"step": self.step, "network": self.network.state_dict(), "average": self.average.state_dict()}
-        partial = path.with_suffix(".part")
-        torch.save({**state, "optimiser": self.optimiser.state_dict(), "recipe": asdict(self.recipe)}, partial)
-        partial.rename(path)
-
-    def resume(self, path: Path) -> bool:
-        """Continue from a checkpoint of the same recipe; False when there is none."""
-        if not path.is_file():
-            return False
-        state = torch.load(path, weights_only=True, map_location=self.device)
-        if state["recipe"] != asdict(self.recipe):
-            return False
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.step = state["step"]
-        return True
 
 
 def train(

@@ -80,6 +80,7 @@ class FirstFrame:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._all: Values | None = None
         try:
             self._file: BinaryIO = path.open("rb")
         except FileNotFoundError:
@@ -106,6 +107,8 @@ class FirstFrame:
         Raises:
             NotReadable: `pixels-unreadable`, they cannot be decoded; `pixels-unsuitable`, they are no plane.
         """
+        if self._all is not None:
+            return self._all
         syntax = self._syntax
         name = syntax.name if syntax is not None and not syntax.is_private else "unknown transfer syntax"
         try:
@@ -118,7 +121,10 @@ class FirstFrame:
             raise NotReadable("pixels-unreadable", f"{name}: cannot be decoded ({type(error).__name__})") from None
         if found.array.ndim != 2:
             raise NotReadable("pixels-unsuitable", f"the frame has {found.array.ndim} dimensions instead of 2")
-        return Values(self._without_dirt(found.array), found.reduced)
+        values = Values(self._without_dirt(found.array), found.reduced)
+        if values.reduced == 1:
+            self._all = values  # nothing finer is to be had: whoever asks again for more gets these
+        return values
 
     def _read_header(self) -> None:
         size = self._path.stat().st_size

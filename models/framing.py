@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 SIZE = 512
 """Side of the canonical image, pixels."""
+DETAIL_SIDE = 1024
+"""Side of the detail image, pixels."""
 MIN_SIDE = 32
 """A picture with a shorter side shows no body part."""
 
@@ -67,19 +69,27 @@ def square(grey: FloatImage) -> NDArray[np.uint8]:
     return fitted(strip_borders(grey))
 
 
-def fitted(grey: FloatImage) -> NDArray[np.uint8]:
-    """`square` without looking for borders."""
+def fitted(grey: FloatImage, side: int = SIZE) -> NDArray[np.uint8]:
+    """`square` without looking for borders, on so many pixels."""
     if float(grey.max()) - float(grey.min()) < 0.02:
         raise NotReadable("pixels-unsuitable", "the picture is empty")
     rows, columns = grey.shape
-    scale = SIZE / max(rows, columns)
+    scale = side / max(rows, columns)
     height, width = max(1, round(rows * scale)), max(1, round(columns * scale))
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     resized = cv2.resize(np.ascontiguousarray(grey, dtype=np.float32), (width, height), interpolation=method)
-    out = np.zeros((SIZE, SIZE), dtype=np.uint8)
-    top, left = (SIZE - height) // 2, (SIZE - width) // 2
+    out = np.zeros((side, side), dtype=np.uint8)
+    top, left = (side - height) // 2, (side - width) // 2
     out[top : top + height, left : left + width] = cv2.convertScaleAbs(resized, alpha=255)
     return out
+
+
+def at_side(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """A square picture on `side` x `side` pixels: their means where these are fewer, else each of them repeated."""
+    if image.shape[0] == side:
+        return image
+    method = cv2.INTER_AREA if side < image.shape[0] else cv2.INTER_NEAREST
+    return np.asarray(cv2.resize(image, (side, side), interpolation=method), np.uint8)
 
 
 def strip_borders(grey: FloatImage) -> FloatImage:

@@ -163,16 +163,21 @@ def standardise(images: Tensor) -> Tensor:
 
 
 class FilterNetwork(nn.Module):
-    """Anchor-free detector of IVC filters: a centre heatmap and a box size, at a quarter of the input's side.
+    """Anchor-free detector of IVC filters: a centre heatmap and a box size, at a quarter of the canonical image's side.
 
     After "Objects as Points" (Zhou et al. 2019), small. Input: float32 `(n, 1, h, w)` with sides that are multiples
     of 16, locally standardised (`local_contrast`). Output: `(n, 3, h/4, w/4)`: heatmap logit, log width and log height
-    in units of 32 input pixels.
+    in units of 32 canonical pixels.
+
+    Args:
+        detail: reads pictures of twice the canonical side, as `(n, 4, h, w)`: four pixels in the place of each. Their
+            mean goes the way of a canonical image; what is finer comes beside it, and is nothing before training, so
+            that weights of a network without it say at first what they said.
     """
 
     stride = 4
 
-    def __init__(self) -> None:
+    def __init__(self, detail: bool = False) -> None:
         super().__init__()
         self.down2 = nn.Sequential(_conv(1, 12, 2), _conv(12, 12))
         self.down4 = nn.Sequential(_conv(12, 32, 2), _Residual(32, 32, 1))
@@ -184,10 +189,18 @@ class FilterNetwork(nn.Module):
         self.merge4 = _conv(48, 32)
         self.head = nn.Conv2d(32, 3, 1)
         nn.init.constant_(self.head.bias[:1], -4.0)  # almost every place holds no filter
+        self.finer = 2 if detail else 1
+        if detail:
+            self.detail = nn.Sequential(_conv(4, 12), nn.Conv2d(12, 12, 3, 2, 1, bias=False), nn.BatchNorm2d(12))
+            nn.init.zeros_(self.detail[-1].weight)
 
     def forward(self, images: Tensor) -> Tensor:
         """Heatmap logits and log sizes."""
-        at4 = self.down4(self.down2(images))
+        if self.finer == 1:
+            at2 = self.down2[0](images)
+        else:
+            at2 = self.down2[0](images.mean(1, keepdim=True)) + self.detail(images)
+        at4 = self.down4(self.down2[1](at2))
         at8 = self.down8(at4)
         at16 = self.down16(at8)
         up = nn.functional.interpolate(at16, scale_factor=2.0) + self.lateral8(at8)
@@ -195,18 +208,25 @@ class FilterNetwork(nn.Module):
         return self.head(self.merge4(up))
 
 
-def local_contrast(images: Tensor, radius: int = 24) -> Tensor:
+def local_contrast(images: Tensor, radius: int = 24, finer: int = 1) -> Tensor:
     """Each pixel relative to its neighbourhood, in units of the local deviation: wires stand out, anatomy recedes.
 
     Args:
-        images: float32 `(n, 1, h, w)` with sides that are multiples of 4.
-        radius: half the side of the neighbourhood, pixels.
+        images: float32 `(n, 1, h, w)` in 0..1, with sides that are multiples of `4 * finer`.
+        radius: half the side of the neighbourhood, pixels of the canonical image.
+        finer: how many pixels stand for one of the canonical image, along a side; mean and deviation are those of the
+            canonical image.
+
+    Returns:
+        `(n, finer * finer, h / finer, w / finer)`.
     """
-    coarse = nn.functional.avg_pool2d(torch.cat([images, images * images], 1), 4)
+    pixels = nn.functional.pixel_unshuffle(images, finer) if finer > 1 else images
+    seen = pixels.mean(1, keepdim=True) if finer > 1 else images
+    coarse = nn.functional.avg_pool2d(torch.cat([seen, seen * seen], 1), 4)
     near = radius // 4
     coarse = nn.functional.avg_pool2d(coarse, 2 * near + 1, 1, near, count_include_pad=False)
-    mean, square = nn.functional.interpolate(coarse, size=images.shape[2:], mode="bilinear").split(1, 1)
-    return (images - mean) / ((square - mean * mean).clamp_min(0).sqrt() + 0.03)
+    mean, square = nn.functional.interpolate(coarse, size=seen.shape[2:], mode="bilinear").split(1, 1)
+    return (pixels - mean) / ((square - mean * mean).clamp_min(0).sqrt() + 0.03)
 
 
 class RunningAverage:

@@ -21,6 +21,7 @@ from pydicom.dataset import Dataset
 
 from models.frames import FirstFrame, Values
 from models.framing import (
+    DETAIL_SIDE,
     MIN_SIDE,
     SIZE,
     FloatImage,
@@ -33,6 +34,9 @@ from models.framing import (
 
 RECIPE = 2
 """Version of everything that decides how a canonical image looks; with another one, pictures are made anew."""
+DETAIL_SUFFICES = 922
+"""Pixels of a film's content, along its longer side, that are enough for a detail image: the last tenth of 1,024 is not
+worth that more than twice as many values, or four times as many of JPEG 2000, are decoded."""
 MAX_PIXELS = 150_000_000
 """A frame with more pixels is refused before it is decoded."""
 
@@ -51,6 +55,8 @@ class Canonical:
             fills the 512 pixels, its shorter one stands in their middle.
         patient_age_years: from Patient's Age, else from birth and study date; None when unknown.
         windowing: `voi-lut`, `window` or `percentile`: what set the grey levels.
+        detail: the same part of the frame on 1,024 x 1,024 pixels; None where it was not asked for, or where that part
+            has fewer pixels and there is no more to show.
     """
 
     image: NDArray[np.uint8]
@@ -59,10 +65,14 @@ class Canonical:
     crop: tuple[int, int, int, int]
     patient_age_years: float | None
     windowing: str
+    detail: NDArray[np.uint8] | None = None
 
 
-def canonical(path: Path) -> Canonical:
+def canonical(path: Path, detail: bool = False) -> Canonical:
     """Decode the first frame of a DICOM file to its canonical image, in this process.
+
+    The canonical image is the same whether or not the detail image is asked for: where a transfer syntax has levels of
+    resolution, another one is decoded for that; where it has none, one decode serves both.
 
     The C libraries behind the compressed syntaxes can end the process on damaged bytes: `models.decode_workers` does
     the same in others, which may.
@@ -83,7 +93,17 @@ def canonical(path: Path) -> Canonical:
         step = look.coarser
         crop = (top * step, left * step, min((bottom - top) * step, rows), min((right - left) * step, columns))
         image = fitted(look.grey[top:bottom, left:right])
-        return Canonical(image, rows, columns, crop, patient_age_years(header), look.windowing)
+        finer = _detail(frame, crop) if detail and max(crop[2:]) >= DETAIL_SIDE else None
+        return Canonical(image, rows, columns, crop, patient_age_years(header), look.windowing, finer)
+
+
+def _detail(frame: FirstFrame, crop: tuple[int, int, int, int]) -> NDArray[np.uint8]:
+    """What a canonical image shows of a frame, on more pixels."""
+    rows, columns = int(frame.header.Rows), int(frame.header.Columns)
+    side = math.ceil(max(rows, columns) * DETAIL_SUFFICES / max(crop[2:]))
+    grey, coarser, _ = _reduced(frame.header, frame.values(side), side)
+    top, left, high, wide = (round(value / coarser) for value in crop)
+    return fitted(grey[top : top + high, left : left + wide], DETAIL_SIDE)
 
 
 @dataclass(frozen=True)
@@ -97,6 +117,12 @@ class _Look:
 
 
 def _look(header: Dataset, stored: Values, side: int) -> _Look:
+    grey, coarser, windowing = _reduced(header, stored, side)
+    return _Look(grey, content_box(grey), coarser, windowing)
+
+
+def _reduced(header: Dataset, stored: Values, side: int) -> tuple[FloatImage, int, str]:
+    """Grey levels of a whole frame on `side` pixels and more, how many of the frame's are in one, what set them."""
     factor = max(1, min(max(stored.array.shape) // side, min(stored.array.shape) // MIN_SIDE))
     array, block = _fewer_rows(stored.array, factor)
     values, padding = _averaged(array, _padding_mask(header, array), block)
@@ -105,7 +131,7 @@ def _look(header: Dataset, stored: Values, side: int) -> _Look:
         grey = np.float32(1) - grey
     if padding is not None:
         grey = np.where(padding, np.float32(0), grey)
-    return _Look(grey, content_box(grey), factor * stored.reduced, windowing)
+    return grey, factor * stored.reduced, windowing
 
 
 def _refuse_unsuitable(frame: FirstFrame) -> tuple[int, int]:

@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models import data as films_room
-from models import device as devices
 from models.augment import Augmenter, content_boxes, side_by_side
 from models.body_part import BodyPartReader
 from models.collage import collages
@@ -197,8 +196,7 @@ class Training:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         inputs = standardise(pictures).contiguous(memory_format=torch.channels_last)
-        precision = devices.precision(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=precision == torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             outputs = self.network(inputs)
             taught = None if self.teachers is None else self.teachers(inputs)
         loss = loss_of(outputs, targets, changes, self.trained)

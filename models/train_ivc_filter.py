@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,19 +18,21 @@ from torch.utils.data import DataLoader, Dataset
 
 from models.data import Film
 from models.filter_data import (
-    SIDE,
     Scene,
     backgrounds,
     can_carry_filter,
     compose,
+    compose_crop,
     film_changes,
     heat_target,
     thinned_by_source,
 )
+from models.framing import DETAIL_SIDE
+from models.framing import SIZE as SIDE
 from models.networks import FilterNetwork, RunningAverage, local_contrast
 from models.pack import unpack
 from models.train_body_part import Clock, learning_rate
-from models.weights_files import load_weights, save_weights
+from models.weights_files import Weights, load_weights, save_weights
 
 log = logging.getLogger("models.train_ivc_filter")
 NAME = "ivc_filter"
@@ -40,8 +42,18 @@ BACKGROUND_LIMITS = {"unifesp": 420, "nih": 110, "kermany": 40}
 
 @dataclass(frozen=True)
 class Recipe:
-    """What decides a training run: crop side in pixels, steps, crops a step, positives' share, rate, decay, seed."""
+    """What decides a training run.
 
+    Attributes:
+        pictures: side of the pictures that the detector will read: 512 (canonical images) or 1,024 (detail images).
+        side: of the crops that it learns from, pixels of such a picture; a multiple of 16, of 32 with detail.
+        steps, batch: of the run, and crops a step.
+        positives: share of scenes with a filter.
+        peak_rate, decay: of the optimiser.
+        seed: decides scenes and first weights.
+    """
+
+    pictures: int = SIDE
     side: int = 192
     steps: int = 450
     batch: int = 16
@@ -83,7 +95,9 @@ class SceneSource:
                 crop, box = self._crop(scene, generator)
                 crops.append(crop)
                 boxes.append(box)
-        heat, size, counts = heat_target(boxes, self.recipe.side, FilterNetwork.stride)
+        finer = self.recipe.pictures // SIDE
+        canonical = [box and tuple(value / finer for value in box) for box in boxes]
+        heat, size, counts = heat_target(canonical, self.recipe.side // finer, FilterNetwork.stride)  # type: ignore[arg-type]
         pictures = torch.from_numpy(np.stack(crops))[:, None]
         return pictures, torch.from_numpy(heat), torch.from_numpy(size), torch.from_numpy(counts)
 
@@ -93,7 +107,10 @@ class SceneSource:
             index = int(generator.choice(self.carriers, p=self.weights))
         else:
             index = int(generator.integers(len(self.selection)))
-        return compose(self.images[index], self.selection[index], positive, generator)
+        image, film = self.images[index], self.selection[index]
+        if self.recipe.pictures > SIDE:
+            return compose_crop(image, film, positive, self.recipe.side, generator)
+        return compose(image, film, positive, generator)
 
     def _crop(
         self, scene: Scene, generator: np.random.Generator
@@ -135,20 +152,33 @@ class Training:
         torch.manual_seed(recipe.seed)
         self.recipe, self.source = recipe, source
         self.device = torch.device(device)
-        self.network = FilterNetwork().to(self.device, memory_format=torch.channels_last)
+        network = FilterNetwork(detail=recipe.pictures > SIDE)
+        self.network = network.to(self.device, memory_format=torch.channels_last)
         self.average = RunningAverage(self.network)
         self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=recipe.peak_rate, weight_decay=recipe.decay)
         self.step = 0
 
-    def run(self, limit_s: float | None = None, workers: int = 0) -> list[float]:
+    def begin_with(self, weights: Weights) -> None:
+        """Take over weights; those of canonical images serve a detector of detail images, too, as they are.
+
+        Raises:
+            WeightsUnusable: they are no detector's.
+        """
+        for network in (self.network, self.average.module):
+            fresh = {name: tensor for name, tensor in network.state_dict().items() if name.startswith("detail.")}
+            replace(weights, state={**fresh, **weights.state}).put_into(network)
+
+    def run(self, limit_s: float | None = None, workers: int = 0, checkpoint: Path | None = None) -> list[float]:
         """Take the recipe's steps, or those that fit into `limit_s` seconds, and return their losses.
 
         Args:
             limit_s: seconds after which the run ends.
             workers: processes that compose scenes ahead; the same scenes whatever their number.
+            checkpoint: where the run is kept every 100 steps, for `resume`.
         """
         losses: list[Tensor] = []
         clock = Clock(self.recipe.steps, limit_s)
+        clock.at_start = self.step / self.recipe.steps
         self.network.train()
         for batch in DataLoader(_Steps(self.source, self.step), batch_size=None, num_workers=workers):
             if (progress := clock.progress(self.step)) >= 1:
@@ -157,12 +187,15 @@ class Training:
             if self.step % 25 == 0:
                 mean = float(torch.stack(losses[-25:]).mean())
                 log.info("step %d of %d, %.0f %%: loss %.3f", self.step, self.recipe.steps, 100 * progress, mean)
+            if checkpoint is not None and self.step % 100 == 0:
+                self.save(checkpoint)
         return torch.stack(losses).tolist() if losses else []
 
     def take_step(self, batch: tuple[Tensor, ...], rate: float) -> Tensor:
         """One optimiser step on a batch of the source; returns its loss, still on the device."""
         pictures, heat, size, counts = (tensor.to(self.device, non_blocking=True) for tensor in batch)
-        inputs = local_contrast(pictures.float() / 255).contiguous(memory_format=torch.channels_last)
+        inputs = local_contrast(pictures.float() / 255, finer=self.network.finer)
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         loss = loss_of(self.network(inputs), heat, size, counts)
@@ -174,11 +207,31 @@ class Training:
         self.step += 1
         return loss.detach()
 
+    def save(self, path: Path) -> None:
+        """Write a checkpoint that `resume` continues from."""
+        state = {"step": self.step, "network": self.network.state_dict(), "average": self.average.state_dict()}
+        partial = path.with_suffix(".part")
+        torch.save({**state, "optimiser": self.optimiser.state_dict(), "recipe": asdict(self.recipe)}, partial)
+        partial.rename(path)
+
+    def resume(self, path: Path) -> bool:
+        """Continue from a checkpoint of the same recipe; False when there is none."""
+        if not path.is_file():
+            return False
+        state = torch.load(path, weights_only=True, map_location=self.device)
+        if state["recipe"] != asdict(self.recipe):
+            return False
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step = state["step"]
+        return True
+
     def write(self, path: Path) -> None:
         """Write the averaged weights."""
-        settings = {"threshold": 0.5, "recipe": asdict(self.recipe), "steps_taken": self.step}
+        known = {"side": self.recipe.pictures, "recipe": asdict(self.recipe), "steps_taken": self.step}
         state = {name: tensor.cpu() for name, tensor in self.average.module.state_dict().items()}
-        save_weights(path, state, ARCHITECTURE, settings)
+        save_weights(path, state, ARCHITECTURE, {**known, "threshold": 0.5})
 
 
 def train(
@@ -190,18 +243,29 @@ def train(
     limit_s: float | None = None,
     workers: int = 0,
     start: Path | None = None,
+    checkpoint: Path | None = None,
 ) -> None:
     """Train by a recipe, from given weights or from scratch, and write weights.
 
     `models.calibrate` and `models.evaluate` then set the threshold and write the card.
+
+    Args:
+        selection: films behind the filters.
+        images: their canonical images, uint8 `(n, 512, 512)`, also where the detector will read detail images.
+        path: of the weights.
+        limit_s: seconds after which the schedule ends.
+        workers: processes that compose scenes ahead.
+        start: weights to begin with.
+        checkpoint: where the run is kept, and continued from where one of the same recipe is there.
+
+    Raises:
+        WeightsUnusable: `start` is missing, damaged, or no detector's.
     """
     log.info("%d films behind the filters", len(selection))
     training = Training(recipe, SceneSource(selection, images, recipe), device)
-    if start is not None:
-        weights = load_weights(start)
-        weights.put_into(training.network)
-        weights.put_into(training.average.module)
-    training.run(limit_s, workers)
+    if (checkpoint is None or not training.resume(checkpoint)) and start is not None:
+        training.begin_with(load_weights(start))
+    training.run(limit_s, workers, checkpoint)
     training.write(path)
 
 
@@ -223,23 +287,30 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("var/models"))
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--workers", type=int, default=0, help="processes that compose scenes ahead")
+    parser.add_argument(
+        "--pictures", type=int, choices=(SIDE, DETAIL_SIDE), default=SIDE, help="side that it will read"
+    )
     for name in ("side", "steps", "batch", "seed"):
         parser.add_argument(f"--{name}", type=int, default=getattr(Recipe, name))
+    parser.add_argument("--rate", type=float, default=Recipe.peak_rate, help="learning rate at its peak")
     parser.add_argument("--minutes", type=float, help="end the schedule after this time")
     parser.add_argument("--start", type=Path, help="weights to begin with")
+    parser.add_argument("--checkpoint", type=Path, help="file to keep the run in, and to continue from")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(arguments.threads)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    recipe = Recipe(side=arguments.side, steps=arguments.steps, batch=arguments.batch, seed=arguments.seed)
+    sizes = (arguments.pictures, arguments.side, arguments.steps, arguments.batch)
+    recipe = Recipe(*sizes, peak_rate=arguments.rate, seed=arguments.seed)
     limit_s = None if arguments.minutes is None else arguments.minutes * 60
     if arguments.bundle is not None:
         selection, images = packed_backgrounds(arguments.bundle)
     else:
         selection, images = backgrounds(arguments.data, {"train"}, arguments.cache, BACKGROUND_LIMITS)
     path = arguments.out / f"{NAME}.pt"
-    train(selection, images, path, recipe, arguments.device, limit_s, arguments.workers, arguments.start)
+    runs = (arguments.device, limit_s, arguments.workers, arguments.start, arguments.checkpoint)
+    train(selection, images, path, recipe, *runs)
     print(path)
 
 

@@ -31,10 +31,6 @@ log = logging.getLogger(__name__)
 BUFFERS = 3  # one being filled, one waiting, one with the network
 TOGETHER = 256  # answers that are stored together
 LOOK_S = 0.5  # how often a thread that waits looks whether it still has to
-SHOWS_CAVA = frozenset({"abdominal", "spine", "adult_chest", "unknown"})
-"""Labels whose pictures may show the inferior vena cava: the infrarenal cava lies beside L2 and L3, the lower edge of
-an adult's chest film reaches it often enough that a filter there must not be missed, and an unsure reading may be any
-of these."""
 
 
 @dataclass
@@ -44,6 +40,7 @@ class InferenceSummary:
     Attributes:
         model_id: the model.
         device: where it ran.
+        precision: in which it multiplied.
         pending: radiographs that it had not read.
         read: answers stored.
         gated_out: not looked at, because their body part cannot show what the model looks for.
@@ -52,6 +49,8 @@ class InferenceSummary:
         skipped: no pictures for models: localizers, presentation states and the like.
         unreadable: noted with a reason.
         decoded: canonical images that were not there yet and were made on the way.
+        details: detail images that were not there yet and were made on the way.
+        coarse: read in the canonical image by a model that reads detail images: their film has no more, or is gone.
         labels: answers by label.
         shadow_read: answers of shadow models that were stored, which count for nothing.
         shadows_failed: shadow models that could not read; production is not held up by them.
@@ -59,6 +58,7 @@ class InferenceSummary:
 
     model_id: str
     device: str = "cpu"
+    precision: str = "float32"
     pending: int = 0
     read: int = 0
     gated_out: int = 0
@@ -67,6 +67,8 @@ class InferenceSummary:
     skipped: int = 0
     unreadable: int = 0
     decoded: int = 0
+    details: int = 0
+    coarse: int = 0
     labels: dict[str, int] = field(default_factory=dict)
     shadow_read: int = 0
     shadows_failed: int = 0
@@ -87,6 +89,19 @@ def models_to_run(database: Database, task: str) -> list[RunningModel]:
     return registry.models_to_run(database, task, folder_of(settings()))
 
 
+def reads_details(database: Database) -> bool:
+    """Whether a filter detector in production, or a shadow, reads detail images: whether they are worth making."""
+    from models.framing import SIZE
+    from models.weights_files import WeightsUnusable, load_weights
+    from sluice.registry.weights import RegistryError
+
+    try:
+        sides = [load_weights(model.path).settings.get("side", SIZE) for model in models_to_run(database, "ivc_filter")]
+    except (RegistryError, WeightsUnusable):  # whoever reads with it says so
+        return False
+    return max(sides) > SIZE
+
+
 def read_batch(
     database: Database,
     archive: Path,
@@ -96,6 +111,7 @@ def read_batch(
     device: str = "auto",
     workers: int | DecodeWorkers | None = None,
     certainty: Certainty | None = None,
+    precision: str = "auto",
 ) -> InferenceSummary:
     """Let a task's model read what it has not read of a batch, then its shadows the same. Again: reads nothing.
 
@@ -106,6 +122,7 @@ def read_batch(
         device: `auto`, `cpu` or `cuda`.
         workers: processes that decode what is not there as a canonical image: how many, or such that run already.
         certainty: from when on a header decides the body part in place of the network; None: never.
+        precision: `auto`, `float32` or `bfloat16`.
 
     Returns:
         What the model in production did, with a count of what its shadows did.
@@ -121,7 +138,7 @@ def read_batch(
     chosen = choose(device)
 
     def read(model: RunningModel) -> InferenceSummary:
-        reader, runs = _load(task, model.path, chosen), (task, canonical_root)
+        reader, runs = _load(task, model.path, chosen, precision), (task, canonical_root)
         return read_with(reader, database, archive, batch, *runs, model.stage, workers, certainty)
 
     serving, *shadows = models_to_run(database, task)
@@ -135,14 +152,14 @@ def read_batch(
     return summary
 
 
-def _load(task: str, weights: Path, device: Any) -> Any:
+def _load(task: str, weights: Path, device: Any, precision: str) -> Any:
     if task == "body_part":
         from models.body_part import BodyPartReader
 
-        return BodyPartReader.load(weights, device)
+        return BodyPartReader.load(weights, device, precision)
     from models.ivc_filter import IvcFilterReader
 
-    return IvcFilterReader.load(weights, device)
+    return IvcFilterReader.load(weights, device, precision)
 
 
 def read_with(
@@ -159,13 +176,15 @@ def read_with(
     """Let one loaded model read what it has not read of a batch; see `read_batch`."""
     from models.preprocess import RECIPE
     from sluice.anatomy.fast_path import compare
+    from sluice.ivc_filters.gate import by_reading
     from sluice.predictions import pending, register_model
 
     register_model(database, reader.model_id, task, reader.architecture, reader.weights_sha256, reader.card, stage)
     images = pending(database, batch, task, reader.model_id, RECIPE)
-    summary = InferenceSummary(reader.model_id, str(reader.device), pending=len(images))
+    precision = str(reader.precision).removeprefix("torch.")
+    summary = InferenceSummary(reader.model_id, str(reader.device), precision, len(images))
     if task == "ivc_filter":
-        asked = [image for image in images if image.body_part in SHOWS_CAVA]
+        asked = [image for image in images if by_reading(image.body_part, image.visible)]
         summary.gated_out = len(images) - len(asked)
         images = asked
     elif certainty is not None:
@@ -204,17 +223,27 @@ def _read_images(
     with Pictures(database, archive, root, summary, workers) as pictures, ThreadPoolExecutor(1, "store") as storing:
         stored: Future[None] | None = None
         answers: list[Prediction] = []
+        features: list[Any] = []
+
+        def keep(answers: list[Prediction], features: list[Any]) -> None:
+            _store(database, reader.model_id, task, answers, summary)
+            if features:
+                _keep_features(database, root, reader.model_id, answers, features)
+
         with _Feeder(pictures, images, reader) as groups:
-            for group, pixels in groups:
-                answers += _answers(reader, task, group, pixels)
+            for group, sides, pixels in groups:
+                read, seen = _answers(reader, task, group, sides, pixels)
+                answers += read
+                features += [] if seen is None else [seen]
+                summary.coarse += sum(side < pixels.shape[-1] for side in sides)
                 if len(answers) >= TOGETHER:
                     if stored is not None:
                         stored.result()
-                    stored = storing.submit(_store, database, reader.model_id, task, answers, summary)
-                    answers = []
+                    stored = storing.submit(keep, answers, features)
+                    answers, features = [], []
         if stored is not None:
             stored.result()
-        _store(database, reader.model_id, task, answers, summary)
+        keep(answers, features)
 
 
 class _Feeder:
@@ -222,19 +251,19 @@ class _Feeder:
 
     def __init__(self, pictures: Pictures, images: list[PendingImage], reader: Any) -> None:
         from models.device import buffer
-        from sluice.canonical.shards import SIDE
 
         self._pictures = pictures
         self._images = images
+        self._side = reader.side
         self._free: Queue[Pixels] = Queue()
         size = min(reader.batch, len(images)) if reader.device.type == "cpu" else reader.batch
         for _ in range(BUFFERS):
-            self._free.put(buffer(size, SIDE, reader.device))
-        self._full: Queue[tuple[list[PendingImage], Pixels]] = Queue()
+            self._free.put(buffer(size, self._side, reader.device))
+        self._full: Queue[tuple[list[PendingImage], list[int], Pixels]] = Queue()
         self._over = threading.Event()
         self._thread = ThreadPoolExecutor(1, "feed")
 
-    def __enter__(self) -> Iterator[tuple[list[PendingImage], Pixels]]:
+    def __enter__(self) -> Iterator[tuple[list[PendingImage], list[int], Pixels]]:
         self._fed = self._thread.submit(self._feed)
         return self._groups()
 
@@ -242,10 +271,10 @@ class _Feeder:
         self._over.set()
         self._thread.shutdown(wait=True)
 
-    def _groups(self) -> Iterator[tuple[list[PendingImage], Pixels]]:
+    def _groups(self) -> Iterator[tuple[list[PendingImage], list[int], Pixels]]:
         while True:
             try:
-                group, memory = self._full.get(timeout=LOOK_S)
+                group, sides, memory = self._full.get(timeout=LOOK_S)
             except Empty:
                 if self._fed.done():
                     self._fed.result()
@@ -255,35 +284,57 @@ class _Feeder:
             if not group:
                 self._fed.result()
                 return
-            yield group, memory[: len(group)]
+            yield group, sides, memory[: len(group)]
             self._free.put(memory)
 
     def _feed(self) -> None:
-        pictures = self._pictures.of(self._images)
+        from models.framing import SIZE
+
+        get = self._pictures.of if self._side == SIZE else self._pictures.details_of
+        pictures = get(self._images)
         try:
             while not self._over.is_set():
                 try:
                     memory = self._free.get(timeout=LOOK_S)
                 except Empty:
                     continue
-                group = in_groups(pictures, memory)
-                self._full.put((group, memory))
+                group, sides = in_groups(pictures, memory)
+                self._full.put((group, sides, memory))
                 if not group:
                     return
         finally:
             pictures.close()  # type: ignore[attr-defined]
 
 
-def _answers(reader: Any, task: str, group: list[PendingImage], pixels: Pixels) -> list[Prediction]:
+def _answers(
+    reader: Any, task: str, group: list[PendingImage], sides: list[int], pixels: Pixels
+) -> tuple[list[Prediction], Any | None]:
+    """What a model says of pictures; of the body-part network its features, too, float32 `(n, channels)`."""
     from sluice.predictions import Prediction
 
+    features = None
     if task == "body_part":
-        read = reader.read(pixels, ages=[image.age_years for image in group])
+        read, features = reader.read_with_features(pixels, ages=[image.age_years for image in group])
         answers = [(reading.label, reading.router5_score, reading.detail()) for reading in read]
     else:
         read = reader.read(pixels)
-        answers = [("present" if one.present else "absent", _probability(one), one.detail()) for one in read]
-    return [Prediction(image.sop_instance_uid, *answer) for image, answer in zip(group, answers, strict=True)]
+        answers = [
+            ("present" if one.present else "absent", _probability(one), one.detail() | {"pixels": side})
+            for one, side in zip(read, sides, strict=True)
+        ]
+    said = [Prediction(image.sop_instance_uid, *answer) for image, answer in zip(group, answers, strict=True)]
+    return said, features
+
+
+def _keep_features(
+    database: Database, root: Path, model_id: str, answers: list[Prediction], features: list[Any]
+) -> None:
+    """Features of the films just answered, by which their neighbours are found."""
+    import numpy as np
+
+    from sluice.neighbours.embeddings import keep
+
+    keep(database, root, model_id, [answer.sop_instance_uid for answer in answers], np.concatenate(features))
 
 
 def _probability(reading: Any) -> float:

@@ -61,17 +61,20 @@ def take_out_pictures() -> Any:
     return SummaryOperator(
         task_id="take_out_pictures",
         python_callable=_take_out_pictures,
-        doc_md="Erases canonical images of instances that are opted out for every project or that the archive does not "
-        "hold any more, and gives back the room of bytes in shards that nothing points to.",
+        doc_md="Erases canonical images and features of instances that are opted out for every project or that the "
+        "archive does not hold any more, and gives back the room of bytes in shards that nothing points to.",
     ).output
 
 
 def _take_out_pictures() -> Counts:
     from operators.connections import database
     from sluice.canonical.upkeep import compact
+    from sluice.neighbours.embeddings import remove_withdrawn
     from sluice.settings import settings
 
-    return compact(database(), settings().canonical).as_dict()
+    store, root = database(), settings().canonical
+    features = remove_withdrawn(store, root)
+    return compact(store, root).as_dict() | {"features_removed": features}
 
 
 def _take_back(params: dict[str, Any], dag_run: Any) -> Counts:

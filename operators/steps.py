@@ -296,12 +296,13 @@ def _extract(batch: dict[str, Any]) -> Counts:
 def _decode(batch: dict[str, Any]) -> Counts:
     """Canonical images of one batch, where they are not there yet."""
     from operators.connections import archive, database
+    from operators.inference import reads_details
     from operators.pictures import keep_batch
     from sluice.batches import Batch
     from sluice.settings import settings
 
-    site = settings()
-    return keep_batch(database(), archive(), Batch.of(batch), site.canonical, site.decode_processes)
+    site, detail = settings(), reads_details(database())
+    return keep_batch(database(), archive(), Batch.of(batch), site.canonical, site.decode_processes, detail)
 
 
 def _read(batch: dict[str, Any], model_task: str) -> Counts:
@@ -314,7 +315,7 @@ def _read(batch: dict[str, Any], model_task: str) -> Counts:
 
     site = settings()
     certainty = Certainty(site.header_reliability, audited=site.header_audited) if site.header_decides else None
-    runs = (site.device, site.decode_processes, certainty)
+    runs = (site.device, site.decode_processes, certainty, site.precision)
     return read_batch(database(), archive(), Batch.of(batch), model_task, site.canonical, *runs).as_dict()
 
 

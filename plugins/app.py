@@ -50,6 +50,10 @@ APPROVERS_OF = "export_release"
 PROMOTERS_OF = "train_models"
 # Whoever may start runs of this DAG may correct the registry of IVC filters.
 CORRECTORS_OF = "detect_ivc_filter"
+# Whoever may read this DAG sees the page Annotate; whoever may answer requests of it annotates films.
+ANNOTATORS_OF = "annotate"
+# Whoever may answer requests of this DAG decides between readers: training takes what is decided.
+ADJUDICATORS_OF = "train_models"
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
@@ -76,7 +80,11 @@ def behind_login() -> FastAPI:
     starts_recalls = requires_access_dag("POST", DagAccessEntity.RUN, RECALLERS_OF)
     starts_training = requires_access_dag("POST", DagAccessEntity.RUN, PROMOTERS_OF)
     starts_detection = requires_access_dag("POST", DagAccessEntity.RUN, CORRECTORS_OF)
+    annotates = requires_access_dag("PUT", DagAccessEntity.HITL_DETAIL, ANNOTATORS_OF)
+    adjudicates = requires_access_dag("PUT", DagAccessEntity.HITL_DETAIL, ADJUDICATORS_OF)
     looks = requires_access_dag("GET", param_dag_id=READERS_OF)
+    asks = requires_access_dag("GET", param_dag_id=COHORTS_OF)
+    sees_films = requires_access_dag("GET", param_dag_id=ANNOTATORS_OF)
     logged_in = Depends(get_user)
 
     def person(request: Request, user: Any = logged_in) -> pacs.Person:
@@ -103,19 +111,36 @@ def behind_login() -> FastAPI:
             may_look=may(looks),
             may_promote=may(starts_training),
             may_correct=may(starts_detection),
+            may_see_films=may(sees_films),
+            may_annotate=may(annotates),
+            may_adjudicate=may(adjudicates),
         )
 
-    asks = requires_access_dag("GET", param_dag_id=COHORTS_OF)
-    return build([Depends(get_user), Depends(asks)], person, [Depends(looks)])
+    def any_of_them(request: Request, user: Any = logged_in) -> None:
+        """Researchers and readers have a page each."""
+        try:
+            asks(request, user)
+        except HTTPException:
+            sees_films(request, user)
+
+    return build(
+        [Depends(get_user), Depends(any_of_them)], person, [Depends(looks)], [Depends(asks)], [Depends(sees_films)]
+    )
 
 
 def build(
-    dependencies: Sequence[Any], person: Callable[..., pacs.Person] = pacs.nobody, hospital: Sequence[Any] = ()
+    dependencies: Sequence[Any],
+    person: Callable[..., pacs.Person] = pacs.nobody,
+    hospital: Sequence[Any] = (),
+    asking: Sequence[Any] = (),
+    films: Sequence[Any] = (),
 ) -> FastAPI:
     """The pages behind the given dependencies, which every route has; `person` says who asks and what they may.
 
     Args:
-        hospital: what the routes have besides that show what the hospital has; a researcher has the others only.
+        hospital: what the routes have besides that show what the hospital has.
+        asking: what those have besides where researchers ask; all that a researcher has.
+        films: what those have besides where films are annotated; all that a reader has.
     """
     # Documentation routes would escape `dependencies`, so there are none.
     app = FastAPI(title="Sluice", dependencies=list(dependencies), docs_url=None, redoc_url=None, openapi_url=None)
@@ -123,18 +148,21 @@ def build(
     app.include_router(api.router, prefix="/api", dependencies=inside)
     app.include_router(find.router, prefix="/api", dependencies=inside)
     app.include_router(pacs.routes(person), prefix="/api", dependencies=inside)
-    app.include_router(cohorts.routes(person), prefix="/api/cohorts")
-    app.include_router(cohort_lists.routes(person), prefix="/api/cohorts/lists")
-    app.include_router(requests.routes(person), prefix="/api/requests")
+    researchers = list(asking)
+    app.include_router(cohorts.routes(person), prefix="/api/cohorts", dependencies=researchers)
+    app.include_router(cohort_lists.routes(person), prefix="/api/cohorts/lists", dependencies=researchers)
+    app.include_router(requests.routes(person), prefix="/api/requests", dependencies=researchers)
     app.include_router(recalls.routes(person), prefix="/api/recalls", dependencies=inside)
     app.include_router(trend.routes(person), prefix="/api", dependencies=inside)
     app.include_router(anatomy.routes(person), prefix="/api", dependencies=inside)
     app.include_router(models.routes(person), prefix="/api", dependencies=inside)
     app.include_router(ivc_filters.routes(person), prefix="/api", dependencies=inside)
-    app.include_router(annotation.routes(person), prefix="/api", dependencies=inside)
+    app.include_router(annotation.routes(person), prefix="/api", dependencies=list(films))
     app.include_router(routing.routes(person), prefix="/api", dependencies=inside)
-    app.include_router(review.routes(person), prefix="/api/review")
+    app.include_router(review.routes(person), prefix="/api/review", dependencies=researchers)
     app.include_router(files.routes(person))
+    app.include_router(files.researchers, dependencies=researchers)
+    app.include_router(files.readers, dependencies=list(films))
     app.include_router(files.router, dependencies=inside)
     app.add_exception_handler(DatabaseError, _database_is_away)
     app.add_exception_handler(OperationalError, _airflow_is_away)  # connections stand in it

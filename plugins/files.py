@@ -33,29 +33,22 @@ UID = re.compile(r"[0-9.]{1,64}")
 REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'self'"
 
 router = APIRouter()
+researchers = APIRouter()
+readers = APIRouter()
 
 
 def routes(person: Callable[..., Person]) -> APIRouter:
-    """The pages that a researcher sees too, and what all pages are made of."""
+    """Where everybody comes in, and what all pages are made of."""
     open_to_all = APIRouter()
     who = Depends(person)
 
     @open_to_all.get("/", response_model=None)
     def page(request: Request, who: Person = who) -> FileResponse | RedirectResponse:
-        """The page Windows; for who may not look into the hospital, the page of their requests."""
+        """The page Windows; for who may not look into the hospital, that of their requests or of their films."""
         if who.may_look:
             return _file(PAGES / "index.html")
-        return RedirectResponse(f"{request.scope.get('root_path', '').rstrip('/')}/requests")
-
-    @open_to_all.get("/cohorts")
-    def cohorts_page() -> FileResponse:
-        """The page Cohorts."""
-        return _file(PAGES / "cohorts.html")
-
-    @open_to_all.get("/requests")
-    def requests_page() -> FileResponse:
-        """The page Requests."""
-        return _file(PAGES / "requests.html")
+        page = "annotate" if who.may_see_films and not who.may_ask else "requests"
+        return RedirectResponse(f"{request.scope.get('root_path', '').rstrip('/')}/{page}")
 
     @open_to_all.get("/api/me")
     def me(who: Person = who) -> dict[str, Any]:
@@ -63,7 +56,9 @@ def routes(person: Callable[..., Person]) -> APIRouter:
         hospital = ["./", "find", "anatomy", "models", "filters", "routing", "trend", "pacs"] if who.may_look else []
         recalls = ["recalls"] if who.may_recall and who.may_look else []
         reviews = ["review"] if who.may_look and (who.may_approve or who.may_change(CONNECTION)) else []
-        return {"name": who.name, "pages": [*hospital, "cohorts", "requests", *reviews, *recalls]}
+        films = ["annotate"] if who.may_see_films else []
+        cohorts = ["cohorts", "requests"] if who.may_look or who.may_ask else []
+        return {"name": who.name, "pages": [*hospital, *films, *cohorts, *reviews, *recalls]}
 
     @open_to_all.get("/static/{name}")
     def asset(name: str) -> FileResponse:
@@ -73,6 +68,24 @@ def routes(person: Callable[..., Person]) -> APIRouter:
         return _file(ASSETS[name])
 
     return open_to_all
+
+
+@researchers.get("/cohorts")
+def cohorts_page() -> FileResponse:
+    """The page Cohorts."""
+    return _file(PAGES / "cohorts.html")
+
+
+@researchers.get("/requests")
+def requests_page() -> FileResponse:
+    """The page Requests."""
+    return _file(PAGES / "requests.html")
+
+
+@readers.get("/annotate")
+def annotate_page() -> FileResponse:
+    """The page where films are annotated."""
+    return _file(PAGES / "annotate.html")
 
 
 @router.get("/recalls")
@@ -132,6 +145,15 @@ def review_page() -> FileResponse:
 @router.get("/images/{sop_instance_uid}.png")
 def image(sop_instance_uid: str, store: Annotated[Database, Depends(database)]) -> Response:
     """Canonical image of an instance, found by UID in the database: no part of a path comes from the URL."""
+    return picture(store, sop_instance_uid)
+
+
+def picture(store: Database, sop_instance_uid: str) -> Response:
+    """An instance's canonical image as an answer.
+
+    Raises:
+        HTTPException: it has none.
+    """
     from sluice.canonical.index import picture_of
     from sluice.canonical.png import as_png
 

@@ -43,6 +43,9 @@ class Person:
         may_approve: whether they may answer requests of `export_release`, and so approve releases.
         may_promote: whether they may start runs of `train_models`, and so move models between stages.
         may_correct: whether they may start runs of `detect_ivc_filter`, and so correct the registry of IVC filters.
+        may_see_films: whether they may read `annotate`, and so see the page Annotate.
+        may_annotate: whether they may answer requests of `annotate`, and so annotate films.
+        may_adjudicate: whether they may answer requests of `train_models`, and so decide between readers.
         wake: tells an Airflow task that waits for an answer to look again.
     """
 
@@ -57,6 +60,9 @@ class Person:
     may_look: bool = True
     may_promote: bool = False
     may_correct: bool = False
+    may_see_films: bool = False
+    may_annotate: bool = False
+    may_adjudicate: bool = False
 
     def projects(self) -> list[str] | None:
         """The projects whose cohorts they see; None for all."""

@@ -32,9 +32,12 @@ DRESS = """<link rel="stylesheet" href="{root}/static/page.css">
 <script type="module" src="{root}/static/refused.js"></script>"""
 WORDS = {
     401: "You are not logged in to Airflow, or your login has ended. Log in to Airflow in another tab, then try again.",
-    403: "Your role in Airflow may not see this page. It is for those who may read the DAG sweep.",
+    403: "Your role in Airflow may not see this page. It is for those who may read the DAG {dag}: ask who gives out "
+    "roles there.",
     405: "There is no such page.",
 }
+# Whose pages are tied to another DAG than the hospital's.
+DAGS = {"annotate": "annotate", "cohorts": "backfill_cohort", "requests": "backfill_cohort"}
 
 
 async def refused(request: Request, error: Exception) -> Response:
@@ -46,6 +49,7 @@ async def refused(request: Request, error: Exception) -> Response:
     if detail == HTTPStatus(error.status_code).phrase:
         detail = "There is no such page."
     root = escape(request.scope.get("root_path", "").rstrip("/"), quote=True)
-    words = escape(WORDS.get(error.status_code, detail))
+    dag = DAGS.get(request.url.path.rsplit("/", 1)[-1], "sweep")
+    words = escape(WORDS.get(error.status_code, detail).replace("{dag}", dag))
     dress = "" if error.status_code in {401, 403} else DRESS.format(root=root)
     return HTMLResponse(PAGE.format(root=root, words=words, dress=dress), error.status_code, error.headers)

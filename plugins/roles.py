@@ -1,4 +1,4 @@
-"""Who may see and press what, in one table: the four roles of Sluice, and Airflow's own login that knows them.
+"""Who may see and press what, in one table: the roles of Sluice, and Airflow's own login that knows them.
 
 Airflow decides by DAG who may read and who may start runs; the pages ask the same questions (`plugins.app`), so this
 table holds for Airflow's UI, its API and our pages alike. A site with another auth manager (FAB, Keycloak) gives its
@@ -26,13 +26,14 @@ class Role:
     Attributes:
         reads: DAGs whose runs, tasks and logs it sees; `*` for all. Who reads `sweep` sees the hospital's pages.
         starts: DAGs whose runs it may start, and what the pages tie to that; `*` to clear, delete and switch off, too.
-        approves: whether it answers what a DAG asks people (Required Actions), such as the approval of a release.
+        answers: DAGs whose questions to people it answers (Required Actions), `*` for all: of `export_release` it
+            approves releases, of `annotate` it annotates films, of `train_models` it decides between readers.
         elsewhere: the role of Airflow's simple auth manager that holds for everything besides DAGs.
     """
 
     reads: frozenset[str]
     starts: frozenset[str]
-    approves: bool
+    answers: frozenset[str]
     elsewhere: str
 
 
@@ -40,17 +41,22 @@ def _of(*dags: str) -> frozenset[str]:
     return frozenset(dags)
 
 
+RELEASES = _of("export_release", "backfill_cohort")
+FILMS = _of("annotate", "train_models")
 ROLES = {
-    "viewer": Role(_of(ALL), _of(), False, "viewer"),
-    "researcher": Role(_of("backfill_cohort"), _of("backfill_cohort"), False, "viewer"),
-    "approver": Role(_of(ALL), _of("recall"), True, "viewer"),
+    "viewer": Role(_of(ALL), _of(), _of(), "viewer"),
+    "researcher": Role(_of("backfill_cohort"), _of("backfill_cohort"), _of(), "viewer"),
+    # radiologists: the page Annotate and nothing else
+    "reader": Role(_of("annotate"), _of(), _of("annotate"), "viewer"),
+    "adjudicator": Role(_of("annotate"), _of(), FILMS, "viewer"),
+    "approver": Role(_of(ALL), _of("recall"), RELEASES, "viewer"),
     # whoever runs the pipeline does not approve what leaves by it
-    "engineer": Role(_of(ALL), _of(ALL), False, "op"),
-    "admin": Role(_of(ALL), _of(ALL), True, "admin"),
+    "engineer": Role(_of(ALL), _of(ALL), FILMS, "op"),
+    "admin": Role(_of(ALL), _of(ALL), _of(ALL), "admin"),
 }
 # Users that were written down for Airflow's own manager keep their places.
 SAME_AS = {"user": "researcher", "op": "engineer"}
-NOTHING = Role(_of(), _of(), False, "")
+NOTHING = Role(_of(), _of(), _of(), "")
 
 
 def role_of(name: str | None) -> Role:
@@ -75,7 +81,7 @@ class SluiceAuthManager(SimpleAuthManager):
         if method == "GET":  # without a DAG it is a list, which Airflow then filters DAG by DAG
             return bool(role.reads) if dag_id is None else _holds(role.reads, dag_id)
         if _name(access_entity) == "HITL_DETAIL":
-            return role.approves
+            return bool(role.answers) if dag_id is None else _holds(role.answers, dag_id)
         if ALL in role.starts:
             return True
         # to start a run is not to clear, mark or delete what others started, nor to switch the DAG off

@@ -46,6 +46,10 @@ class PendingImage:
         age_years: of the patient, by the header; None when unknown.
         place: of its canonical image; None where there is none, or one of another recipe.
         body_part: label of the newest body part prediction, None when there is none.
+        visible: regions that it sees.
+        header_region: key of the region that the header names, None when it names none or was not asked.
+        detail: place of its detail image, None where there is none.
+        detail_known: whether it is known that there is one, or none.
     """
 
     sop_instance_uid: str
@@ -55,11 +59,15 @@ class PendingImage:
     age_years: float | None
     place: Place | None
     body_part: str | None
+    visible: tuple[str, ...] = ()
+    header_region: str | None = None
+    detail: Place | None = None
+    detail_known: bool = False
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self:
         """The image of a row of `pending_predictions.sql` or `pending_pictures.sql`."""
-        at = row["shard_id"]
+        at, finer = row["shard_id"], row.get("detail_shard_id")
         return cls(
             row["sop_instance_uid"],
             row["path"],
@@ -68,6 +76,10 @@ class PendingImage:
             row["patient_age_years"],
             None if at is None else Place(at, row["offset_bytes"], bytes(row["digest"])),
             row["body_part"],
+            tuple(row["visible"] or ()),
+            row.get("header_region"),
+            None if finer is None else Place(finer, row["detail_offset_bytes"], bytes(row["detail_digest"])),
+            bool(row.get("detail_known")),
         )
 
     @property

@@ -103,6 +103,8 @@ class Settings(BaseSettings):
             those that ship; docs/pixels.md.
         screening_threads: processor threads that one task may use to look for text in pixels.
         device: where the models run: `auto` (a GPU where there is one), `cpu` or `cuda`.
+        precision: what the models multiply in: `auto` (bfloat16 where the hardware does that, else float32), `float32`
+            or `bfloat16`.
         header_decides: whether a header that is right with certainty spares the network a film's body part, but for a
             sample; what only the picture shows (visible regions, view, orientation) is then not known of it.
         header_reliability: how often headers of a station have to be right for that.
@@ -162,6 +164,7 @@ class Settings(BaseSettings):
     device_rules: Path | None = None
     screening_threads: int = Field(default=1, ge=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     header_decides: bool = False
     header_reliability: float = Field(default=0.99, ge=0.9, le=1)
     header_audited: float = Field(default=0.05, ge=0.01, le=1)

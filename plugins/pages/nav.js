@@ -2,7 +2,7 @@
 
 import { ask } from "./dom.js";
 
-const ALL = ["./", "find", "cohorts", "requests", "anatomy", "models", "filters", "routing", "trend", "pacs", "review", "recalls"];
+const ALL = ["./", "find", "cohorts", "requests", "anatomy", "models", "annotate", "filters", "routing", "trend", "pacs", "review", "recalls"];
 
 try {
   const { pages } = await ask("me");

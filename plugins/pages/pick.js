@@ -61,7 +61,9 @@ export function picker(label, options, chosen) {
     list.replaceChildren(...drawn);
     list.hidden = false;
     input.setAttribute("aria-expanded", "true");
-    mark(wanted.length && fitting.length ? 0 : -1);
+    // what begins so is likelier meant than what has it somewhere
+    const begins = fitting.findIndex((option) => option.label.toLowerCase().startsWith(wanted.join(" ")));
+    mark(wanted.length && fitting.length ? Math.max(0, begins) : -1);
   }
 
   input.addEventListener("focus", () => open(taken !== null));

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from itertools import combinations
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from sluice.annotation.answers import check_task
 from sluice.database import Database
+from sluice.settings import settings
 
 FIELDS = {"body_part": ("label", "examined"), "ivc_filter": ("label",)}
 NOTHING = "none"  # an examined region that is none
@@ -44,18 +47,20 @@ def fleiss_kappa(films: Iterable[Sequence[str]]) -> float | None:
 
 
 def agreement(database: Database, task: str) -> dict[str, Any]:
-    """Agreement of readers by field of the answer, who decided, and how many films stand where.
+    """Agreement of readers by field of the answer, who decided, how many films stand where, how much each has read.
 
     Raises:
         AnnotationError: there is no such task.
     """
     check_task(task)
     rows = database.rows("annotation_answers", {"task": task})
+    today = datetime.now(ZoneInfo(settings().time_zone)).replace(hour=0, minute=0, second=0, microsecond=0)
     standing = {row["standing"]: row["films"] for row in database.rows("annotation_progress", {"task": task})}
     return {
         "task": task,
         "films": standing,
         "fields": {field: _of_field(rows, field) for field in FIELDS[task]},
+        "readers": database.rows("annotation_readers", {"task": task, "since": today}),
         "adjudicators": database.rows("annotation_adjudicators", {"task": task}),
     }
 

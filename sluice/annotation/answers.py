@@ -10,7 +10,7 @@ from typing import Any
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from sluice.anatomy.regions import REGIONS
-from sluice.database import Database, named_query, select
+from sluice.database import Database, named_query, query_rows, select
 from sluice.predictions import TASKS
 from sluice.settings import settings
 
@@ -19,11 +19,20 @@ LABELS = {
     "body_part": ("abdominal", "adult_chest", "pediatric_chest", "spine", "others", UNCLEAR),
     "ivc_filter": ("present", "absent", UNCLEAR),
 }
+OF_READER = "task = %(task)s and sop_instance_uid = %(sop_instance_uid)s and reader = %(reader)s"
 NEWEST = 20_000  # answers of the serving model among which the queue looks
 
 
 class AnnotationError(RuntimeError):
     """An answer cannot be kept; the message says what to do."""
+
+
+class FilmGone(AnnotationError):  # noqa: N818
+    """The film is not here, or nobody may use it."""
+
+
+class Overtaken(AnnotationError):  # noqa: N818
+    """What the person saw is not how it is by now."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +66,15 @@ class Answer:
         return Answer(self.label, self.examined, tuple(sorted(regions)))
 
 
-def queue(database: Database, task: str, reader: str, most: int = 20) -> list[dict[str, Any]]:
+def queue(where: Database | Connection, task: str, reader: str, most: int = 20) -> list[dict[str, Any]]:
     """The films that this reader should look at next, the most telling first, with the model's answer and why.
 
     `worth` = 2 where the header names another region than the model + 2 x the share of shadow models that say another
-    label + the entropy of the model's classes (0..1; without their probabilities, how near its score is to one half)
-    + the rarity of the class (0 the commonest). `settings().annotation_double_share` of all films, the same
-    for everybody, are read by two; what others answered is not shown.
+    label + 2 x by how much of its neighbours' votes another region is ahead of the film's label + the entropy of the
+    model's classes (0..1; without their probabilities, how near its score is to one half) + the rarity of the class
+    (0 the commonest). `settings().annotation_double_share` of all films, the same for everybody, are read by two; what
+    others answered is not shown. Films that others have before them are left out (`sluice.annotation.reading`), those
+    that the reader put off come last.
 
     Raises:
         AnnotationError: there is no such task.
@@ -76,7 +87,7 @@ def queue(database: Database, task: str, reader: str, most: int = 20) -> list[di
         "double_share": settings().annotation_double_share,
         "most": most,
     }
-    return database.rows("annotation_queue", asked)
+    return query_rows(where, "annotation_queue", asked)
 
 
 def annotate(
@@ -87,23 +98,35 @@ def annotate(
     reader: str,
     seconds: float | None = None,
     comment: str = "",
+    once: bool = False,
 ) -> str:
     """Keep a reader's answer, beside the one that the model had given; the reader's newest counts.
+
+    Args:
+        once: only where this reader has no answer yet.
 
     Returns:
         Where the film stands now: `single`, `agreed`, `differing` or `adjudicated`.
 
     Raises:
-        AnnotationError: it is no answer to this task, or the image is not here or must not be used.
+        AnnotationError: it is no answer to this task.
+        FilmGone: the image is not here or must not be used.
+        Overtaken: the reader has answered `once` already.
     """
     checked = answer.checked(task)
     with database.transaction() as connection:
         shown = _shown(connection, task, sop_instance_uid)
-        return _keep(connection, task, shown, checked, reader, seconds, comment, accepted=False)
+        return _keep(connection, task, shown, checked, reader, seconds, comment, once, accepted=False)
 
 
 def accept(
-    database: Database, task: str, sop_instance_uid: str, model_id: str, reader: str, seconds: float | None = None
+    database: Database,
+    task: str,
+    sop_instance_uid: str,
+    model_id: str,
+    reader: str,
+    seconds: float | None = None,
+    once: bool = False,
 ) -> str:
     """Take the model's answer as it is: the one key of the page. Returns as `annotate` does.
 
@@ -111,21 +134,34 @@ def accept(
         model_id: whose answer the reader saw.
 
     Raises:
-        AnnotationError: another model answers by now, it has no answer or none that can be taken (`unknown`), or as
-            `annotate`.
+        AnnotationError: the model has none that can be taken (`unknown`).
+        FilmGone: as `annotate`.
+        Overtaken: another model answers by now, or as `annotate`.
     """
     check_task(task)
     with database.transaction() as connection:
         shown = _shown(connection, task, sop_instance_uid)
         if shown["model_id"] != model_id:
-            raise AnnotationError("This is not the answer that counts by now. Load the film again and look at it.")
+            raise Overtaken("This is not the answer that counts by now. Load the film again and look at it.")
         if shown["label"] not in LABELS[task]:
             raise AnnotationError(f"The model says {shown['label']}, which is no answer to take: say what you see.")
         said = Answer(shown["label"])
         if task == "body_part":
             known = tuple(region for region in shown["visible"] if region in REGIONS)
             said = Answer(shown["label"], shown["examined"] if shown["examined"] in REGIONS else None, known)
-        return _keep(connection, task, shown, said.checked(task), reader, seconds, "", accepted=True)
+        return _keep(connection, task, shown, said.checked(task), reader, seconds, "", once, accepted=True)
+
+
+def shown(database: Database, task: str, sop_instance_uid: str) -> dict[str, Any]:
+    """An image that may be annotated, with the answer of the model that serves, all None where there is none.
+
+    Raises:
+        AnnotationError: there is no such task.
+        FilmGone: the image is not here or must not be used.
+    """
+    check_task(task)
+    with database.transaction() as connection:
+        return _shown(connection, task, sop_instance_uid)
 
 
 def differing(database: Database, task: str, most: int = 50) -> list[dict[str, Any]]:
@@ -170,17 +206,24 @@ def _keep(
     reader: str,
     seconds: float | None,
     comment: str,
+    once: bool,
     accepted: bool,
 ) -> str:
     if seconds is not None and not (math.isfinite(seconds) and seconds >= 0):
         raise AnnotationError("The seconds that an answer took are a number from 0 on.")
     uid, model_id = shown["sop_instance_uid"], shown["model_id"]
     before = None if model_id is None else {key: shown[key] for key in ("label", "score", "examined", "visible")}
+    who = {"task": task, "sop_instance_uid": uid, "reader": _person(reader)}
     with connection.cursor() as cursor:
+        cursor.execute("select pg_advisory_xact_lock(hashtextextended(%(task)s || %(sop_instance_uid)s, 43))", who)
+        if once and select(connection, f"select from annotation_now where {OF_READER}", who):
+            raise Overtaken("You have answered this film already, perhaps in another tab.")
+        cursor.execute(f"delete from annotation_lease where {OF_READER}", who)
+        cursor.execute(f"delete from annotation_skip where {OF_READER}", who)
         cursor.execute(
             "insert into annotation (sop_instance_uid, task, label, examined, visible, reader, seconds, comment, "
             "accepted, shown_model_id, shown) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb)",
-            (uid, task, answer.label, answer.examined, list(answer.visible), _person(reader), seconds, comment,
+            (uid, task, answer.label, answer.examined, list(answer.visible), reader, seconds, comment,
              accepted, model_id, None if before is None else json.dumps(before)),
         )  # fmt: skip
     (verdict,) = select(connection, named_query("annotation_verdict"), _of(task, uid))
@@ -190,7 +233,7 @@ def _keep(
 def _shown(connection: Connection, task: str, sop_instance_uid: str) -> dict[str, Any]:
     rows = select(connection, named_query("annotation_shown"), _of(task, sop_instance_uid))
     if not rows:
-        raise AnnotationError("There is no such image here that may be used.")
+        raise FilmGone("There is no such image here that may be used.")
     return rows[0]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sluice.canonical.shards import RECORD, SIDE, Place, ShardReader, ShardWriter
+from sluice.canonical.shards import DETAIL_SIDE, RECORD, SIDE, Place, ShardReader, ShardWriter
 from sluice.database import Database, copy_rows, select
 
 if TYPE_CHECKING:
@@ -99,13 +99,17 @@ def keep(database: Database, writer: ShardWriter, recipe: int, made: Sequence[Ma
         return copy_rows(connection, "canonical_image", COLUMNS, rows, ON_CONFLICT)
 
 
-def lost(database: Database, places: Iterable[tuple[str, Place]]) -> int:
+TABLES = {SIDE: "canonical_image", DETAIL_SIDE: "detail_image"}
+"""What points to pictures, by their side."""
+
+
+def lost(database: Database, places: Iterable[tuple[str, Place]], side: int = SIDE) -> int:
     """Forget pictures whose bytes are gone, so that they are made again; returns how many were still pointed to."""
     forgotten = 0
     with database.transaction() as connection, connection.cursor() as cursor:
         for uid, place in sorted(places, key=lambda pair: pair[0]):
             cursor.execute(
-                "delete from canonical_image where sop_instance_uid = %s and shard_id = %s and offset_bytes = %s",
+                f"delete from {TABLES[side]} where sop_instance_uid = %s and shard_id = %s and offset_bytes = %s",
                 (uid, place.shard_id, place.offset),
             )
             forgotten += cursor.rowcount

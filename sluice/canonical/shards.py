@@ -1,4 +1,4 @@
-"""Shards: files of 512 x 512 bytes, one picture after the other, appended and never changed.
+"""Shards: files of pictures of one side, a byte a pixel, one after the other, appended and never changed.
 
 A writer holds a shard by a lock on its file for as long as it lives, so several write at once, each into its own. Bytes
 are on the disk before the index says so: who is killed in between leaves bytes that nothing points to, and whoever
@@ -27,9 +27,12 @@ if TYPE_CHECKING:
     Pixels = NDArray[np.uint8]
 
 SIDE = 512
+"""Of canonical images, pixels."""
+DETAIL_SIDE = 1024
+"""Of detail images, pixels."""
 RECORD = SIDE * SIDE
-CAPACITY = 4096
-"""Records of a shard: 1 GiB."""
+CAPACITY = 1 << 30
+"""Bytes of a shard: 4,096 canonical or 1,024 detail images."""
 
 
 class ShardError(RuntimeError):
@@ -61,13 +64,16 @@ class ShardWriter:
 
     Args:
         root: folder of the canonical images; made where it is missing.
-        capacity: records of a shard.
+        capacity: records of a shard; None: as many as it has room for.
+        side: of the pictures, pixels.
     """
 
-    def __init__(self, database: Database, root: Path, capacity: int = CAPACITY) -> None:
+    def __init__(self, database: Database, root: Path, capacity: int | None = None, side: int = SIDE) -> None:
         self._database = database
         self._root = root
-        self._capacity = capacity
+        self._side = side
+        self._record = side * side
+        self._capacity = capacity or CAPACITY // self._record
         self._shard_id = 0
         self._file = -1
         self._full: list[int] = []  # still held, for what was appended may not be pointed to yet
@@ -81,7 +87,7 @@ class ShardWriter:
         self.close()
 
     def append(self, pictures: Sequence[Pixels]) -> list[Place]:
-        """Write pictures, uint8 `(512, 512)`, and wait until the disk has them.
+        """Write pictures, uint8 `(side, side)`, and wait until the disk has them.
 
         They may be pointed to from then on, and have to be before this writer appends again or is closed: what nothing
         points to in a shard that nobody holds is given back.
@@ -94,14 +100,15 @@ class ShardWriter:
         try:
             while len(places) < len(pictures):
                 start = self._room()
-                left = self._capacity - start // RECORD
-                written = [bytes(picture.data) for picture in pictures[len(places) : len(places) + left]]
-                if any(len(data) != RECORD for data in written):
-                    raise ValueError("a canonical image has 512 x 512 bytes")
-                _write(self._file, b"".join(written), start)
+                left = self._capacity - start // self._record
+                written = [memoryview(picture.data).cast("B") for picture in pictures[len(places) : len(places) + left]]
+                if any(len(data) != self._record for data in written):
+                    raise ValueError(f"a picture of these shards has {self._side} x {self._side} bytes")
+                for number, data in enumerate(written):
+                    _write(self._file, data, start + number * self._record)
                 os.fdatasync(self._file)
                 places += [
-                    Place(self._shard_id, start + number * RECORD, hashlib.sha256(data).digest())
+                    Place(self._shard_id, start + number * self._record, hashlib.sha256(data).digest())
                     for number, data in enumerate(written)
                 ]
         except OSError as error:
@@ -128,8 +135,8 @@ class ShardWriter:
             if self._file < 0:
                 self._claim()
             end = os.fstat(self._file).st_size
-            start = (end + RECORD - 1) // RECORD * RECORD
-            if start // RECORD < self._capacity:
+            start = (end + self._record - 1) // self._record * self._record
+            if start // self._record < self._capacity:
                 return start
             self._seal(self._shard_id)
             self._full.append(self._file)
@@ -138,14 +145,20 @@ class ShardWriter:
     def _claim(self) -> None:
         """Hold a shard that nobody else does, else a new one."""
         with self._database.transaction() as connection:
-            rows = select(connection, "select shard_id from canonical_shard where sealed_at is null order by shard_id")
+            rows = select(
+                connection,
+                "select shard_id from canonical_shard where sealed_at is null and side = %s order by shard_id",
+                (self._side,),
+            )
         for row in rows:
             held = held_file(shard_path(self._root, row["shard_id"]))
             if held is not None:
                 self._shard_id, self._file = row["shard_id"], held
                 return
         with self._database.transaction() as connection:
-            (row,) = select(connection, "insert into canonical_shard default values returning shard_id")
+            (row,) = select(
+                connection, "insert into canonical_shard (side) values (%s) returning shard_id", (self._side,)
+            )
             path = shard_path(self._root, row["shard_id"])
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
             file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o640)
@@ -173,8 +186,8 @@ def held_file(path: Path) -> int | None:
     return None
 
 
-def _write(file: int, data: bytes, offset: int) -> None:
-    rest = memoryview(data)
+def _write(file: int, data: memoryview, offset: int) -> None:
+    rest = data
     while rest:
         written = os.pwrite(file, rest, offset)
         rest, offset = rest[written:], offset + written
@@ -193,12 +206,15 @@ class ShardReader:
 
     Args:
         root: folder of the canonical images.
+        side: of the pictures, pixels.
     """
 
     MOST_MAPPED = 64
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, side: int = SIDE) -> None:
         self._root = root
+        self._side = side
+        self._record = side * side
         self._mapped: dict[int, mmap.mmap] = {}
 
     def __enter__(self) -> Self:
@@ -210,26 +226,26 @@ class ShardReader:
         self._mapped.clear()  # unmapped with the last view of them
 
     def picture(self, place: Place) -> Pixels | None:
-        """The picture, uint8 `(512, 512)`, not copied; None where its bytes are gone or not what was written."""
+        """The picture, uint8 `(side, side)`, not copied; None where its bytes are gone or not what was written."""
         import numpy as np
 
         mapped = self._map(place)
         if mapped is None:
             return None
-        record = memoryview(mapped)[place.offset : place.offset + RECORD]
+        record = memoryview(mapped)[place.offset : place.offset + self._record]
         if hashlib.sha256(record).digest() != place.digest:
             return None
-        return np.frombuffer(record, np.uint8).reshape(SIDE, SIDE)
+        return np.frombuffer(record, np.uint8).reshape(self._side, self._side)
 
     def batches(self, places: Sequence[Place], size: int) -> Iterator[tuple[list[int], Pixels]]:
-        """Pictures in batches of a fixed shape, uint8 `(size, 512, 512)`, the same memory each time.
+        """Pictures in batches of a fixed shape, uint8 `(size, side, side)`, the same memory each time.
 
         Yields which of `places` are in it, in order; what is behind them in the last batch means nothing. Those whose
         bytes are gone are in none. Read shard by shard, in the order in which they stand there.
         """
         import numpy as np
 
-        batch = np.zeros((size, SIDE, SIDE), np.uint8)
+        batch = np.zeros((size, self._side, self._side), np.uint8)
         inside: list[int] = []
         for number in sorted(range(len(places)), key=lambda n: (places[n].shard_id, places[n].offset)):
             picture = self.picture(places[number])
@@ -245,11 +261,11 @@ class ShardReader:
 
     def _map(self, place: Place) -> Any:
         mapped = self._mapped.get(place.shard_id)
-        if mapped is None or len(mapped) < place.offset + RECORD:
+        if mapped is None or len(mapped) < place.offset + self._record:
             mapped = None
             try:
                 with shard_path(self._root, place.shard_id).open("rb") as file:
-                    if os.fstat(file.fileno()).st_size >= place.offset + RECORD:
+                    if os.fstat(file.fileno()).st_size >= place.offset + self._record:
                         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             except OSError:
                 return None

@@ -1,4 +1,4 @@
-"""Canonical images that may not be kept are taken out, and the room of bytes that nothing points to is given back.
+"""Pictures that may not be kept are taken out, and the room of bytes that nothing points to is given back.
 
 A picture goes with its index row first; then its bytes become a hole in the file, which takes no room on the disk and
 reads as zeros (where the file system has no holes, zeros are written). Who is killed in between leaves bytes without a
@@ -14,10 +14,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from sluice.canonical.index import lost
-from sluice.canonical.shards import RECORD, Place, ShardReader, ShardWriter, held_file, shard_path
+from sluice.canonical.index import TABLES, lost
+from sluice.canonical.shards import DETAIL_SIDE, Place, ShardReader, ShardWriter, held_file, shard_path
 from sluice.database import Database, named_query, select
+from sluice.ivc_filters.gate import BESIDE_CAVA, SHOWS_CAVA
 
 KEEP_SIZE_PUNCH_HOLE = 0x01 | 0x02  # fallocate(2)
 SPARSE = 0.5
@@ -29,7 +31,8 @@ class UpkeepSummary:
     """What `compact` did.
 
     Attributes:
-        removed: pictures taken out: opted out everywhere, or of instances that are not in the archive any more.
+        removed: instances whose pictures were taken out: opted out everywhere, or not in the archive any more.
+        unwanted: detail images taken out, because their film turned out to show nothing that needs them.
         emptied: records whose room was given back.
         moved: pictures written into another shard.
         dropped: shards that are gone.
@@ -38,6 +41,7 @@ class UpkeepSummary:
     """
 
     removed: int = 0
+    unwanted: int = 0
     emptied: int = 0
     moved: int = 0
     dropped: int = 0
@@ -49,25 +53,38 @@ class UpkeepSummary:
         return asdict(self)
 
 
-def remove(database: Database, root: Path, sop_instance_uids: Sequence[str]) -> int:
-    """Take out the pictures of instances, rows and bytes; returns how many there were."""
-    with database.transaction() as connection:
-        rows = select(
-            connection,
-            "delete from canonical_image where sop_instance_uid = any(%s) returning shard_id, offset_bytes",
-            (list(sop_instance_uids),),
-        )
-    gone = [(row["shard_id"], row["offset_bytes"]) for row in rows if row["shard_id"] is not None]
-    for shard_id in sorted({shard for shard, _ in gone}):
-        try:
-            file = os.open(shard_path(root, shard_id), os.O_RDWR)
-        except FileNotFoundError:
-            continue
-        try:
-            _empty(file, [offset for shard, offset in gone if shard == shard_id])
-        finally:
-            os.close(file)
-    return len(gone)
+def remove(
+    database: Database, root: Path, sop_instance_uids: Sequence[str], sides: Iterable[int] = tuple(TABLES)
+) -> int:
+    """Take out the pictures of instances, rows and bytes, of some sides alone where asked; of how many instances."""
+    instances: set[str] = set()
+    for side in sides:
+        with database.transaction() as connection:
+            rows = select(
+                connection,
+                f"delete from {TABLES[side]} where sop_instance_uid = any(%s) "
+                "returning sop_instance_uid, shard_id, offset_bytes",
+                (list(sop_instance_uids),),
+            )
+        instances |= {row["sop_instance_uid"] for row in rows}
+        gone = [(row["shard_id"], row["offset_bytes"]) for row in rows if row["shard_id"] is not None]
+        for shard_id in sorted({shard for shard, _ in gone}):
+            try:
+                file = os.open(shard_path(root, shard_id), os.O_RDWR)
+            except FileNotFoundError:
+                continue
+            try:
+                _empty(file, [offset for shard, offset in gone if shard == shard_id], side * side)
+            finally:
+                os.close(file)
+    return len(instances)
+
+
+def remove_unwanted(database: Database, root: Path) -> int:
+    """Take out detail images, kept because a header let it seem so, whose film cannot show a filter; how many."""
+    asked = {"labels": list(SHOWS_CAVA), "beside": list(BESIDE_CAVA)}
+    uids = [row["sop_instance_uid"] for row in database.rows("detail_unwanted", asked)]
+    return remove(database, root, uids, (DETAIL_SIDE,)) if uids else 0
 
 
 def remove_withdrawn(database: Database, root: Path) -> int:
@@ -81,9 +98,13 @@ def compact(database: Database, root: Path) -> UpkeepSummary:
 
     Shards that a writer holds are left to the next time. To be run by one at a time; readers and writers go on.
     """
-    done = UpkeepSummary(removed=remove_withdrawn(database, root), old_files=_delete_old_files(root))
+    done = UpkeepSummary(
+        remove_withdrawn(database, root), remove_unwanted(database, root), old_files=_delete_old_files(root)
+    )
     with database.transaction() as connection:
-        shards = select(connection, "select shard_id, sealed_at is not null as sealed from canonical_shard order by 1")
+        shards = select(
+            connection, "select shard_id, side, sealed_at is not null as sealed from canonical_shard order by shard_id"
+        )
     for shard in shards:
         path = shard_path(root, shard["shard_id"])
         file = held_file(path)
@@ -91,19 +112,20 @@ def compact(database: Database, root: Path) -> UpkeepSummary:
             done.skipped += path.exists()
             continue
         try:
-            _compact_shard(database, root, shard["shard_id"], shard["sealed"], file, done)
+            _compact_shard(database, root, shard, file, done)
         finally:
             os.close(file)
     return done
 
 
-def _compact_shard(database: Database, root: Path, shard_id: int, sealed: bool, file: int, done: UpkeepSummary) -> None:
+def _compact_shard(database: Database, root: Path, shard: dict[str, Any], file: int, done: UpkeepSummary) -> None:
     """One shard that we hold: nobody appends to it meanwhile."""
+    shard_id, side, sealed = shard["shard_id"], shard["side"], shard["sealed"]
     live = _pointed_to(database, shard_id)
     size = os.fstat(file).st_size
-    records = range(0, size, RECORD)
+    records = range(0, size, side * side)
     if sealed and 0 < len(live) < SPARSE * len(records):
-        done.moved += _move(database, root, live)
+        done.moved += _move(database, root, live, side)
         live = _pointed_to(database, shard_id)
     if not live:
         with database.transaction() as connection, connection.cursor() as cursor:
@@ -112,7 +134,7 @@ def _compact_shard(database: Database, root: Path, shard_id: int, sealed: bool, 
         done.dropped += 1
         return
     kept = {place.offset for _, place in live}
-    done.emptied += _empty(file, [offset for offset in records if offset not in kept])
+    done.emptied += _empty(file, [offset for offset in records if offset not in kept], side * side)
 
 
 def _pointed_to(database: Database, shard_id: int) -> list[tuple[str, Place]]:
@@ -121,33 +143,33 @@ def _pointed_to(database: Database, shard_id: int) -> list[tuple[str, Place]]:
     return [(row["sop_instance_uid"], Place(shard_id, row["offset_bytes"], bytes(row["digest"]))) for row in rows]
 
 
-def _move(database: Database, root: Path, live: list[tuple[str, Place]]) -> int:
+def _move(database: Database, root: Path, live: list[tuple[str, Place]], side: int) -> int:
     """Write pictures into another shard and point to them there; one that is damaged is forgotten and made again."""
     moved = 0
-    with ShardWriter(database, root) as writer, ShardReader(root) as reader:
+    with ShardWriter(database, root, side=side) as writer, ShardReader(root, side) as reader:
         for uid, old in live:
             picture = reader.picture(old)
             if picture is None:
-                lost(database, [(uid, old)])
+                lost(database, [(uid, old)], side)
                 continue
             (new,) = writer.append([picture])
             moved += database.execute(
-                "update canonical_image set shard_id = %s, offset_bytes = %s "
+                f"update {TABLES[side]} set shard_id = %s, offset_bytes = %s "
                 "where sop_instance_uid = %s and shard_id = %s and offset_bytes = %s",
                 (new.shard_id, new.offset, uid, old.shard_id, old.offset),
             )
     return moved
 
 
-def _empty(file: int, offsets: Iterable[int]) -> int:
+def _empty(file: int, offsets: Iterable[int], record: int) -> int:
     """Make holes of records; returns how many held anything."""
     emptied = 0
     size = os.fstat(file).st_size
     for offset in offsets:
-        if _is_hole(file, offset, min(offset + RECORD, size)):
+        if _is_hole(file, offset, min(offset + record, size)):
             continue
-        if not _punched(file, offset):
-            os.pwrite(file, bytes(min(RECORD, size - offset)), offset)
+        if not _punched(file, offset, record):
+            os.pwrite(file, bytes(min(record, size - offset)), offset)
         emptied += 1
     if emptied:
         os.fdatasync(file)
@@ -161,9 +183,9 @@ def _is_hole(file: int, offset: int, end: int) -> bool:
         return True
 
 
-def _punched(file: int, offset: int) -> bool:
+def _punched(file: int, offset: int, record: int) -> bool:
     call = _fallocate()
-    return call is not None and call(file, KEEP_SIZE_PUNCH_HOLE, offset, RECORD) == 0
+    return call is not None and call(file, KEEP_SIZE_PUNCH_HOLE, offset, record) == 0
 
 
 @cache

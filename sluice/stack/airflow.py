@@ -23,7 +23,7 @@ from sluice.stack.processes import StackError, run_to_end, secret, start, stop, 
 
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 # Name to role, as `plugins.roles` has them.
-USERS = {name: name for name in ("admin", "engineer", "approver", "researcher", "viewer")}
+USERS = {name: name for name in ("admin", "engineer", "approver", "adjudicator", "reader", "researcher", "viewer")}
 PARALLELISM = 4
 MAX_RESTARTS = 5  # of one component within RESTART_WINDOW_S; after that something is really wrong
 RESTART_WINDOW_S = 300.0

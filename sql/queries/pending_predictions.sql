@@ -2,12 +2,15 @@
 -- Parameters: window_key or * for every window, first, last, model_id, recipe, again.
 select i.sop_instance_uid, r.path, i.sop_class_uid, i.image_type, i.patient_age_years,
        c.shard_id, c.offset_bytes, c.digest,
-       coalesce(b.label, h.router5) as body_part
+       coalesce(b.label, h.router5) as body_part, b.visible,
+       d.sop_instance_uid is not null as detail_known, d.shard_id as detail_shard_id,
+       d.offset_bytes as detail_offset_bytes, d.digest as detail_digest
   from receipt r
   join instance i on i.sop_instance_uid = r.sop_instance_uid
   join series s on s.series_instance_uid = i.series_instance_uid
   left join canonical_image c on c.sop_instance_uid = i.sop_instance_uid and c.recipe = %(recipe)s
-  left join lateral (select p.label
+  left join detail_image d on d.sop_instance_uid = i.sop_instance_uid and d.recipe = %(recipe)s
+  left join lateral (select p.label, p.detail -> 'visible' as visible
                        from prediction_in_use p
                       where p.sop_instance_uid = i.sop_instance_uid and p.task = 'body_part') b on true
   left join lateral (select router5

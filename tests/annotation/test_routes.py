@@ -23,7 +23,8 @@ def ask(films: Films) -> Ask:
 
     def person() -> Person:
         name = asking["name"]
-        return Person(name, False, lambda pacs: False, may_promote=name != "viewer")
+        reads = name in ("ada", "ben", "cem")
+        return Person(name, False, lambda pacs: False, may_annotate=reads, may_adjudicate=name in ("ben", "cem"))
 
     page = app.build([], person)
     page.dependency_overrides[connections.database] = lambda: connections.read_only(films.database.url)
@@ -51,6 +52,8 @@ def test_from_the_queue_over_two_readers_to_a_decision(ask: Ask, films: Films) -
     assert ask("ben", "answers", **said).json() == {"standing": "differing"}
     assert ask("ben", "differing").json()["films"][0]["may_decide"] is False
     assert ask("cem", "differing").json()["films"][0]["may_decide"] is True
+    assert (refused := ask("ada", "differing")).status_code == 403
+    assert "role adjudicator" in refused.text
     assert ask("ben", "adjudications", **said).status_code == 422
     assert ask("cem", "adjudications", **said).json() == {"standing": "adjudicated"}
     found = ask("viewer", "agreement").json()
@@ -59,7 +62,7 @@ def test_from_the_queue_over_two_readers_to_a_decision(ask: Ask, films: Films) -
     assert ask("viewer", "drift", until="2026-11-01").json()["stations"][0]["state"] == "too few"
 
 
-def test_who_may_not_train_answers_nothing_and_no_other_site_does(ask: Ask, films: Films) -> None:
+def test_who_is_no_reader_answers_nothing_and_no_other_site_does(ask: Ask, films: Films) -> None:
     uid = films.film()
     said = {"sop_instance_uid": uid, "label": "others"}
     assert ask("viewer", "queue").json()["may_annotate"] is False

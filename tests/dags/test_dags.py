@@ -23,6 +23,7 @@ CHAIN = {
 }
 DAYLESS = {
     "backfill_cohort", "read_archive", "sweep_recent", "sweep_again", "recall", "send_reports", "train_models",
+    "annotate",
 }  # fmt: skip
 
 
@@ -64,7 +65,14 @@ def test_every_dag_says_what_it_is_and_what_to_do(dag_bag: Any) -> None:
         assert dag.dagrun_timeout is not None
         # runs that wait for the governor of the PACS must not keep an urgent one from beginning
         # and of those that a clock starts again and again, one that waits is enough
-        of_the_clock = dag.dag_id in {"sweep_recent", "sweep_again", "recall", "send_reports", "train_models"}
+        of_the_clock = dag.dag_id in {
+            "sweep_recent",
+            "sweep_again",
+            "recall",
+            "send_reports",
+            "train_models",
+            "annotate",
+        }
         governed = "pacs" in dag.tags or "cohort" in dag.tags or dag.dag_id == "route_predictions"
         # a release that waits for its approval must not keep another from beginning
         waits_for_people = dag.dag_id in {"export_release", "backfill_cohort"}

@@ -21,8 +21,8 @@ from pydicom.uid import (
 )
 
 from models.decode_workers import DecodeWorkers
-from models.frames import FirstFrame
-from models.framing import NotReadable
+from models.frames import FirstFrame, Values
+from models.framing import NotReadable, at_side
 from models.preprocess import Canonical, canonical
 from tests.models.films import body, body_film, film, written
 
@@ -252,6 +252,62 @@ def test_where_much_is_cut_away_the_rest_has_all_its_pixels_and_its_place_is_kno
     assert (row, column) == (pytest.approx(900, abs=8), pytest.approx(600, abs=8))
     assert (rows, columns) == (pytest.approx(800, abs=16), pytest.approx(600, abs=16))
     assert np.abs(np.diff(found.image[200:300, 150].astype(int))).max() > 5
+
+
+@pytest.mark.parametrize("syntax", [None, RLELossless, JPEGLSLossless, JPEG2000Lossless])
+def test_a_detail_image_shows_the_same_on_more_pixels_and_changes_nothing_of_the_canonical_one(
+    syntax: str | None, tmp_path: Path
+) -> None:
+    lines = np.arange(LARGE[1]) % 4 < 2  # finer than 512 pixels can show
+    grey = (body(*LARGE) * 3000 + 100 + 400 * lines).astype(np.uint16)
+    dataset = film(grey, PatientAge="061Y")
+    if syntax is not None:
+        dataset.compress(syntax, generate_instance_uid=False)
+    path = written(dataset, tmp_path)
+    alone, both = canonical(path), canonical(path, detail=True)
+    assert alone.detail is None
+    assert apart(alone.image, both.image) == 0
+    assert (both.crop, both.patient_age_years) == (alone.crop, 61)
+    assert both.detail is not None
+    assert (both.detail.shape, both.detail.dtype) == ((1024, 1024), np.uint8)
+    assert np.corrcoef(at_side(both.detail, 512).ravel(), both.image.ravel())[0, 1] > 0.995
+    steps = [np.abs(np.diff(image[len(image) // 2].astype(int))).mean() for image in (both.image, both.detail)]
+    assert steps[1] > 3 * steps[0]
+    with DecodeWorkers(1) as workers:
+        finer, coarse = workers.canonical([path, path], [True, False])
+    assert isinstance(finer, Canonical)
+    assert isinstance(coarse, Canonical)
+    assert finer.detail is not None
+    assert apart(finer.detail, both.detail) == 0
+    assert coarse.detail is None
+
+
+def test_a_film_of_fewer_pixels_has_no_detail_image(tmp_path: Path) -> None:
+    shutters = np.zeros((3000, 3000), np.uint16)
+    shutters[900:1700, 600:1200] = (body(800, 600) * 3800 + 100).astype(np.uint16)
+    for pixels in ((body(1000, 900) * 3800 + 100).astype(np.uint16), shutters):
+        assert canonical(written(film(pixels), tmp_path), detail=True).detail is None
+
+
+def test_jpeg_2000_is_decoded_at_the_level_that_detail_needs_only_where_it_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = large_film()
+    packed.compress(JPEG2000Lossless, generate_instance_uid=False)
+    path = written(packed, tmp_path)
+    looked: list[int] = []
+    values = FirstFrame.values
+
+    def noted(frame: FirstFrame, side: int) -> Values:
+        found = values(frame, side)
+        looked.append(found.reduced)
+        return found
+
+    monkeypatch.setattr(FirstFrame, "values", noted)
+    canonical(path)
+    assert looked == [4]
+    canonical(path, detail=True)
+    assert looked == [4, 4, 2]
 
 
 def test_wrong_photometric_interpretations(tmp_path: Path) -> None:

@@ -11,8 +11,11 @@ import torch
 
 from models.augment import Augmenter, Changes, content_boxes, jpeg, side_by_side
 from models.collage import collages
+from models.compare_filters import calibrated, validation_scenes
 from models.data import SYNTHETIC, DataMissing, Film, films, sampling_weights, split_of, targets_of
-from models.filter_data import compose, heat_target
+from models.filter_data import compose, enlarged, heat_target, taken
+from models.framing import at_side
+from models.ivc_filter import IvcFilterReader
 from models.labels import REGIONS36, ROUTER5, examined_of, regions_of
 from models.losses import distillation_loss, loss_of
 from models.networks import HEADS, TRUNKS, BodyPartNetwork, FilterNetwork, local_contrast
@@ -21,7 +24,7 @@ from models.train_body_part import Recipe, Training, held_out_of, start_from
 from models.train_ivc_filter import Recipe as FilterRecipe
 from models.train_ivc_filter import SceneSource
 from models.train_ivc_filter import Training as FilterTraining
-from models.weights_files import load_weights
+from models.weights_files import SHIPPED, load_weights
 from models.wires import DESIGNS, place_filter
 
 SMALL = Recipe("compact_resnet", side=64, steps=16, batch=16, peak_rate=2e-3, collages=0, seed=3)
@@ -94,6 +97,71 @@ def test_filter_losses_fall() -> None:
     recipe = FilterRecipe(side=96, steps=16, batch=4, positives=1.0, seed=2)
     losses = FilterTraining(recipe, SceneSource(known, images, recipe)).run()
     assert np.mean(losses[-4:]) < 0.8 * np.mean(losses[:4])
+
+
+def test_a_detector_of_detail_images_begins_as_the_one_that_it_starts_from_and_goes_on_where_it_was(
+    tmp_path: Path,
+) -> None:
+    generator = np.random.default_rng(1)
+    images = np.stack([generator.integers(60, 120, (512, 512)).astype(np.uint8) for _ in range(4)])
+    known = [Film(None, "drawn", "p", "train", "abdominal", "ABDOMEN", ("ABDOMEN",))] * 4
+    recipe = FilterRecipe(1024, side=128, steps=8, batch=4, positives=1.0, seed=2)
+    source = SceneSource(known, images, recipe)
+    pictures, heat, *_ = source.batch(0)
+    assert pictures.shape == (4, 1, 128, 128)
+    assert heat.shape == (4, 16, 16), "a quarter of the canonical side"
+    assert heat.amax((1, 2)).tolist() == [1.0] * 4
+    shipped = SHIPPED / "ivc_filter.pt"
+    begun = FilterTraining(recipe, source)
+    begun.begin_with(load_weights(shipped))
+    begun.write(tmp_path / "begun.pt")
+    coarse, fine = IvcFilterReader.load(shipped), IvcFilterReader.load(tmp_path / "begun.pt")
+    assert (coarse.side, fine.side) == (512, 1024)
+    scene = compose(enlarged(images[0], 1024), known[0], True, generator)
+    canonical = at_side(scene.image, 512)
+    assert fine.places(at_side(canonical, 1024)[None]) == coarse.places(canonical[None]), (
+        "without detail it says the same"
+    )
+    checkpoint = tmp_path / "run.pt"
+    begun.run(checkpoint=None)
+    stopped, continued = FilterTraining(recipe, source), FilterTraining(recipe, source)
+    for run in (stopped, continued):
+        run.begin_with(load_weights(shipped))
+    for step in range(3):
+        stopped.take_step(source.batch(step), 1e-3)
+    stopped.save(checkpoint)
+    assert continued.resume(checkpoint)
+    assert continued.step == 3
+    assert float(continued.take_step(source.batch(3), 1e-3)) == pytest.approx(
+        float(stopped.take_step(source.batch(3), 1e-3)), abs=1e-4
+    )
+    assert not FilterTraining(replace(recipe, seed=3), source).resume(checkpoint)
+
+
+def test_detectors_of_either_side_are_given_their_thresholds_by_the_same_scenes() -> None:
+    image = np.random.default_rng(1).integers(60, 120, (512, 512)).astype(np.uint8)
+    known = Film(None, "drawn", "p", "validation", "abdominal", "ABDOMEN", ("ABDOMEN",))
+    scenes = validation_scenes([known, known], np.stack([image, image]), 1024, positives=2)
+    assert [(scene.image.shape[0], scene.box is None) for scene in scenes] == [(1024, False)] * 2 + [(512, True)] * 2
+    coarse = load_weights(SHIPPED / "ivc_filter.pt")
+    fine = replace(
+        coarse,
+        settings={**coarse.settings, "side": 1024},
+        state={**{k: v for k, v in FilterNetwork(True).state_dict().items() if "detail." in k}, **coarse.state},
+    )
+    # A branch that says nothing yet: what stands on 512 pixels is read alike, so the thresholds are the same.
+    assert calibrated(fine, scenes).settings["threshold"] == calibrated(coarse, scenes).settings["threshold"]
+
+
+def test_on_more_pixels_film_and_filter_are_equally_sharp() -> None:
+    """Beside an edge of the film itself, a wire has no finer part after the scene was taken."""
+    step = np.zeros((256, 256), np.float32)
+    step[:, 128:] = 0.5
+    fine = [taken(step, np.random.default_rng(seed)) for seed in range(12)]
+    assert all(one.shape == step.shape and 0 <= one.min() <= one.max() <= 1 for one in fine)
+    repeated = [bool((one[::2] == one[1::2]).all()) for one in fine]
+    assert any(repeated), "some as a canonical image is shown to it"
+    assert not all(repeated)
 
 
 @pytest.mark.parametrize("architecture", list(TRUNKS))

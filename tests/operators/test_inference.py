@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,16 +11,18 @@ import numpy as np
 import pytest
 from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, RLELossless
 
-from models.weights_files import SHIPPED, WeightsUnusable
+from models.weights_files import SHIPPED, WeightsUnusable, load_weights, save_weights
 from operators import inference
-from operators.inference import read_batch
-from operators.pictures import keep_batch
+from operators.inference import read_batch, reads_details
+from operators.pictures import keep_batch, wants_detail
 from sluice.anatomy import fast_path
 from sluice.anatomy.fast_path import Certainty
 from sluice.batches import EVERYTHING, Batch, plan_radiographs
+from sluice.canonical.index import geometry_of
 from sluice.canonical.shards import RECORD, shard_path
+from sluice.canonical.upkeep import compact
 from sluice.database import Database, select
-from sluice.predictions import register_model
+from sluice.predictions import PendingImage, register_model
 from sluice.registry.registry import disagreement
 from tests.ledger_rows import DAY, DX_IMAGE, LedgerRows
 from tests.models.films import body, film, written
@@ -35,10 +38,11 @@ class Network:
 
     def __init__(self, task: str) -> None:
         self.task, self.model_id, self.shown = task, f"{task}-fake-000000000000", 0
-        self.device, self.batch = SimpleNamespace(type="cpu"), 3
+        self.device, self.precision, self.batch = SimpleNamespace(type="cpu"), "float32", 3
+        self.side = 512
 
     def read(self, images: Any, ages: list[float | None] | None = None) -> list[Any]:
-        assert all(image.shape == (512, 512) and image.dtype == np.uint8 for image in images)
+        assert all(image.shape == (self.side, self.side) and image.dtype == np.uint8 for image in images)
         first, self.shown = self.shown, self.shown + len(images)
         if self.task == "ivc_filter":
             return [SimpleNamespace(present=False, score=0.25, detail=lambda: {"boxes": []}) for _ in images]
@@ -47,6 +51,9 @@ class Network:
             SimpleNamespace(label=PARTS[(first + place) % 4], router5_score=0.9, detail=lambda: {"examined": "KNEE"})
             for place in range(len(images))
         ]
+
+    def read_with_features(self, images: Any, ages: list[float | None]) -> tuple[list[Any], Any]:
+        return self.read(images, ages), np.stack([image[:8, 0].astype(np.float32) for image in images])
 
 
 LOAD = inference._load
@@ -129,8 +136,8 @@ def test_the_filter_detector_sees_only_what_can_show_a_filter_and_decodes_nothin
 
 
 def test_pictures_that_were_kept_at_ingest_are_not_decoded_again(day: Any, database: Database) -> None:
-    assert day.keep() == {"pending": 5, "decoded": 4, "unreadable": 1, "skipped": 0}
-    assert day.keep() == {"pending": 0, "decoded": 0, "unreadable": 0, "skipped": 0}
+    assert day.keep() == {"pending": 5, "decoded": 4, "details": 0, "unreadable": 1, "skipped": 0}
+    assert day.keep() == {"pending": 0, "decoded": 0, "details": 0, "unreadable": 0, "skipped": 0}
     for file in day.archive.iterdir():
         file.unlink()
     done = day.run("body_part")
@@ -188,7 +195,7 @@ def test_a_shadow_reads_beside_production_and_neither_counts_nor_holds_it_up(
     register_model(database, shadow.model_id, "body_part", "fake", "0" * 64, {}, stage="shadow")
     serving = day.networks["body_part"]
 
-    def load(_: str, path: Any, __: Any) -> Network:
+    def load(_: str, path: Any, *__: Any) -> Network:
         if path == "broken":
             raise WeightsUnusable("the weights are for another network")
         return shadow if path == "shadow" else serving
@@ -229,6 +236,172 @@ def test_headers_that_decide_spare_the_network_films_but_for_a_sample(
     assert (audit["region_key"], audit["model_region"]) == ("ABDOMEN", "KNEE")
     looked = run("ivc_filter")
     assert (looked["pending"], looked["gated_out"], looked["unreadable"]) == (5, 0, 1), "an abdomen may show a filter"
+
+
+def large_film(day: Any, number: int, side: int = 1300, region: str | None = None) -> str:
+    """A film of so many rows, received; in a series of its own where its header names a region."""
+    series = day.series if region is None else day.rows.series(day.rows.study(number), modality="DX")
+    uid = day.rows.instance(series, number)
+    written(film((body(side, side - 100) * 3800 + 100).astype(np.uint16)), day.archive, f"{uid}.dcm")
+    if region is not None:
+        day.rows.database.execute(
+            "update header_anatomy set region_key = %s where series_instance_uid = %s", (region, series)
+        )
+    return uid
+
+
+def read_as(database: Database) -> dict[str, int]:
+    """Pixels of the side of what the detector was shown, by instance."""
+    with database.transaction() as connection:
+        rows = select(connection, "select sop_instance_uid, detail from prediction where task = 'ivc_filter'")
+    return {row["sop_instance_uid"]: row["detail"]["pixels"] for row in rows}
+
+
+def test_a_detector_of_detail_images_is_shown_them_where_films_have_so_many_pixels(
+    day: Any, database: Database
+) -> None:
+    day.networks["ivc_filter"].side = 1024
+    large = large_film(day, 6)
+    (batch,) = plan_radiographs(database, KEY)
+    kept = keep_batch(database, day.archive, batch, day.root, workers=1, detail=True)
+    assert (kept["decoded"], kept["details"]) == (5, 1)
+    read_batch(database, day.archive, batch, "body_part", day.root, workers=1)
+    database.execute("update prediction set label = 'abdominal'")
+    for file in day.archive.iterdir():
+        file.unlink()
+    done = read_batch(database, day.archive, batch, "ivc_filter", day.root, workers=1).as_dict()
+    assert (done["read"], done["coarse"], done["decoded"], done["details"]) == (5, 4, 0, 0), "all was decoded once"
+    assert {uid: side for uid, side in read_as(database).items() if side > 512} == {large: 1024}
+
+
+def test_weights_of_1024_pixels_read_a_day_end_to_end_and_place_boxes_in_the_canonical_image(
+    day: Any, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from models.filter_data import compose, enlarged
+    from models.ivc_filter import IvcFilterReader
+    from models.networks import FilterNetwork
+
+    shipped = load_weights(SHIPPED / "ivc_filter.pt")
+    fresh = {name: value for name, value in FilterNetwork(detail=True).state_dict().items() if "detail." in name}
+    both = {"threshold": 0.1, "side": 1024}
+    save_weights(tmp_path / "ivc.pt", {**fresh, **shipped.state}, shipped.architecture, {**shipped.settings, **both})
+    background = (body(512, 512) * 180 + 20).astype(np.uint8)
+    scene = compose(
+        enlarged(background, 1024), films_of_trunk(), True, np.random.default_rng(3), designs=("sixteen_struts",)
+    )
+    uid = day.rows.instance(day.series, 6)
+    written(film(scene.image.astype(np.uint16).repeat(2, 0).repeat(2, 1) * 16), day.archive, f"{uid}.dcm")
+    (batch,) = plan_radiographs(database, KEY)
+    read_batch(database, day.archive, batch, "body_part", day.root, workers=1)
+    database.execute("update prediction set label = 'others' where sop_instance_uid <> %s", (uid,))
+    database.execute("update prediction set label = 'abdominal' where sop_instance_uid = %s", (uid,))
+    monkeypatch.setattr(inference, "_load", LOAD)
+    monkeypatch.setattr(inference, "models_to_run", lambda *_: [running(tmp_path / "ivc.pt")])
+    done = read_batch(database, day.archive, batch, "ivc_filter", day.root, workers=1)
+    assert (done.read, done.details, done.coarse) == (1, 1, 0)
+    assert done.model_id == IvcFilterReader.load(tmp_path / "ivc.pt").model_id
+    with database.transaction() as connection:
+        (row,) = select(connection, "select label, detail from prediction where model_id = %s", (done.model_id,))
+    assert (row["label"], row["detail"]["pixels"]) == ("present", 1024)
+    x0, y0, x1, y1 = row["detail"]["boxes"][0]["box"]
+    geometry = geometry_of(database, [uid])[uid]
+    left, top = geometry.in_frame(x0, y0)
+    right, bottom = geometry.in_frame(x1, y1)
+    x, y = scene.middle[0] * 4, scene.middle[1] * 4  # of the frame's 2,048 pixels
+    assert left < x < right
+    assert top < y < bottom
+
+
+def films_of_trunk() -> Any:
+    from models.data import Film
+
+    return Film(None, "drawn", "p", "train", "abdominal", "ABDOMEN", ("ABDOMEN",))
+
+
+def test_films_decoded_before_are_decoded_again_where_the_gate_lets_them_through_and_else_read_as_they_are(
+    day: Any, database: Database
+) -> None:
+    day.networks["ivc_filter"].side = 1024
+    wanted, gone, other = (large_film(day, number) for number in (6, 7, 8))
+    (batch,) = plan_radiographs(database, KEY)
+    keep_batch(database, day.archive, batch, day.root, workers=1)
+    read_batch(database, day.archive, batch, "body_part", day.root, workers=1)
+    database.execute("update prediction set label = 'others'")
+    database.execute(
+        'update prediction set detail = \'{"visible": ["PELVIS", "LSPINE"]}\' where sop_instance_uid = any(%s)',
+        ([wanted, gone],),
+    )
+    (day.archive / f"{gone}.dcm").unlink()
+    done = read_batch(database, day.archive, batch, "ivc_filter", day.root, workers=1).as_dict()
+    assert (done["read"], done["coarse"], done["decoded"], done["details"], done["unreadable"]) == (2, 1, 0, 1, 0)
+    assert read_as(database) == {wanted: 1024, gone: 512}
+    assert other not in read_as(database)
+    database.execute("delete from prediction where task = 'ivc_filter'")
+    with database.transaction() as connection:
+        (at,) = select(connection, "select shard_id from detail_image where shard_id is not null")
+    shard_path(day.root, at["shard_id"]).unlink()  # lost bytes are made again
+    again = read_batch(database, day.archive, batch, "ivc_filter", day.root, workers=1).as_dict()
+    assert (again["read"], again["details"]) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("region", "age", "made"),
+    [
+        ("KNEE", None, 0),
+        ("ABDOMEN", None, 1),
+        (None, None, 1),
+        ("CHEST", 40.0, 1),
+        ("CHEST", 3.0, 0),
+        ("PELVIS", 60.0, 0),
+    ],
+)
+def test_detail_images_are_made_where_the_header_does_not_speak_against_it(
+    region: str | None, age: float | None, made: int
+) -> None:
+    image = PendingImage("1", "1.dcm", DX_IMAGE, (), age, None, None, header_region=region)
+    assert wants_detail(image) == bool(made)
+    assert wants_detail(replace(image, body_part="abdominal")), "what was read of it counts more"
+    assert not wants_detail(replace(image, body_part="pediatric_chest", visible=("ABDOMEN",)))
+
+
+def test_details_kept_on_a_header_that_was_wrong_and_of_whom_nobody_may_use_are_taken_out(
+    day: Any, database: Database
+) -> None:
+    wrong, opted_out, right = (large_film(day, number, region="ABDOMEN") for number in (6, 7, 8))
+    knee = large_film(day, 9, region="KNEE")
+    (batch,) = plan_radiographs(database, KEY)
+    assert keep_batch(database, day.archive, batch, day.root, workers=1, detail=True)["details"] == 3
+    read_batch(database, day.archive, batch, "body_part", day.root, workers=1)
+    database.execute(
+        "update prediction set label = case sop_instance_uid when %s then 'others' else 'spine' end", (wrong,)
+    )
+    database.execute(
+        "insert into opt_out (kind, sop_instance_uid, reason, why, said_by, starts_on) "
+        "values ('instance', %s, 'withdrawn', 'objection', 'dpo', '2020-01-01')",
+        (opted_out,),
+    )
+    done = compact(database, day.root)
+    assert (done.removed, done.unwanted) == (1, 1)
+    with database.transaction() as connection:
+        (left,) = select(connection, "select sop_instance_uid, shard_id from detail_image where shard_id is not null")
+        shown = select(connection, "select sop_instance_uid from canonical_image where sop_instance_uid = %s", (wrong,))
+    assert left["sop_instance_uid"] == right != knee
+    assert shown, "its canonical image stays"
+    data = np.frombuffer(shard_path(day.root, left["shard_id"]).read_bytes(), np.uint8).reshape(-1, 1 << 20)
+    assert data.any(1).sum() == 1, "of the others no byte is left"
+    assert compact(database, day.root).unwanted == 0
+
+
+def test_details_are_made_only_for_a_detector_that_reads_them(
+    day: Any, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = load_weights(SHIPPED / "ivc_filter.pt")
+    for side in (512, 1024):
+        save_weights(tmp_path / f"{side}.pt", weights.state, weights.architecture, {**weights.settings, "side": side})
+    for names, wanted in ((["512"], False), (["512", "1024"], True), (["none"], False)):
+        running_now = [running(tmp_path / f"{name}.pt") for name in names]
+        monkeypatch.setattr(inference, "models_to_run", lambda *_, now=running_now: now)
+        assert reads_details(database) == wanted, names
 
 
 def bad_films(folder: Path) -> dict[str, str]:

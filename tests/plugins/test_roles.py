@@ -18,20 +18,24 @@ from tests.plugins.conftest import logged_in
 
 pytestmark = pytest.mark.airflow
 OURS = {"Sec-Fetch-Site": "same-origin"}
-ROLES = ("viewer", "researcher", "approver", "engineer", "admin", None)
+ROLES = ("viewer", "researcher", "reader", "adjudicator", "approver", "engineer", "admin", None)
 HOSPITAL = {"viewer", "approver", "engineer", "admin"}
 ALL = HOSPITAL | {"researcher"}
+ANNOTATORS = {"reader", "adjudicator", "engineer", "admin"}
+ADJUDICATORS = ANNOTATORS - {"reader"}
+FILMS = HOSPITAL | ANNOTATORS
+EVERYBODY = ALL | FILMS
 ASKERS = {"researcher", "engineer", "admin"}
 ENGINEERS = {"engineer", "admin"}
 RECALLERS = {"approver", "engineer", "admin"}
 
 DECISION = {"rule": "r", "level": "instance", "object": "1.2", "decision": "accept", "reason": "x"}
 FILM = {"task": "body_part", "sop_instance_uid": "1.2"}
-HITL = "/api/v2/dags/sweep/dagRuns/x/taskInstances/y/-1/hitlDetails"  # answering a Required Action
+HITL = "/api/v2/dags/export_release/dagRuns/x/taskInstances/y/-1/hitlDetails"  # answering a Required Action
 # What each route is, and who gets anything else than a refusal. Whoever is refused gets 401 or 403, or of what is not
 # theirs 404.
 MATRIX: list[tuple[str, str, Any, set[str]]] = [
-    ("GET", "/sluice/", None, HOSPITAL | {"researcher"}),
+    ("GET", "/sluice/", None, EVERYBODY),
     ("GET", "/sluice/find", None, HOSPITAL),
     ("GET", "/sluice/pacs", None, HOSPITAL),
     ("GET", "/sluice/trend", None, HOSPITAL),
@@ -39,8 +43,9 @@ MATRIX: list[tuple[str, str, Any, set[str]]] = [
     ("GET", "/sluice/recalls", None, HOSPITAL),
     ("GET", "/sluice/cohorts", None, ALL),
     ("GET", "/sluice/requests", None, ALL),
-    ("GET", "/sluice/static/page.css", None, ALL),
-    ("GET", "/sluice/api/me", None, ALL),
+    ("GET", "/sluice/annotate", None, FILMS),
+    ("GET", "/sluice/static/page.css", None, EVERYBODY),
+    ("GET", "/sluice/api/me", None, EVERYBODY),
     ("GET", "/sluice/images/1.2.3.png", None, set()),
     ("GET", "/sluice/api/windows", None, HOSPITAL),
     ("GET", "/sluice/api/releases?window=2026-10-26", None, HOSPITAL),
@@ -77,19 +82,26 @@ MATRIX: list[tuple[str, str, Any, set[str]]] = [
     ("POST", "/sluice/api/models/rollbacks", {"task": "body_part", "reason": "y"}, ENGINEERS),
     ("POST", "/sluice/api/filters/patients", {}, HOSPITAL),
     ("POST", "/sluice/api/filters/corrections", {"patient": "x", "kind": "confirmed"}, ENGINEERS),
-    ("POST", "/sluice/api/annotation/queue", {"task": "body_part"}, HOSPITAL),
-    ("POST", "/sluice/api/annotation/answers", FILM | {"label": "x"}, ENGINEERS),
-    ("POST", "/sluice/api/annotation/accepted", FILM | {"model_id": "x"}, ENGINEERS),
-    ("POST", "/sluice/api/annotation/differing", {"task": "body_part"}, ENGINEERS),
-    ("POST", "/sluice/api/annotation/adjudications", FILM | {"label": "x"}, ENGINEERS),
-    ("POST", "/sluice/api/annotation/agreement", {"task": "body_part"}, HOSPITAL),
-    ("POST", "/sluice/api/annotation/drift", {"task": "body_part"}, HOSPITAL),
+    ("POST", "/sluice/api/annotation/queue", {"task": "body_part"}, FILMS),
+    ("GET", "/sluice/api/annotation/pictures/1.2.png?task=body_part", None, FILMS),
+    ("POST", "/sluice/api/annotation/answers", FILM | {"label": "x"}, ANNOTATORS),
+    ("POST", "/sluice/api/annotation/accepted", FILM | {"model_id": "x"}, ANNOTATORS),
+    ("POST", "/sluice/api/annotation/withdrawals", FILM, ANNOTATORS),
+    ("POST", "/sluice/api/annotation/skips", FILM, ANNOTATORS),
+    ("POST", "/sluice/api/annotation/releases", {"task": "body_part"}, ANNOTATORS),
+    ("POST", "/sluice/api/annotation/mine", {"task": "body_part"}, FILMS),
+    ("POST", "/sluice/api/annotation/neighbours", FILM, FILMS),
+    ("POST", "/sluice/api/annotation/duplicates", {}, HOSPITAL),
+    ("POST", "/sluice/api/annotation/differing", {"task": "body_part"}, ADJUDICATORS),
+    ("POST", "/sluice/api/annotation/adjudications", FILM | {"label": "x"}, ADJUDICATORS),
+    ("POST", "/sluice/api/annotation/agreement", {"task": "body_part"}, FILMS),
+    ("POST", "/sluice/api/annotation/drift", {"task": "body_part"}, FILMS),
     ("POST", "/sluice/api/routing/rules", {}, HOSPITAL),
     ("POST", "/sluice/api/routing/reports", {"study": "1.2", "node": "x"}, ENGINEERS),
     ("GET", "/api/v2/connections", None, ENGINEERS),
     ("GET", "/api/v2/variables", None, ENGINEERS),
-    ("GET", "/api/v2/plugins", None, ALL),
-    ("GET", "/api/v2/dags", None, ALL),
+    ("GET", "/api/v2/plugins", None, EVERYBODY),
+    ("GET", "/api/v2/dags", None, EVERYBODY),
     ("PATCH", "/api/v2/dags/backfill_cohort", {"is_paused": True}, ENGINEERS),
     ("POST", "/api/v2/backfills", {"dag_id": "sweep", "from_date": "2026-10-26", "to_date": "x"}, ENGINEERS),
     ("POST", "/api/v2/dags/recall/dagRuns", {"logical_date": "x"}, RECALLERS),
@@ -102,6 +114,10 @@ MATRIX: list[tuple[str, str, Any, set[str]]] = [
     ("GET", "/api/v2/dags/backfill_cohort/dagRuns", None, ALL),
     ("GET", "/api/v2/dags/sweep/dagRuns", None, HOSPITAL),
     ("PATCH", HITL, {"chosen_options": ["Approve"]}, {"approver", "admin"}),
+    ("PATCH", HITL.replace("export_release", "annotate"), {"chosen_options": ["x"]}, ANNOTATORS),
+    ("PATCH", HITL.replace("export_release", "train_models"), {"chosen_options": ["x"]}, ADJUDICATORS),
+    ("POST", "/api/v2/dags/annotate/dagRuns", {"logical_date": "x"}, ENGINEERS),
+    ("PATCH", "/api/v2/dags/annotate", {"is_paused": True}, ENGINEERS),
 ]  # fmt: skip
 
 
@@ -206,6 +222,20 @@ def test_a_researcher_sees_own_projects_only(ours: TestClient, ledger: Database)
     sent = {"content": b"accession\nA1\n", "headers": OURS | {"X-File-Name": "a.csv"}}
     sent["headers"]["Content-Type"] = "application/octet-stream"  # type: ignore[index]
     assert vera.post(f"/sluice/api/cohorts/lists?{query}", **sent).status_code == 404
+
+
+def test_a_reader_comes_to_the_films_and_sees_no_other_page(ours: TestClient) -> None:
+    reader = logged_in(ours, "reader")
+    assert reader.get("/sluice/").headers["location"].endswith("/annotate")
+    assert reader.get("/sluice/api/me").json()["pages"] == ["annotate"]
+    dags = reader.get("/api/v2/dags").json()["dags"]
+    assert {dag["dag_id"] for dag in dags} <= {"annotate"}
+    words = reader.get("/sluice/find", headers={"Accept": "text/html"}).text
+    assert "those who may read the DAG sweep" in words
+    researcher = logged_in(ours, "researcher").get("/sluice/annotate", headers={"Accept": "text/html"})
+    assert (researcher.status_code, "the DAG annotate" in researcher.text) == (403, True)
+    refused = logged_in(ours, "viewer").post("/sluice/api/annotation/answers", json=FILM | {"label": "x"}, headers=OURS)
+    assert "role reader" in refused.json()["detail"]
 
 
 def start(client: TestClient, **conf: Any) -> Any:

@@ -119,6 +119,8 @@ class BodyPartReader:
         self._side = int(weights.settings["side"])
         calibration = weights.settings.get("calibration", {})
         self._temperature = {name: float(calibration.get("temperature", {}).get(name, 1)) for name in SOFTMAX_HEADS}
+        biases = calibration.get("bias", {})
+        self._bias = {name: torch.tensor(biases.get(name, 0.0)) for name in SOFTMAX_HEADS}
         self._confident_above = {
             name: float(calibration.get("confident_above", {}).get(name, 0.5))
             for name in (*SOFTMAX_HEADS, *BINARY_HEADS)
@@ -222,7 +224,9 @@ class BodyPartReader:
     def probabilities(self, logits: dict[str, Tensor]) -> dict[str, NDArray[np.float32]]:
         """Calibrated probabilities by head; regions without training data have none."""
         logits = logits | {"examined36": logits["examined36"].masked_fill(~self._trained, -1e4)}
-        found = {name: torch.softmax(logits[name] / self._temperature[name], 1) for name in SOFTMAX_HEADS}
+        found = {
+            name: torch.softmax(logits[name] / self._temperature[name] + self._bias[name], 1) for name in SOFTMAX_HEADS
+        }
         found |= {name: torch.sigmoid(logits[name]) for name in ("visible36", *BINARY_HEADS)}
         found["visible36"] = found["visible36"] * self._trained
         return {name: tensor.numpy() for name, tensor in found.items()}

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 
 from models.body_part import SOFTMAX_HEADS, BodyPartReader
 from models.data import Film, films, images_of, targets_of
@@ -40,10 +41,27 @@ def temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float
     return float(grid[int(np.argmin(losses))])
 
 
-def _nll(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+def _nll(logits: NDArray[Any], labels: NDArray[np.int64]) -> float:
     logits = logits - logits.max(1, keepdims=True)
     chosen = logits[np.arange(len(labels)), labels]
     return float((np.log(np.exp(logits).sum(1)) - chosen).mean())
+
+
+def temperature_and_bias(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[float, NDArray[np.float64]]:
+    """A temperature and a bias a class that together minimise the negative log likelihood.
+
+    Bias-corrected temperature scaling (Alexandari, Kundaje & Shrikumar 2020): training draws classes evenly, films do
+    not come so, and what a few films of a class taught leans to one side. The biases sum to zero; a class without
+    films has none of its own. Bounded, for films that are all read right have no minimum.
+    """
+    there = np.bincount(labels, minlength=logits.shape[1]) > 0
+
+    def loss(parameters: NDArray[np.float64]) -> float:
+        return _nll(logits * np.exp(parameters[0]) + parameters[1:], labels)
+
+    bounds = [(-np.log(4), -np.log(0.3)), *((-2.0, 2.0) if one else (0.0, 0.0) for one in there)]
+    found = minimize(loss, np.zeros(len(bounds)), bounds=bounds).x
+    return float(np.exp(-found[0])), found[1:] - found[1:].mean()
 
 
 def class_balanced(labels: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -56,7 +74,7 @@ def class_balanced(labels: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def calibrate_body_part(twin: Weights, selection: list[Film], images: NDArray[np.uint8]) -> dict[str, Any]:
-    """Temperatures of the softmax heads, confidence thresholds of all, and the threshold of the visible head.
+    """Temperatures of the softmax heads, biases of the router's classes, and thresholds of confidence and visibility.
 
     Args:
         twin: weights that never saw these films: the shipped ones, or those of the same recipe trained without them.
@@ -67,13 +85,20 @@ def calibrate_body_part(twin: Weights, selection: list[Film], images: NDArray[np
     outputs = reader.all_logits(images)
     answers = _answers(reader, outputs, selection, images, np.random.default_rng(505))
     temperatures: dict[str, float] = {}
+    biases: dict[str, NDArray[np.float64]] = {}
     for name, (logits, labels) in answers.items():
-        if name in SOFTMAX_HEADS:
+        if name == "router5":
+            temperatures[name], biases[name] = temperature_and_bias(logits, labels)
+        elif name in SOFTMAX_HEADS:
             drawn = class_balanced(labels)
             temperatures[name] = temperature(logits[drawn], labels[drawn])
-    calibration: dict[str, Any] = {"temperature": temperatures, "confident_above": {}}
+    calibration: dict[str, Any] = {
+        "temperature": temperatures,
+        "bias": {name: bias.tolist() for name, bias in biases.items()},
+        "confident_above": {},
+    }
     for name, (logits, labels) in answers.items():
-        scores, right = _scored(logits / temperatures.get(name, 1.0), labels)
+        scores, right = _scored(logits / temperatures.get(name, 1.0) + biases.get(name, 0.0), labels)
         calibration["confident_above"][name] = _confidence_threshold(scores, right)
     targets = targets_of(selection)
     trained = np.array([region in twin.settings["trained_regions"] for region in REGIONS36])
@@ -128,7 +153,7 @@ def changed(
     return np.stack([ways[change](image, label) for image, label in zip(images, labels, strict=True)]), labels
 
 
-def _scored(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def _scored(logits: NDArray[Any], labels: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Confidence of each answer and whether it is right, of a softmax head or of one with a single sigmoid."""
     if logits.shape[1] == 1:
         logits = np.concatenate([np.zeros_like(logits), logits], 1)

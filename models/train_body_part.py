@@ -46,6 +46,8 @@ class Recipe:
     Attributes:
         architecture: name of the trunk (`models.networks.TRUNKS`).
         side: side of the training pictures, pixels, a multiple of 32.
+        read_side: side at which the weights then read; 0 for the same. Training cuts and enlarges, so that what it
+            shows is larger than what is read at the same side; a larger side evens that out (Touvron et al. 2019).
         steps, batch: optimiser steps and pictures a step.
         peak_rate: highest learning rate of the warm-up and cosine schedule.
         decay: weight decay of AdamW.
@@ -61,6 +63,7 @@ class Recipe:
 
     architecture: str = "mobilenet_v3_large"
     side: int = 224
+    read_side: int = 0
     steps: int = 6000
     batch: int = 128
     peak_rate: float = 2e-3
@@ -253,7 +256,7 @@ class Training:
         """Write the averaged weights."""
         regions = [REGIONS36[i] for i in torch.nonzero(self.trained).flatten().tolist()]
         settings = {
-            "side": self.recipe.side,
+            "side": self.recipe.read_side or self.recipe.side,
             "trained_regions": regions,
             "recipe": asdict(self.recipe),
             "steps_taken": self.step,
@@ -373,8 +376,8 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=kind, default=getattr(Recipe, name))
     for name in ("peak_rate", "style_mixing", "average", "pairs"):
         parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=getattr(Recipe, name))
-    for name in ("collages", "frozen"):
-        parser.add_argument(f"--{name}", type=int, default=getattr(Recipe, name))
+    for name in ("collages", "frozen", "read_side"):
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(Recipe, name))
     parser.add_argument("--minutes", type=float, help="end the schedule after this time")
     parser.add_argument("--start", type=Path, help="weights to begin with")
     parser.add_argument("--teacher", type=Path, action="append", help="weights to learn from besides the labels")

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from models.body_part import Answer, BodyPartReader, decide_router5
-from models.calibrate import changed, twin_of
+from models.calibrate import changed, temperature_and_bias, twin_of
 from models.cards import page
 from models.data import canonical_film, films
 from models.filter_data import can_carry_filter, compose
@@ -127,6 +127,21 @@ def test_changes_to_films_are_noticed(body_part: BodyPartReader, shared_data: Pa
         logits = body_part.all_logits(pictures)[change]
         said = logits.argmax(1) if change == "orientation" else logits[:, 0] > 0
         assert np.mean(said == truth) > 0.8, change
+
+
+def test_a_leaning_network_is_set_upright_by_temperature_and_bias() -> None:
+    generator = np.random.default_rng(8)
+    labels = generator.integers(0, 3, 4000)
+    # Gaussian classes: their exact log likelihoods, made too faint and leaning to the third.
+    points = generator.normal(np.eye(3)[labels], 0.7)
+    exact = points / 0.49
+    temperature, bias = temperature_and_bias((exact * 0.5 + [0, 0, 0.6]).astype(np.float32), labels)
+    assert temperature == pytest.approx(0.5, abs=0.06)
+    assert bias == pytest.approx(np.array([0.4, 0.4, -0.8]), abs=0.12)
+    sure = np.eye(4, dtype=np.float32)[labels] * 9
+    temperature, bias = temperature_and_bias(sure, labels)  # all right already, and no film of the fourth class
+    assert 0.3 <= temperature <= 4
+    assert np.abs(bias).max() <= 2
 
 
 def test_weights_that_saw_validation_need_a_twin(tmp_path: Path) -> None:

@@ -49,9 +49,9 @@ class BodyPartReading:
         examined_score: its probability.
         examined_confident: whether that is above the threshold of the card.
         visible: keys of the regions seen, the likeliest first; the examined one where no other is.
-        confident: False when the calibrated confidence is below the threshold of the card, or when the router class
-            is not the one that the examined region implies: ask a person.
-        agrees: whether the router class is the one that the examined region implies.
+        confident: False when the calibrated confidence is below the threshold of the card, or when regions by
+            themselves imply another router class: ask a person.
+        agrees: whether the router class is the one that regions imply by themselves.
         age_decided: whether the patient's age, not the picture, told an adult's chest from a child's.
         view: `AP`, `PA` or `LATERAL`.
         orientation: degrees clockwise from upright, 0, 90, 180 or 270; None for regions without an upright.
@@ -222,20 +222,25 @@ class BodyPartReader:
         return {name: np.concatenate(arrays) for name, arrays in parts.items()}
 
     def probabilities(self, logits: dict[str, Tensor]) -> dict[str, NDArray[np.float32]]:
-        """Calibrated probabilities by head; regions without training data have none."""
+        """Calibrated probabilities by head; regions without training data have none.
+
+        `examined36` is brought to agree with `router5` (`in_groups_of`); `implied` is what it said of the groups alone.
+        """
         logits = logits | {"examined36": logits["examined36"].masked_fill(~self._trained, -1e4)}
         found = {
             name: torch.softmax(logits[name] / self._temperature[name] + self._bias[name], 1) for name in SOFTMAX_HEADS
         }
         found |= {name: torch.sigmoid(logits[name]) for name in ("visible36", *BINARY_HEADS)}
         found["visible36"] = found["visible36"] * self._trained
+        found["implied"] = found["examined36"] @ GROUP_OF_REGION
+        found["examined36"] = in_groups_of(found["router5"], found["examined36"])
         return {name: tensor.numpy() for name, tensor in found.items()}
 
     def _interpret(self, by_head: dict[str, NDArray[np.float32]], age: float | None) -> BodyPartReading:
         router, examined, visible = by_head["router5"], by_head["examined36"], by_head["visible36"]
         label, score, by_age = decide_router5(router, age)
         best = int(examined.argmax())
-        agrees = _group(ROUTER5[label]) == _group(ROUTER5_OF_REGION.get(REGIONS36[best], "others"))
+        agrees = _group(ROUTER5[label]) == GROUPS[int(by_head["implied"].argmax())]
         view = self._answer("view", VIEWS[int(by_head["view"].argmax())], by_head["view"].max())
         chest = best == CHEST
         turned = by_head["orientation"]
@@ -279,6 +284,32 @@ class BodyPartReader:
 def _group(router5: str) -> str:
     """Router classes that no region tells apart are one: a child's chest is a chest."""
     return "adult_chest" if router5 == "pediatric_chest" else router5
+
+
+GROUPS = tuple(dict.fromkeys(_group(name) for name in ROUTER5))
+"""Router classes that regions tell apart."""
+GROUP_OF_REGION = torch.tensor(
+    [[float(ROUTER5_OF_REGION.get(region, "others") == group) for group in GROUPS] for region in REGIONS36]
+)
+"""1 where a region `(36,)` belongs to a group `(4,)`."""
+
+
+def in_groups_of(router: Tensor, examined: Tensor) -> Tensor:
+    """Probabilities of regions whose groups have the probabilities that the router gives them.
+
+    The router tells groups apart better, on films unlike those of training above all; within a group the regions keep
+    their proportions.
+
+    Args:
+        router: probabilities `(n, 5)`.
+        examined: probabilities `(n, 36)`.
+    """
+    wanted = torch.stack(
+        [sum(router[:, i] for i, name in enumerate(ROUTER5) if _group(name) == group) for group in GROUPS], 1
+    )
+    share = wanted.clamp_min(1e-9) / (examined @ GROUP_OF_REGION).clamp_min(1e-9)
+    together = examined * (share @ GROUP_OF_REGION.T)
+    return together / together.sum(1, keepdim=True)
 
 
 def decide_router5(router: NDArray[np.float32], age: float | None) -> tuple[int, float, bool]:

@@ -102,6 +102,13 @@ def calibrate_body_part(twin: Weights, selection: list[Film], images: NDArray[np
         calibration["confident_above"][name] = _confidence_threshold(scores, right)
     targets = targets_of(selection)
     trained = np.array([region in twin.settings["trained_regions"] for region in REGIONS36])
+    # The region is judged as it is said, in agreement with the router.
+    scaled = BodyPartReader(replace(twin, settings={**twin.settings, "calibration": calibration}))
+    said = scaled.probabilities({name: torch.from_numpy(logits) for name, logits in outputs.items()})["examined36"]
+    known = (targets.examined >= 0) & trained[np.maximum(targets.examined, 0)]
+    calibration["confident_above"]["examined36"] = _confidence_threshold(
+        said[known].max(1), said[known].argmax(1) == targets.examined[known]
+    )
     visible = np.where(trained, outputs["visible36"], np.float32(-30))
     calibration["visible_threshold"] = _visible_threshold(visible, targets.visible, targets.visible_known)
     return calibration

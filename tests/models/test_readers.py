@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.body_part import Answer, BodyPartReader, decide_router5
+from models.body_part import Answer, BodyPartReader, decide_router5, in_groups_of
 from models.calibrate import changed, temperature_and_bias, twin_of
 from models.cards import page
 from models.data import canonical_film, films
@@ -113,9 +113,22 @@ def test_an_unsure_or_contradicting_reading_is_labelled_unknown(body_part: BodyP
     assert sure.orientation == Answer(90, 1.0, True)
     assert sure.inverted == Answer(False, 1.0, True)
     assert sure.mirrored is None
+    assert contradicting.examined == "LSPINE", "regions follow the router, and the contradiction is told"
     # Nothing seems visible: what is examined is.
     logits["visible36"][:] = -20.0
-    assert body_part.interpret(logits, [None] * 3)[1].visible == ["KNEE"]
+    assert body_part.interpret(logits, [None] * 3)[1].visible == ["LSPINE"]
+
+
+def test_regions_take_the_groups_probabilities_of_the_router_and_keep_their_proportions() -> None:
+    examined = torch.zeros(1, len(REGIONS36))
+    for region, probability in (("ABDOMEN", 0.5), ("LSPINE", 0.2), ("SPINE", 0.1), ("CHEST", 0.2)):
+        examined[0, REGIONS36.index(region)] = probability
+    router = torch.tensor([[0.1, 0.05, 0.05, 0.8, 0.0]])  # ROUTER5: abdominal, two chests, spine, others
+    together = dict(zip(REGIONS36, in_groups_of(router, examined)[0].tolist(), strict=True))
+    assert together["ABDOMEN"] == pytest.approx(0.1, abs=1e-4)
+    assert together["CHEST"] == pytest.approx(0.1, abs=1e-4)
+    assert together["LSPINE"] / together["SPINE"] == pytest.approx(2)
+    assert sum(together.values()) == pytest.approx(1)
 
 
 def test_changes_to_films_are_noticed(body_part: BodyPartReader, shared_data: Path) -> None:

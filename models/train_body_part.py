@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from models import data as films_room
 from models.augment import Augmenter, content_boxes, side_by_side
 from models.body_part import BodyPartReader
+from models.checkpoints import Resumable
 from models.collage import collages
 from models.data import Film
 from models.labels import REGIONS36, ROUTER5
@@ -111,7 +112,7 @@ class Clock:
         return max(by_steps, self.at_start + (1 - self.at_start) * by_time)
 
 
-class Training:
+class Training(Resumable):
     """A run over pictures in memory: network, its averaged copy, optimiser and the random state."""
 
     def __init__(
@@ -231,26 +232,6 @@ class Training:
         together, whole = side_by_side(images[here], self.images[there], boxes[here], self.boxes[there])
         images[here], boxes[here] = together, whole
         targets["view"][here] = 1.0  # of two views, neither
-
-    def save(self, path: Path) -> None:
-        """Write a checkpoint that `resume` continues from."""
-        state = {"step": self.step, "network": self.network.state_dict(), "average": self.average.state_dict()}
-        partial = path.with_suffix(".part")
-        torch.save({**state, "optimiser": self.optimiser.state_dict(), "recipe": asdict(self.recipe)}, partial)
-        partial.rename(path)
-
-    def resume(self, path: Path) -> bool:
-        """Continue from a checkpoint of the same recipe; False when there is none."""
-        if not path.is_file():
-            return False
-        state = torch.load(path, weights_only=True, map_location=self.device)
-        if state["recipe"] != asdict(self.recipe):
-            return False
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.step = state["step"]
-        return True
 
     def write(self, path: Path, held_out: str) -> None:
         """Write the averaged weights."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from models.checkpoints import Resumable
 from models.data import Film
 from models.filter_data import (
     Scene,
@@ -31,7 +33,7 @@ from models.framing import DETAIL_SIDE
 from models.framing import SIZE as SIDE
 from models.networks import FilterNetwork, RunningAverage, local_contrast
 from models.pack import unpack
-from models.train_body_part import Clock, learning_rate
+from models.train_body_part import CHECKPOINT_EVERY_S, Clock, Progress, learning_rate
 from models.weights_files import Weights, load_weights, save_weights
 
 log = logging.getLogger("models.train_ivc_filter")
@@ -145,7 +147,7 @@ class _Steps(Dataset[tuple[Tensor, ...]]):
         return self.source.batch(self.first + index)
 
 
-class Training:
+class Training(Resumable):
     """A run: network, its average, optimiser, source of crops."""
 
     def __init__(self, recipe: Recipe, source: SceneSource, device: torch.device | str = "cpu") -> None:
@@ -168,27 +170,40 @@ class Training:
             fresh = {name: tensor for name, tensor in network.state_dict().items() if name.startswith("detail.")}
             replace(weights, state={**fresh, **weights.state}).put_into(network)
 
-    def run(self, limit_s: float | None = None, workers: int = 0, checkpoint: Path | None = None) -> list[float]:
+    def run(
+        self,
+        limit_s: float | None = None,
+        workers: int = 0,
+        checkpoint: Path | None = None,
+        progress: Progress | None = None,
+    ) -> list[float]:
         """Take the recipe's steps, or those that fit into `limit_s` seconds, and return their losses.
 
         Args:
             limit_s: seconds after which the run ends.
             workers: processes that compose scenes ahead; the same scenes whatever their number.
-            checkpoint: where the run is kept every 100 steps, for `resume`.
+            checkpoint: where the run is kept each minute, for `resume`.
+            progress: told now and then, and at the end, of the step and the mean loss of the last ones.
         """
         losses: list[Tensor] = []
         clock = Clock(self.recipe.steps, limit_s)
         clock.at_start = self.step / self.recipe.steps
+        saved = time.monotonic()
         self.network.train()
         for batch in DataLoader(_Steps(self.source, self.step), batch_size=None, num_workers=workers):
-            if (progress := clock.progress(self.step)) >= 1:
+            if (done := clock.progress(self.step)) >= 1:
                 break
-            losses.append(self.take_step(batch, learning_rate(progress, self.recipe.peak_rate)))
+            losses.append(self.take_step(batch, learning_rate(done, self.recipe.peak_rate)))
             if self.step % 25 == 0:
                 mean = float(torch.stack(losses[-25:]).mean())
-                log.info("step %d of %d, %.0f %%: loss %.3f", self.step, self.recipe.steps, 100 * progress, mean)
-            if checkpoint is not None and self.step % 100 == 0:
+                log.info("step %d of %d, %.0f %%: loss %.3f", self.step, self.recipe.steps, 100 * done, mean)
+                if progress is not None:
+                    progress(self.step, mean)
+            if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_EVERY_S:
                 self.save(checkpoint)
+                saved = time.monotonic()
+        if progress is not None and losses:
+            progress(self.step, float(torch.stack(losses[-25:]).mean()))
         return torch.stack(losses).tolist() if losses else []
 
     def take_step(self, batch: tuple[Tensor, ...], rate: float) -> Tensor:
@@ -207,26 +222,6 @@ class Training:
         self.step += 1
         return loss.detach()
 
-    def save(self, path: Path) -> None:
-        """Write a checkpoint that `resume` continues from."""
-        state = {"step": self.step, "network": self.network.state_dict(), "average": self.average.state_dict()}
-        partial = path.with_suffix(".part")
-        torch.save({**state, "optimiser": self.optimiser.state_dict(), "recipe": asdict(self.recipe)}, partial)
-        partial.rename(path)
-
-    def resume(self, path: Path) -> bool:
-        """Continue from a checkpoint of the same recipe; False when there is none."""
-        if not path.is_file():
-            return False
-        state = torch.load(path, weights_only=True, map_location=self.device)
-        if state["recipe"] != asdict(self.recipe):
-            return False
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.step = state["step"]
-        return True
-
     def write(self, path: Path) -> None:
         """Write the averaged weights."""
         known = {"side": self.recipe.pictures, "recipe": asdict(self.recipe), "steps_taken": self.step}
@@ -244,6 +239,7 @@ def train(
     workers: int = 0,
     start: Path | None = None,
     checkpoint: Path | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Train by a recipe, from given weights or from scratch, and write weights.
 
@@ -257,6 +253,7 @@ def train(
         workers: processes that compose scenes ahead.
         start: weights to begin with.
         checkpoint: where the run is kept, and continued from where one of the same recipe is there.
+        progress: told now and then of the step and the mean loss of the last ones.
 
     Raises:
         WeightsUnusable: `start` is missing, damaged, or no detector's.
@@ -265,8 +262,10 @@ def train(
     training = Training(recipe, SceneSource(selection, images, recipe), device)
     if (checkpoint is None or not training.resume(checkpoint)) and start is not None:
         training.begin_with(load_weights(start))
-    training.run(limit_s, workers, checkpoint)
+    training.run(limit_s, workers, checkpoint, progress)
     training.write(path)
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
 
 
 def packed_backgrounds(bundle: Path) -> tuple[list[Film], NDArray[np.uint8]]:

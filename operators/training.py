@@ -1,8 +1,8 @@
 """Training as Airflow tasks: a snapshot of films, one task an architecture, measures on films that no training sees.
 
 What is trained and how is the business of `models.train_body_part` and, for the IVC-filter detector,
-`models.filter_run`; here a run gets its films, remembers how far it is, and hands what comes out to the registry as
-candidates. Everything stands below `<home>/training/<snapshot>/`, so that a task that
+`models.train_ivc_filter`; here a run gets its films, remembers how far it is, and hands what comes out to the registry
+as candidates. Everything stands below `<home>/training/<snapshot>/`, so that a task that
 is cleared or retried goes on from its last checkpoint, and one that is done is not done again.
 """
 
@@ -175,11 +175,11 @@ def _train_detector(
 ) -> None:
     """Behind the filters stand real training films of the snapshot; those of this site do not, for one may have a
     filter that nobody noted."""
-    from models.filter_run import train
-    from models.train_ivc_filter import packed_backgrounds
+    from models.train_ivc_filter import packed_backgrounds, train
 
     selection, images = packed_backgrounds(films)
-    train(selection, images, weights, recipe, device, limit_s, progress=progress)
+    checkpoint = weights.with_suffix(".checkpoint")
+    train(selection, images, weights, recipe, device, limit_s, checkpoint=checkpoint, progress=progress)
 
 
 def _recipe(architecture: str, params: dict[str, Any]) -> Any:

@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from models.data import Film
-from models.filter_run import WatchedTraining
 from models.train_body_part import learning_rate
-from models.train_ivc_filter import Recipe, SceneSource
+from models.train_ivc_filter import Recipe, SceneSource, Training
 
 
 @pytest.fixture(autouse=True)
@@ -26,18 +25,17 @@ def test_a_stopped_filter_training_continues_as_if_it_had_not_stopped(tmp_path: 
     known = [Film(None, "drawn", "p", "train", "abdominal", "ABDOMEN", ("ABDOMEN",))] * 2
     recipe, told = Recipe(side=96, steps=6, batch=2, seed=2), []
 
-    def training(name: str) -> WatchedTraining:
-        source = SceneSource(known, images, recipe)
-        return WatchedTraining(recipe, source, "cpu", tmp_path / name, lambda *said: told.append(said))
+    def training() -> Training:
+        return Training(recipe, SceneSource(known, images, recipe))
 
-    whole = training("whole").run()
-    stopped = training("stopped")
+    whole = training().run(progress=lambda *said: told.append(said))
+    stopped = training()
     for step in range(4):
         stopped.take_step(stopped.source.batch(step), learning_rate(step / recipe.steps, recipe.peak_rate))
     stopped.save(tmp_path / "stopped")
-    continued = training("stopped")
+    continued = training()
     assert continued.resume(tmp_path / "stopped")
-    assert continued.run() == pytest.approx(whole[4:], abs=1e-4)
+    assert continued.run(progress=lambda *said: told.append(said)) == pytest.approx(whole[4:], abs=1e-4)
     assert [step for step, _ in told] == [6, 6], "told of the last step"
-    other = WatchedTraining(replace(recipe, seed=3), continued.source, "cpu", tmp_path / "stopped")
+    other = Training(replace(recipe, seed=3), continued.source)
     assert not other.resume(tmp_path / "stopped"), "another recipe starts anew"

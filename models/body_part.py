@@ -294,6 +294,10 @@ GROUP_OF_REGION = torch.tensor(
 """1 where a region `(36,)` belongs to a group `(4,)`."""
 
 
+GROUP_OF_CLASS = torch.tensor([[float(_group(name) == group) for group in GROUPS] for name in ROUTER5])
+"""1 where a router class `(5,)` belongs to a group `(4,)`."""
+
+
 def in_groups_of(router: Tensor, examined: Tensor) -> Tensor:
     """Probabilities of regions whose groups have the probabilities that the router gives them.
 
@@ -304,10 +308,7 @@ def in_groups_of(router: Tensor, examined: Tensor) -> Tensor:
         router: probabilities `(n, 5)`.
         examined: probabilities `(n, 36)`.
     """
-    wanted = torch.stack(
-        [sum(router[:, i] for i, name in enumerate(ROUTER5) if _group(name) == group) for group in GROUPS], 1
-    )
-    share = wanted.clamp_min(1e-9) / (examined @ GROUP_OF_REGION).clamp_min(1e-9)
+    share = (router @ GROUP_OF_CLASS).clamp_min(1e-9) / (examined @ GROUP_OF_REGION).clamp_min(1e-9)
     together = examined * (share @ GROUP_OF_REGION.T)
     return together / together.sum(1, keepdim=True)
 

@@ -20,7 +20,7 @@ from scipy.optimize import minimize
 
 from models.body_part import SOFTMAX_HEADS, BodyPartReader
 from models.data import Film, films, images_of, targets_of
-from models.filter_data import Scene, backgrounds, can_carry_filter, compose
+from models.filter_data import Scene, backgrounds, can_carry_filter, compose, enlarged
 from models.framing import SIZE
 from models.ivc_filter import IvcFilterReader
 from models.labels import REGIONS36
@@ -32,6 +32,8 @@ WANTED_ACCURACY = 0.98
 """Of the readings called confident, on the validation split."""
 WANTED_SPECIFICITY = 0.99
 """Of the detector, on validation films without a filter."""
+VALIDATION_POSITIVES = 60
+"""Validation films with a rendered filter, beside all of them without."""
 
 
 def temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
@@ -219,6 +221,23 @@ def positive_scenes(
     return scenes
 
 
+def validation_scenes(selection: list[Film], images: NDArray[np.uint8], side: int, positives: int) -> list[Scene]:
+    """Scenes that set a threshold: films with filters on `side` pixels, and all films as they are."""
+    pictures = np.stack([enlarged(image, side) for image in images])
+    scenes = positive_scenes(selection, pictures, positives, tuple(TRAINING_DESIGNS), 101)
+    return scenes + [Scene(image, None, None) for image in images]
+
+
+def filter_threshold(weights: Weights, data: Path, cache: Path) -> dict[str, Any]:
+    """`calibrate_filter` on scenes of the validation films.
+
+    Raises:
+        DataMissing: there is no data.
+    """
+    selection, images = backgrounds(data, {"validation"}, cache, {})
+    return calibrate_filter(weights, validation_scenes(selection, images, SIZE, VALIDATION_POSITIVES))
+
+
 def calibrate_filter(weights: Weights, scenes: list[Scene]) -> dict[str, Any]:
     """The lowest threshold that keeps the wanted specificity on pictures without a filter."""
     reader = IvcFilterReader(weights)
@@ -257,9 +276,7 @@ def main() -> None:
         )
     if arguments.only in (None, "ivc_filter"):
         weights = load_weights(arguments.out / "ivc_filter.pt")
-        selection, images = backgrounds(arguments.data, {"validation"}, arguments.cache, {})
-        scenes = positive_scenes(selection, images, 60, tuple(TRAINING_DESIGNS), 101)
-        found = calibrate_filter(weights, scenes + [Scene(image, None, None) for image in images])
+        found = filter_threshold(weights, arguments.data, arguments.cache)
         log.info("ivc_filter: %s", found)
         save_weights(
             arguments.out / "ivc_filter.pt", weights.state, weights.architecture, {**weights.settings, **found}

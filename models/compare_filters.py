@@ -18,23 +18,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.calibrate import calibrate_filter, positive_scenes
+from models.calibrate import VALIDATION_POSITIVES, calibrate_filter, validation_scenes
 from models.data import Film, canonical_film
 from models.evaluate import evaluate_filter, thinned, unseen_films
-from models.filter_data import Scene, backgrounds, enlarged
+from models.filter_data import Scene, backgrounds
 from models.framing import DETAIL_SIDE
 from models.ivc_filter import IvcFilterReader
 from models.weights_files import Weights, load_weights, save_weights
-from models.wires import TRAINING_DESIGNS
 
 log = logging.getLogger("models.compare_filters")
-
-
-def validation_scenes(selection: list[Film], images: NDArray[np.uint8], side: int, positives: int) -> list[Scene]:
-    """Scenes that set a threshold: films with filters on `side` pixels, and all films as they are."""
-    pictures = np.stack([enlarged(image, side) for image in images])
-    scenes = positive_scenes(selection, pictures, positives, tuple(TRAINING_DESIGNS), 101)
-    return scenes + [Scene(image, None, None) for image in images]
 
 
 def calibrated(weights: Weights, scenes: list[Scene]) -> Weights:
@@ -87,7 +79,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     candidates = {str(path): load_weights(path) for path in arguments.weights}
     known, films = backgrounds(arguments.data, {"validation"}, arguments.cache, {})
-    scenes = validation_scenes(known, films, DETAIL_SIDE, 60)
+    scenes = validation_scenes(known, films, DETAIL_SIDE, VALIDATION_POSITIVES)
     if arguments.write is not None:
         last = calibrated(list(candidates.values())[-1], scenes)
         save_weights(arguments.write, last.state, last.architecture, last.settings)

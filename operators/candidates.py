@@ -9,7 +9,6 @@ if TYPE_CHECKING:
 
     from models.body_part import BodyPartReader
     from models.ivc_filter import IvcFilterReader
-    from models.weights_files import Weights
     from operators.site_films import Measuring
     from sluice.database import Database
     from sluice.settings import Settings
@@ -162,7 +161,7 @@ def code_revision() -> str | None:
 
 def _calibrate(task: str, weights: Path, data: Path, cache: Path) -> None:
     """Thresholds by the validation films, which these weights were not trained on; written into the file."""
-    from models.calibrate import calibrate_body_part, twin_of
+    from models.calibrate import calibrate_body_part, filter_threshold, twin_of
     from models.data import films, images_of
     from models.framing import SIZE
     from models.weights_files import load_weights, save_weights
@@ -174,19 +173,8 @@ def _calibrate(task: str, weights: Path, data: Path, cache: Path) -> None:
         calibration["by"] = loaded.sha256[:12]
         found = {"calibration": calibration}
     else:
-        found = _filter_threshold(loaded, data, cache)
+        found = filter_threshold(loaded, data, cache)
     save_weights(weights, loaded.state, loaded.architecture, {**loaded.settings, **found})
-
-
-def _filter_threshold(loaded: Weights, data: Path, cache: Path) -> dict[str, Any]:
-    """As `python -m models.calibrate` finds it."""
-    from models.calibrate import calibrate_filter, positive_scenes
-    from models.filter_data import Scene, backgrounds
-    from models.wires import TRAINING_DESIGNS
-
-    selection, images = backgrounds(data, {"validation"}, cache, {})
-    scenes = positive_scenes(selection, images, 60, tuple(TRAINING_DESIGNS), 101)
-    return calibrate_filter(loaded, scenes + [Scene(image, None, None) for image in images])
 
 
 def _is_measured(database: Database, model_id: str, evaluation_set: str) -> bool:

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from models.augment import Augmenter, Changes, content_boxes, jpeg, side_by_side
+from models.calibrate import validation_scenes
 from models.collage import collages
-from models.compare_filters import calibrated, validation_scenes
+from models.compare_filters import calibrated
 from models.data import SYNTHETIC, DataMissing, Film, films, sampling_weights, split_of, targets_of
 from models.filter_data import compose, enlarged, heat_target, taken
 from models.framing import at_side
